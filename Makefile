@@ -1,0 +1,56 @@
+# ringkeep. `make help` lists the targets.
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  = -X main.version=$(VERSION)
+FUZZTIME ?= 10s
+SCENARIO ?= netlab/scenarios/demo.txtar
+
+.PHONY: all build vet fast demo test peers race fuzz lab bench lint golden help clean
+
+all: build vet fast ## build, vet and test without privilege (under a minute)
+
+build: ## the binary: ./ringkeep
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o ringkeep ./cmd/ringkeep
+
+vet: ## go vet and gofmt
+	$(GO) vet ./...
+	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
+
+fast: ## the tests that need no privilege and no peers
+	$(GO) test -short ./...
+
+demo: build ## two directors, real traffic, a crash, a clean stop: the measured gaps
+	./ringkeep lab run netlab/scenarios/demo.txtar
+
+test: peers build vet lint race lab ## everything: linters, race detector, traces, fuzz corpora, lab, interop with real peers
+
+peers: ## install the missing test peers (Debian packages) when root
+	./.ci/peers
+
+race: ## all tests but the lab scenarios under the race detector
+	$(GO) test -race -count=1 -skip '^TestScenarios$$' ./...
+
+lab: ## every scenario of netlab/scenarios, with real keepalived where one says so
+	$(GO) test -count=1 -timeout 15m -run '^TestScenarios$$' ./netlab
+
+fuzz: ## each fuzz target for FUZZTIME
+	@for p in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
+	  done; \
+	done
+
+bench: build ## the hot paths: packets per second and allocations
+	$(GO) test -run '^$$' -bench . -benchmem ./sched ./forward ./proto ./ring ./cmd/internal/...
+
+lint: ## staticcheck
+	$(GO) tool staticcheck ./...
+
+golden: ## rewrite golden files and traces; review the diff
+	$(GO) test ./proto ./fsm ./sched ./forward ./cmd/internal/config -rewrite
+
+clean: ## remove what was built
+	rm -f ringkeep
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16

@@ -1,0 +1,10 @@
+// Package checks meets the world outside for the health of servers and for
+// notification: it probes real servers, runs scripts as keepalived runs them, and
+// judges whether a script is safe to be run as root.
+//
+// It says what happened, once. What a result means (retries, up or down, weights)
+// is decided elsewhere, by pure code.
+//
+// A [TCP] check costs a goroutine and a socket, no thread, so thousands may be
+// under way. A running [Script] costs a process and the thread that waits for it.
+package checks

@@ -1,0 +1,160 @@
+package config
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var rewrite = flag.Bool("rewrite", false, "rewrite the golden files")
+
+// TestSeeds holds the messages and the typed result of every seed file against the
+// text beside it, which people review.
+func TestSeeds(t *testing.T) {
+	files, err := filepath.Glob("testdata/seed/*.conf")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no seed files", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := dump(t, filepath.Base(file), text)
+			golden := strings.TrimSuffix(file, ".conf") + ".txt"
+			if *rewrite {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}
+
+func dump(t *testing.T, name string, text []byte) string {
+	t.Helper()
+	cfg, messages := Parse(name, text, Options{ConfigID: "here"})
+	var b strings.Builder
+	for _, m := range messages {
+		fmt.Fprintln(&b, m)
+	}
+	j, err := json.MarshalIndent(cfg, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String() + string(j) + "\n"
+}
+
+// TestMessages has one line of configuration a row, inside a good instance.
+func TestMessages(t *testing.T) {
+	for _, tt := range []struct{ line, want string }{
+		{`preemtp_delay 300`, `a.conf:5:1: warning: unknown keyword "preemtp_delay" in vrrp_instance (did you mean "preempt_delay"?)`},
+		{`wxyzzy`, `a.conf:5:1: warning: unknown keyword "wxyzzy" in vrrp_instance`},
+		{`linkbeat_use_polling`, `a.conf:5:1: notice: linkbeat_use_polling in vrrp_instance: has no effect in this version`},
+		{`priority 300`, `a.conf:5:10: warning: priority 300: must be a number from 1 to 255; the line is ignored`},
+		{`priority`, `a.conf:5:1: warning: priority: needs a value; the line is ignored`},
+		{`advert_int 1.5`, `a.conf:5:1: warning: advert_int 1.5s: version 2 takes steps of 1s up to 4m15s; it becomes 2s`},
+		{`authentication { auth_type PASS auth_pass x }`, `a.conf:5:1: warning: authentication without auth_pass; it is ignored`},
+		{"authentication {\nauth_type PASS\nauth_pass 1234567890\n}", `a.conf:7:11: warning: auth_pass "1234567890": only its first 8 bytes count: "12345678"`},
+		{"authentication {\nauth_type PSAA\n}", `a.conf:6:11: warning: auth_type PSAA: must be PASS or AH; the line is ignored`},
+		{`notify_fault “/x y”`, `a.conf:5:14: warning: curly quote “ is not a quote to keepalived: write " instead`},
+		{`mcast_src_ip <IPADDR>`, `a.conf:5:14: warning: <IPADDR> is a placeholder from a manual: put your own value there`},
+		{`notify "/x`, `a.conf:5:8: error: quote " is not closed on this line`},
+		{`unicast_peer { here }`, `a.conf:5:16: warning: unicast_peer here: must be an IP address; the line is ignored`},
+		{`}`, `a.conf:6:1: error: extra } closes no block`},
+		{`track_script { nobody }`, `a.conf:5:16: warning: track_script nobody: no vrrp_script of that name above; it is ignored`},
+	} {
+		text := "vrrp_instance A {\ninterface eth0\nvirtual_router_id 1\nvirtual_ipaddress { 10.0.0.1 }\n" + tt.line + "\n}\n"
+		_, messages := Parse("a.conf", []byte(text), Options{ConfigID: "here"})
+		found := false
+		for _, m := range messages {
+			found = found || m.String() == tt.want
+		}
+		if !found {
+			t.Errorf("%s\ngot  %v\nwant %s", tt.line, messages, tt.want)
+		}
+	}
+}
+
+// TestSpellings are ways to write the same file.
+func TestSpellings(t *testing.T) {
+	for _, text := range []string{
+		"vrrp_instance A\n{\ninterface eth0\nvirtual_router_id 7\nvirtual_ipaddress\n{\n10.0.0.1/24 dev eth1 label eth1:x brd +\n}\n}\n",
+		"vrrp_instance A { # comment\n! another\ninterface 'eth0' # and more\nvirtual_router_id \"7\"\nvirtual_ipaddress { 10.0.0.1/24 brd + dev eth1 label eth1:x }\n}",
+		"\tvrrp_instance A {\r\n  interface et\"h0\"\r\n @here virtual_router_id 7\r\n@^here priority 3\n@there priority 5\nvirtual_ipaddress { 10.0.0.1/24 label eth1:x dev eth1 broadcast + } }",
+	} {
+		cfg, messages := Parse("a.conf", []byte(text), Options{ConfigID: "here"})
+		if len(messages) != 0 || len(cfg.Instances) != 1 {
+			t.Errorf("%q: %v", text, messages)
+			continue
+		}
+		in := cfg.Instances[0]
+		a := in.Addresses[0]
+		if in.Interface != "eth0" || in.VRID != 7 || in.Priority != 100 || a.Prefix.String() != "10.0.0.1/24" ||
+			a.Device != "eth1" || a.Label != "eth1:x" || a.Broadcast.String() != "10.0.0.255" {
+			t.Errorf("%q: %+v", text, in)
+		}
+	}
+}
+
+func TestCommandsAreSplitTwice(t *testing.T) {
+	text := `vrrp_script s { script "/opt/x/n.sh one 'two three' four\ five \x41" nobody }`
+	cfg, messages := Parse("a.conf", []byte(text), Options{})
+	if len(messages) != 0 {
+		t.Fatal(messages)
+	}
+	s := cfg.Scripts[0]
+	if got := strings.Join(s.Args, "|"); got != "/opt/x/n.sh|one|two three|four five|A" || s.User != "nobody" {
+		t.Errorf("got %s as %q", got, s.User)
+	}
+}
+
+func TestLoadSaysWhatIsWrongWithTheFile(t *testing.T) {
+	dir := t.TempDir()
+	binary := filepath.Join(dir, "binary")
+	if err := os.WriteFile(binary, []byte("\x7fELF\x00"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		filepath.Join(dir, "none"): "none: no such file: name a keepalived.conf",
+		dir:                        ": is a directory: name a file in it",
+		binary:                     "binary: is a binary file: name a keepalived.conf",
+	} {
+		_, _, err := Load(path, Options{})
+		if err == nil || !strings.HasSuffix(err.Error(), want) || !strings.HasPrefix(err.Error(), dir) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	files, _ := filepath.Glob("testdata/seed/*.conf")
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		lines := strings.Count(string(text), "\n") + 1
+		_, messages := Parse("f", text, Options{ConfigID: "here"})
+		for _, m := range messages {
+			if m.Pos.Line < 1 || m.Pos.Line > lines || m.Pos.Column < 1 {
+				t.Fatalf("message outside the file: %v", m)
+			}
+		}
+	})
+}

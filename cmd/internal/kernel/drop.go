@@ -1,0 +1,280 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	nfnetlink "github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Flow is what the ring forwards and the kernel must not see: IPv4 packets of one
+// protocol (TCP or UDP) to one address and port.
+type Flow struct {
+	Protocol uint8
+	Addr     netip.Addr
+	Port     uint16 // not 0
+}
+
+const (
+	tableName = "ringkeep"
+	setName   = "flows"
+	// tableOwner is NFT_TABLE_F_OWNER of linux/netfilter/nf_tables.h (Linux 5.12):
+	// the table belongs to the socket that made it, and goes with it.
+	tableOwner = 2
+)
+
+func ownTable() *nftables.Table {
+	return &nftables.Table{Name: tableName, Family: nftables.TableFamilyNetdev}
+}
+
+// DropRules keeps the kernel away from the flows on the interfaces, and from no
+// others: packet sockets see those frames, nothing after them does. The rules of an
+// earlier call are replaced in one transaction, so that no packet slips through
+// between. They go with Close and with the process, however it ends (kernels before
+// 5.12: [Kernel.Sweep] removes them at the next start). Fragments after the first
+// pass, as they have no port; alone they are never answered.
+func (k *Kernel) DropRules(interfaces []string, flows []Flow) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(interfaces) == 0 || len(flows) == 0 {
+		return k.removeTable()
+	}
+	elements, err := elementsOf(flows)
+	if err != nil {
+		return err
+	}
+	for _, name := range interfaces {
+		// Linux 6.16 and later would wait for one that does not exist.
+		if _, err := k.index(name); err != nil {
+			return fmt.Errorf("drop rules: %w", err)
+		}
+	}
+	if err := k.makeTable(); err != nil {
+		return err
+	}
+	k.limit()
+	for range replaceTries {
+		// An interface that vanishes meanwhile takes its chain with it, and the
+		// transaction fails on it.
+		if err = k.replace(interfaces, elements); !errors.Is(err, unix.ENOENT) {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("drop rules on %v: %w", interfaces, explain(err))
+	}
+	return nil
+}
+
+// replaceTries bounds how often a transaction is put together anew.
+const replaceTries = 3
+
+func elementsOf(flows []Flow) ([]nftables.SetElement, error) {
+	var elements []nftables.SetElement
+	seen := map[Flow]bool{}
+	for _, f := range flows {
+		if !f.Addr.Is4() || f.Port == 0 {
+			return nil, fmt.Errorf("drop rule for %s port %d: needs an IPv4 address and a port", f.Addr, f.Port)
+		}
+		if !seen[f] {
+			seen[f] = true
+			elements = append(elements, nftables.SetElement{Key: f.key()})
+		}
+	}
+	return elements, nil
+}
+
+// key is the flow as a concatenation: each part padded to four bytes.
+//
+//	0               4               8               12
+//	+---------------+---------------+---------------+
+//	| address       | protocol 0 0 0| port      0 0 |
+//	+---------------+---------------+---------------+
+func (f Flow) key() []byte {
+	a := f.Addr.As4()
+	b := make([]byte, 12)
+	copy(b, a[:])
+	b[4] = f.Protocol
+	binary.BigEndian.PutUint16(b[8:], f.Port)
+	return b
+}
+
+// makeTable makes the table ours, where it is not yet.
+func (k *Kernel) makeTable() error {
+	if k.nft == nil {
+		return fmt.Errorf("drop rules: this kernel has no nf_tables: %w", k.nftErr)
+	}
+	if k.table {
+		return nil
+	}
+	k.limit()
+	err := k.createOwned()
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
+		k.log.Warn("this kernel has no owned tables: drop rules stay if the process is killed", "err", err)
+		k.nft.AddTable(ownTable())
+		err = k.nft.Flush()
+	}
+	if err != nil {
+		return fmt.Errorf("create nftables table %s: %w", tableName, explain(err))
+	}
+	k.table = true
+	return nil
+}
+
+// answerTime is how long the kernel may take to answer a transaction.
+const answerTime = 10 * time.Second
+
+// limit keeps a wrong idea of how many answers there will be from hanging us.
+func (k *Kernel) limit() {
+	_ = k.raw.SetReadDeadline(time.Now().Add(answerTime)) // fails on a closed socket, as what follows
+}
+
+// createOwned makes the table with the flag for owner, by a message of our own on
+// the socket that later transactions use: the nftables package sends no flags.
+func (k *Kernel) createOwned() error {
+	flags := binary.BigEndian.AppendUint32(nil, tableOwner)
+	attrs, err := nfnetlink.MarshalAttributes([]nfnetlink.Attribute{
+		{Type: unix.NFTA_TABLE_NAME, Data: append([]byte(tableName), 0)},
+		{Type: unix.NFTA_TABLE_FLAGS, Data: flags},
+	})
+	if err != nil {
+		return err
+	}
+	const newTable = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWTABLE
+	_, err = k.raw.SendMessages([]nfnetlink.Message{
+		nfMessage(unix.NFNL_MSG_BATCH_BEGIN, 0, 0, unix.NFNL_SUBSYS_NFTABLES, nil),
+		nfMessage(newTable, nfnetlink.Acknowledge|nfnetlink.Create|nfnetlink.Excl, unix.NFPROTO_NETDEV, 0, attrs),
+		nfMessage(unix.NFNL_MSG_BATCH_END, 0, 0, unix.NFNL_SUBSYS_NFTABLES, nil),
+	})
+	if err != nil {
+		return err
+	}
+	_, err = k.raw.Receive()
+	return err
+}
+
+// nfMessage puts the header nfgenmsg (family, version 0, resource id) before data.
+func nfMessage(kind uint16, flags nfnetlink.HeaderFlags, family uint8, resource uint16, data []byte) nfnetlink.Message {
+	head := binary.BigEndian.AppendUint16([]byte{family, unix.NFNETLINK_V0}, resource)
+	return nfnetlink.Message{
+		Header: nfnetlink.Header{Type: nfnetlink.HeaderType(kind), Flags: nfnetlink.Request | flags},
+		Data:   append(head, data...),
+	}
+}
+
+// replace swaps all that is in the table for new chains and a new set.
+func (k *Kernel) replace(interfaces []string, elements []nftables.SetElement) error {
+	table := ownTable()
+	if err := k.clearTable(table); err != nil {
+		return err
+	}
+	set := &nftables.Set{Table: table, Name: setName, Concatenation: true, KeyType: flowType()}
+	if err := k.nft.AddSet(set, elements[:min(len(elements), setBatch)]); err != nil {
+		return err
+	}
+	for rest := elements[min(len(elements), setBatch):]; len(rest) > 0; rest = rest[min(len(rest), setBatch):] {
+		if err := k.nft.SetAddElements(set, rest[:min(len(rest), setBatch)]); err != nil {
+			return err
+		}
+	}
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(interfaces))) {
+		chain := k.nft.AddChain(&nftables.Chain{
+			Name: name, Table: table, Type: nftables.ChainTypeFilter, Device: name,
+			Hooknum: nftables.ChainHookIngress, Priority: nftables.ChainPriorityFilter,
+		})
+		k.nft.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: dropFlows(set)})
+	}
+	return k.nft.Flush()
+}
+
+// setBatch keeps the elements of one message within its 64 KiB.
+const setBatch = 1000
+
+func flowType() nftables.SetDatatype {
+	return nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService)
+}
+
+// clearTable adds to the transaction the removal of all that the table holds.
+func (k *Kernel) clearTable(table *nftables.Table) error {
+	chains, err := k.nft.ListChainsOfTableFamily(table.Family)
+	if err != nil {
+		return err
+	}
+	for _, c := range chains {
+		if c.Table.Name == table.Name {
+			k.nft.DelChain(&nftables.Chain{Name: c.Name, Table: table})
+		}
+	}
+	sets, err := k.nft.GetSets(table)
+	if err != nil {
+		return err
+	}
+	for _, s := range sets {
+		k.nft.DelSet(s)
+	}
+	return nil
+}
+
+// dropFlows is the rule
+//
+//	meta protocol ip ip daddr . ip protocol . th dport @flows drop
+func dropFlows(set *nftables.Set) []expr.Any {
+	ip := binary.BigEndian.AppendUint16(nil, unix.ETH_P_IP)
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyPROTOCOL, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: ip},
+		&expr.Payload{DestRegister: 8, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4},
+		&expr.Payload{DestRegister: 9, Base: expr.PayloadBaseNetworkHeader, Offset: 9, Len: 1},
+		&expr.Payload{DestRegister: 10, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		&expr.Lookup{SourceRegister: 8, SetName: set.Name, SetID: set.ID},
+		&expr.Verdict{Kind: expr.VerdictDrop},
+	}
+}
+
+// removeTable removes the table if k made it.
+func (k *Kernel) removeTable() error {
+	if !k.table {
+		return nil
+	}
+	k.limit()
+	k.nft.DelTable(ownTable())
+	if err := k.nft.Flush(); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("remove nftables table %s: %w", tableName, explain(err))
+	}
+	k.table = false
+	return nil
+}
+
+// sweepTable removes a table that an earlier run left.
+func (k *Kernel) sweepTable() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.nft == nil || k.table {
+		return nil
+	}
+	k.limit()
+	tables, err := k.nft.ListTablesOfFamily(nftables.TableFamilyNetdev)
+	if err != nil {
+		// Without the right to look, or without nf_tables, there is nothing of ours.
+		return nil
+	}
+	if !slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == tableName }) {
+		return nil
+	}
+	k.nft.DelTable(ownTable())
+	err = k.nft.Flush()
+	switch {
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("remove nftables table %s: %w: it belongs to another ringkeep that runs in this namespace, or needs CAP_NET_ADMIN (run as root)", tableName, err)
+	case err != nil && !errors.Is(err, unix.ENOENT):
+		return fmt.Errorf("remove nftables table %s: %w", tableName, err)
+	}
+	return nil
+}

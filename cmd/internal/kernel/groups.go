@@ -1,0 +1,128 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	protocolAH   = 51
+	protocolVRRP = 112
+)
+
+// groups holds raw sockets that nobody reads. One for each protocol of ours keeps
+// the kernel from answering unicast advertisements with "protocol unreachable",
+// and those of VRRP are members of the group: the kernel sends IGMP reports for
+// them and takes the group's frames in at the interface.
+type groups struct {
+	mu      sync.Mutex
+	sockets []int        // the last one takes the next membership
+	other   int          // AH
+	joined  map[int]bool // by interface index
+}
+
+// vrrpGroup is where VRRP advertisements go (RFC 9568 §5.1.1.2).
+func vrrpGroup() netip.Addr { return netip.AddrFrom4([4]byte{224, 0, 0, 18}) }
+
+func openGroups() (*groups, error) {
+	ah, err := holder(protocolAH)
+	if err != nil {
+		return nil, err
+	}
+	vrrp, err := holder(protocolVRRP)
+	if err != nil {
+		unix.Close(ah)
+		return nil, err
+	}
+	return &groups{sockets: []int{vrrp}, other: ah, joined: map[int]bool{}}, nil
+}
+
+// holder opens a raw socket whose filter refuses everything, so that it never holds
+// a packet.
+func holder(protocol int) (int, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
+	if errors.Is(err, unix.EPERM) {
+		return -1, fmt.Errorf("open a raw socket for IP protocol %d: %w: needs CAP_NET_RAW (run as root)", protocol, err)
+	}
+	if err != nil {
+		return -1, fmt.Errorf("open a raw socket for IP protocol %d: %w", protocol, err)
+	}
+	if err := refuseAll(fd); err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("filter of the raw socket for IP protocol %d: %w", protocol, err)
+	}
+	return fd, nil
+}
+
+func refuseAll(fd int) error {
+	code, err := bpf.Assemble([]bpf.Instruction{bpf.RetConstant{Val: 0}})
+	if err != nil {
+		return err
+	}
+	filter := []unix.SockFilter{{Code: code[0].Op, Jt: code[0].Jt, Jf: code[0].Jf, K: code[0].K}}
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &filter[0]})
+}
+
+// JoinVRRP makes this host a member of 224.0.0.18 on an interface, until Close: the
+// kernel reports it by IGMP, so that snooping switches send the group our way. A
+// second call for the interface does nothing.
+//
+// The kernel allows one socket 20 memberships (igmp_max_memberships). Beyond them
+// JoinVRRP opens further sockets, and those belong to the calling thread's
+// network namespace.
+func (k *Kernel) JoinVRRP(iface string) error {
+	index, err := k.index(iface)
+	if err != nil {
+		return fmt.Errorf("join %s: %w", vrrpGroup(), err)
+	}
+	if err := k.groups.join(index); err != nil {
+		return fmt.Errorf("join %s on %s: %w", vrrpGroup(), iface, explain(err))
+	}
+	return nil
+}
+
+func (g *groups) join(index int) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.joined[index] {
+		return nil
+	}
+	if len(g.sockets) == 0 {
+		return errors.New("closed")
+	}
+	err := member(g.sockets[len(g.sockets)-1], index)
+	if errors.Is(err, unix.ENOBUFS) {
+		fd, openErr := holder(protocolVRRP)
+		if openErr != nil {
+			return openErr
+		}
+		g.sockets = append(g.sockets, fd)
+		err = member(fd, index)
+	}
+	if err == nil {
+		g.joined[index] = true
+	}
+	return err
+}
+
+func member(fd, index int) error {
+	return unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP,
+		&unix.IPMreqn{Multiaddr: vrrpGroup().As4(), Ifindex: int32(index)})
+}
+
+func (g *groups) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, fd := range g.sockets {
+		unix.Close(fd)
+	}
+	if g.other >= 0 {
+		unix.Close(g.other)
+	}
+	g.sockets, g.other = nil, -1
+}

@@ -1,0 +1,120 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/google/nftables"
+	nfnetlink "github.com/mdlayher/netlink"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Kernel speaks to the network namespace that the thread was in which called
+// [Open]; all its sockets are made there, so that its methods may be called from
+// any goroutine, at the same time too.
+type Kernel struct {
+	log *slog.Logger
+
+	links  *netlink.Handle          // whole link dumps
+	routes map[int]*nl.SocketHandle // requests that the library above cannot word
+	events *nl.NetlinkSocket        // link and address changes since Open
+	seen   snapshot                 // what Watch compares with; its goroutine's own
+
+	mu     sync.Mutex
+	nft    *nftables.Conn  // nil where the kernel has no nf_tables; then nftErr says why
+	raw    *nfnetlink.Conn // the socket under nft
+	nftErr error
+	table  bool // the drop rules' table exists
+
+	groups  *groups
+	watched bool
+}
+
+// eventBuffer holds some ten thousand changes while nobody reads them.
+const eventBuffer = 1 << 20
+
+// Open makes the sockets, on the calling thread and so in its network namespace.
+// The caller closes the result.
+func Open(log *slog.Logger) (*Kernel, error) {
+	k := &Kernel{log: log}
+	if err := k.open(); err != nil {
+		k.Close()
+		return nil, err
+	}
+	return k, nil
+}
+
+func (k *Kernel) open() (err error) {
+	if k.links, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		return fmt.Errorf("open routing netlink: %w", err)
+	}
+	s, err := nl.Subscribe(unix.NETLINK_ROUTE) // to nothing: for requests only
+	if err != nil {
+		return fmt.Errorf("open routing netlink: %w", err)
+	}
+	k.routes = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}
+	k.events, err = nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
+	if err != nil {
+		return fmt.Errorf("subscribe to link and address changes: %w", err)
+	}
+	if err := k.events.SetReceiveBufferSize(eventBuffer, true); err != nil {
+		_ = k.events.SetReceiveBufferSize(eventBuffer, false) // as much as we may have
+	}
+	if k.groups, err = openGroups(); err != nil {
+		return err
+	}
+	k.openTables()
+	k.seen, err = k.snapshot()
+	return err
+}
+
+// openTables opens nf_tables. A kernel without it is an error only for who wants
+// drop rules.
+func (k *Kernel) openTables() {
+	keep := func(c *nfnetlink.Conn) error { k.raw = c; return nil }
+	k.nft, k.nftErr = nftables.New(nftables.AsLasting(), nftables.WithSockOptions(keep))
+}
+
+// Close gives everything back: the drop rules' table, the memberships, and Watch
+// ends. Addresses stay; who added them removes them. Close may be called twice.
+func (k *Kernel) Close() error {
+	if k.events != nil {
+		k.events.Close()
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var err error
+	if k.nft != nil {
+		err = errors.Join(k.removeTable(), k.nft.CloseLasting())
+		k.nft, k.nftErr = nil, errors.New("closed")
+	}
+	if k.groups != nil {
+		k.groups.close()
+	}
+	if k.links != nil {
+		k.links.Close()
+	}
+	for _, h := range k.routes {
+		h.Close()
+	}
+	return err
+}
+
+// request starts a routing message on the socket of k's namespace.
+func (k *Kernel) request(kind, flags int) *nl.NetlinkRequest {
+	req := nl.NewNetlinkRequest(kind, flags)
+	req.Sockets = k.routes
+	return req
+}
+
+// explain adds what to do to an error that comes from a missing right.
+func explain(err error) error {
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		return fmt.Errorf("%w: needs CAP_NET_ADMIN (run as root)", err)
+	}
+	return err
+}

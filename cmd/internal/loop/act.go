@@ -1,0 +1,193 @@
+package loop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/ringkeep/ringkeep/checks"
+	"github.com/ringkeep/ringkeep/cmd/internal/config"
+	"github.com/ringkeep/ringkeep/cmd/internal/kernel"
+	"github.com/ringkeep/ringkeep/cmd/internal/node"
+	"github.com/ringkeep/ringkeep/forward"
+	"github.com/ringkeep/ringkeep/fsm"
+	"github.com/ringkeep/ringkeep/proto"
+	"github.com/ringkeep/ringkeep/ring"
+)
+
+// step gives the node one event and carries out what it answers.
+func (l *Loop) step(ev node.Event) {
+	l.actions = l.Node.Step(l.now, ev, l.actions[:0])
+	for _, a := range l.actions {
+		l.do(a)
+	}
+}
+
+func (l *Loop) do(a node.Action) {
+	switch a := a.(type) {
+	case node.Send:
+		l.send(a)
+	case node.AddAddress:
+		l.flush() // the advertisement leaves before the address comes up (reference: order on becoming MASTER)
+		l.address(a.Address, l.Host.AddAddress)
+	case node.RemoveAddress:
+		l.flush() // and priority 0 before it goes down
+		l.address(a.Address, l.Host.RemoveAddress)
+	case node.RunCheck:
+		l.check(a.Check)
+	case node.RunScript:
+		l.script(a.Script)
+	case node.Notify:
+		c := a.Command
+		l.notifier.Enqueue(a.Queue, checks.Script{Args: append(c.Args[:len(c.Args):len(c.Args)], a.Extra...), User: c.User, Group: c.Group})
+	default:
+		l.report(a)
+	}
+}
+
+// send queues a frame of the node's on the control socket of its port, or on the
+// service socket where that frame waited for its neighbour.
+func (l *Loop) send(a node.Send) {
+	head := a.Head
+	p := l.Ports[a.Port].Service
+	if head == nil {
+		head = make([]byte, ring.VNetLen)
+		p = l.Ports[a.Port].Control
+	}
+	l.queue(p, append(head, a.Frame...))
+}
+
+func (l *Loop) address(a config.Address, change func(kernel.Address) error) {
+	err := change(kernel.Address{Interface: a.Device, Prefix: a.Prefix, Label: a.Label, Scope: a.Scope, Broadcast: a.Broadcast})
+	if err != nil {
+		l.Log.Error("address not changed", "vip", a.Prefix, "iface", a.Device, "err", err)
+	}
+}
+
+// check runs one health check in a goroutine of its own.
+func (l *Loop) check(id int) {
+	c := l.Node.Check(id)
+	go func() {
+		err := checks.TCP(l.ctx, checks.TCPCheck{Addr: c.Connect, Timeout: c.ConnectTimeout, Bind: c.Bind, Device: c.BindInterface})
+		done := node.CheckDone{Check: id, OK: err == nil, Local: errors.Is(err, checks.ErrLocal)}
+		if err != nil {
+			done.Reason = err.Error()
+		}
+		l.Post(done)
+	}()
+}
+
+// script runs one tracking script in a goroutine of its own.
+func (l *Loop) script(id int) {
+	c := l.Node.Script(id)
+	go func() {
+		exit := checks.Script{Args: c.Args, User: c.User, Group: c.Group, Timeout: c.Timeout}.Run(l.ctx)
+		if l.ctx.Err() == nil {
+			l.Post(node.ScriptDone{Script: id, OK: exit.OK(), Reason: exit.String()})
+		}
+	}()
+}
+
+// notified hears of every notification script that ended.
+func (l *Loop) notified(d checks.Done) {
+	if !d.Exit.OK() {
+		l.Log.Warn("notification script failed", "instance", d.Queue, "script", strings.Join(d.Script.Args, " "), "reason", d.Exit.String())
+	}
+}
+
+// Flush waits are bounded by the kernel; Watch turns what the kernel tells about
+// links and addresses into events. links is the list that the node was made with.
+func (l *Loop) Watch(ctx context.Context, k *kernel.Kernel, links []kernel.Link) error {
+	ports := map[string]int{}
+	for i, link := range links {
+		ports[link.Name] = i
+	}
+	return k.Watch(ctx, func(ev kernel.Event) {
+		switch ev := ev.(type) {
+		case kernel.LinkChanged:
+			if port, ok := ports[ev.Link.Name]; ok {
+				l.Post(node.LinkChanged{Port: port, MAC: proto.MAC(ev.Link.MAC), Up: ev.Link.Up})
+			}
+		case kernel.AddressAdded:
+			l.postAddress(ports, ev.Interface, ev.Prefix, true)
+		case kernel.AddressRemoved:
+			l.postAddress(ports, ev.Interface, ev.Prefix, false)
+		}
+	})
+}
+
+func (l *Loop) postAddress(ports map[string]int, iface string, p netip.Prefix, present bool) {
+	if port, ok := ports[iface]; ok {
+		l.Post(node.AddressChanged{Port: port, Prefix: p, Present: present})
+	}
+}
+
+// report logs what an operator acts on, one line an event. Transitions use the
+// words that operators of keepalived look for.
+func (l *Loop) report(a node.Action) {
+	switch a := a.(type) {
+	case node.Changed:
+		l.Log.Info(transition(a), "instance", a.Instance, "vrid", a.VRID, "priority", a.Priority,
+			"from", a.From.String(), "to", a.To.String(), "reason", a.Cause.String())
+	case node.PriorityChanged:
+		l.Log.Info(fmt.Sprintf("(%s) Changing effective priority from %d to %d", a.Instance, a.From, a.To), "instance", a.Instance)
+	case node.Refused:
+		l.Log.Warn("advertisement refused", "instance", a.Instance, "vrid", a.VRID, "src", a.Src, "reason", a.Verdict.String())
+	case node.ServerChanged:
+		l.Log.Info(serverWords(a), "vs", service(a.Service), "rs", a.Server, "reason", a.Reason)
+	case node.QuorumChanged:
+		l.Log.Info(quorumWords(a), "vs", service(a.Service), "sorry", a.Sorry)
+	case node.ScriptChanged:
+		words := "failed"
+		if a.Up {
+			words = "succeeded"
+		}
+		l.Log.Info(fmt.Sprintf("VRRP_Script(%s) %s", a.Script, words), "reason", a.Reason)
+	case node.Unreachable:
+		l.Log.Warn("no interface has a network that holds this address", "rs", a.Addr)
+	default:
+		panic(fmt.Sprintf("loop: unknown action %T", a))
+	}
+}
+
+func transition(a node.Changed) string {
+	state := a.To.String()
+	if a.To == fsm.Init {
+		return fmt.Sprintf("(%s) Stopped", a.Instance)
+	}
+	return fmt.Sprintf("(%s) Entering %s STATE", a.Instance, state)
+}
+
+// service writes a virtual service as keepalived does: [10.0.0.1]:tcp:80.
+func service(k forward.ServiceKey) string {
+	name := "udp"
+	if k.Protocol == proto.ProtocolTCP {
+		name = "tcp"
+	}
+	return fmt.Sprintf("[%s]:%s:%d", k.Addr.Addr(), name, k.Addr.Port())
+}
+
+func serverWords(a node.ServerChanged) string {
+	switch {
+	case a.Up && a.Inhibit:
+		return "Enabling service"
+	case a.Up:
+		return "Adding service"
+	case a.Inhibit:
+		return "Disabling service"
+	}
+	return "Removing service"
+}
+
+func quorumWords(a node.QuorumChanged) string {
+	if a.Up {
+		return "Gained quorum"
+	}
+	return "Lost quorum"
+}
+
+// WallClock is CLOCK_REALTIME as the time since 1970.
+func WallClock() time.Duration { return time.Duration(time.Now().UnixNano()) }

@@ -1,0 +1,258 @@
+// Package loop is the driver of a node: one OS thread, one epoll. It turns rings,
+// timers, netlink messages and the results of checks and scripts into events, and
+// carries the node's actions out. It decides nothing.
+//
+// Control rings are drained before service rings and the timers are looked at after
+// every batch, so that advertisements leave on time while the forwarder is busy.
+// What has to wait for something (checks, scripts) runs in goroutines of their own,
+// which answer through [Loop.Post].
+package loop
+
+import (
+	"context"
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/ringkeep/ringkeep/checks"
+	"github.com/ringkeep/ringkeep/cmd/internal/kernel"
+	"github.com/ringkeep/ringkeep/cmd/internal/node"
+	"github.com/ringkeep/ringkeep/ring"
+)
+
+// Port is what the loop needs of a ring: a *ring.Socket, or a port of ringtest.
+type Port interface {
+	Receive(batch []ring.Frame) (int, error)
+	Release()
+	Queue(buf []byte)
+	Flush() (sent int, err error)
+	Stats() ring.Stats
+	Close() error
+}
+
+// Sockets are the rings of one interface; Service is nil where no service traffic
+// is expected, both where the node does not use the interface.
+type Sockets struct{ Control, Service Port }
+
+// Poller waits for the rings.
+type Poller interface {
+	Wait(timeout time.Duration, ready []int) (int, error)
+	Wake()
+}
+
+// Host is what the loop needs of the kernel.
+type Host interface {
+	AddAddress(kernel.Address) error
+	RemoveAddress(kernel.Address) error
+}
+
+// Config wires a loop. The loop owns everything in it until Run returns; closing
+// the sockets stays with the caller.
+type Config struct {
+	Node     *node.Node
+	Ports    []Sockets // by the node's port number
+	Loopback Port      // where frames for servers on this host go; nil without such
+	Poller   Poller
+	Host     Host
+	Log      *slog.Logger
+	Clock    func() time.Duration // monotonic, from the start of the process
+	Wall     func() time.Duration // CLOCK_REALTIME, as the rings stamp frames
+}
+
+// batchSize is how many frames one turn takes from a ring: few enough that control
+// traffic and timers wait 100 to 200 µs at most.
+const batchSize = 64
+
+// Loop drives one node. All its methods but Post and Stats belong to Run's thread.
+type Loop struct {
+	Config
+	notifier *checks.Notifier
+	frames   [batchSize]ring.Frame
+	batch    node.Batch
+	actions  []node.Action
+	now      time.Duration
+	dirty    []Port // sockets with frames queued
+	ctx      context.Context
+
+	mu    sync.Mutex
+	inbox []node.Event
+}
+
+// New makes a loop that is not running yet.
+func New(c Config) *Loop {
+	l := &Loop{Config: c}
+	l.notifier = checks.NewNotifier(l.notified)
+	return l
+}
+
+// Post hands an event to the loop, from any goroutine.
+func (l *Loop) Post(ev node.Event) {
+	l.mu.Lock()
+	l.inbox = append(l.inbox, ev)
+	l.mu.Unlock()
+	l.Poller.Wake()
+}
+
+// stopGrace is how long notification scripts may still run at the end.
+const stopGrace = time.Second
+
+// Run drives the node until ctx ends, then stops it in good order: priority 0,
+// addresses removed, notify_stop. It returns an error only if waiting fails.
+func (l *Loop) Run(ctx context.Context) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	l.ctx = ctx
+	stop := context.AfterFunc(ctx, l.Poller.Wake)
+	defer stop()
+
+	l.now = l.Clock()
+	l.step(node.Start{})
+	l.flush()
+	var err error
+	for ctx.Err() == nil && err == nil {
+		err = l.turn()
+	}
+	l.now = l.Clock()
+	l.step(node.Stop{})
+	l.flush()
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
+	defer cancel()
+	l.notifier.Close(grace)
+	return err
+}
+
+// turn waits for work and does one round of it.
+func (l *Loop) turn() error {
+	timeout := time.Duration(-1)
+	if at, ok := l.Node.Deadline(); ok {
+		timeout = max(0, at-l.Clock())
+	}
+	var ready [16]int
+	if _, err := l.Poller.Wait(timeout, ready[:]); err != nil {
+		return err
+	}
+	l.now = l.Clock()
+	for busy := true; busy && l.ctx.Err() == nil; l.now = l.Clock() {
+		l.events()
+		l.control()
+		l.tick()
+		l.flush()
+		busy = l.service()
+	}
+	return nil
+}
+
+// events gives the node what other goroutines posted.
+func (l *Loop) events() {
+	l.mu.Lock()
+	inbox := l.inbox
+	l.inbox = nil
+	l.mu.Unlock()
+	for _, ev := range inbox {
+		l.step(ev)
+	}
+}
+
+// tick runs the timers, after the control rings were drained: an advertisement
+// that has arrived counts before the timer that waited for it.
+func (l *Loop) tick() {
+	if at, ok := l.Node.Deadline(); ok && at <= l.now {
+		l.step(node.Tick{})
+	}
+}
+
+// control drains the control rings.
+func (l *Loop) control() {
+	for port := range l.Ports {
+		s := l.Ports[port].Control
+		if s == nil {
+			continue
+		}
+		for n := batchSize; n == batchSize; {
+			n = l.receive(port, s)
+			age := l.Wall() - l.now // wall clock at our time 0
+			for _, f := range l.frames[:n] {
+				at := min(l.now, max(l.now-time.Second, time.Duration(f.Time)-age))
+				l.step(node.Received{Port: port, Frame: f.Data(), At: at})
+			}
+			s.Release()
+		}
+	}
+}
+
+// receive takes a batch; a device that is down or gone is no reason to stop.
+func (l *Loop) receive(port int, s Port) int {
+	n, err := s.Receive(l.frames[:])
+	if err != nil {
+		l.Log.Debug("receive", "port", port, "err", err)
+	}
+	return n
+}
+
+// service takes one batch from each service ring and tells whether any was full.
+func (l *Loop) service() (busy bool) {
+	for port := range l.Ports {
+		s := l.Ports[port].Service
+		if s == nil {
+			continue
+		}
+		n := l.receive(port, s)
+		if n == 0 {
+			continue
+		}
+		busy = busy || n == batchSize
+		l.batch.Reset()
+		for i := range l.frames[:n] {
+			f := &l.frames[i]
+			l.Node.Frame(l.now, port, f.Buf[:ring.VNetLen], f.Data(), &l.batch)
+		}
+		l.carryFrames(n)
+		for _, a := range l.batch.Actions {
+			l.do(a)
+		}
+		l.flush()
+		s.Release()
+	}
+	return busy
+}
+
+// carryFrames queues the frames of the batch where the verdicts send them. They
+// stay in their slots until the flush.
+func (l *Loop) carryFrames(n int) {
+	for i, v := range l.batch.Verdicts[:n] {
+		switch v.Fate {
+		case node.Forwarded:
+			l.queue(l.Ports[v.Port].Service, l.frames[i].Buf)
+		case node.Delivered:
+			if l.Loopback != nil {
+				clear(l.frames[i].Data()[:12]) // the loopback's own addresses
+				l.queue(l.Loopback, l.frames[i].Buf)
+			}
+		}
+	}
+}
+
+func (l *Loop) queue(p Port, buf []byte) {
+	if p == nil {
+		return
+	}
+	p.Queue(buf)
+	for _, d := range l.dirty {
+		if d == p {
+			return
+		}
+	}
+	l.dirty = append(l.dirty, p)
+}
+
+// flush sends what was queued. Errors are counted by the socket and end nothing:
+// a link that is down takes no frames.
+func (l *Loop) flush() {
+	for _, p := range l.dirty {
+		if _, err := p.Flush(); err != nil {
+			l.Log.Debug("send", "err", err)
+		}
+	}
+	l.dirty = l.dirty[:0]
+}

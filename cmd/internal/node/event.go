@@ -1,0 +1,149 @@
+package node
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/ringkeep/ringkeep/cmd/internal/config"
+	"github.com/ringkeep/ringkeep/forward"
+	"github.com/ringkeep/ringkeep/fsm"
+	"github.com/ringkeep/ringkeep/proto"
+)
+
+// Event is something that happened to the director.
+type Event interface{ event() }
+
+type (
+	// Start begins the elections, the checks and the tracking scripts.
+	Start struct{}
+	// Stop ends them: a MASTER sends priority 0 and gives its addresses up.
+	Stop struct{}
+	// Tick says that the deadline has come.
+	Tick struct{}
+	// Received is a frame of the control socket: VRRP or ARP. Frame is read
+	// during the step only. At is when the kernel took it from the wire.
+	Received struct {
+		Port  int
+		Frame []byte
+		At    time.Duration
+	}
+	// LinkChanged tells the carrier of a port; Up means IFF_UP and running.
+	LinkChanged struct {
+		Port int
+		MAC  proto.MAC
+		Up   bool
+	}
+	// AddressChanged tells that the kernel gained or lost an address.
+	AddressChanged struct {
+		Port    int
+		Prefix  netip.Prefix
+		Present bool
+	}
+	// CheckDone is the raw result of check number Check. Local results (no
+	// socket, no such local address) judge nobody.
+	CheckDone struct {
+		Check  int
+		OK     bool
+		Local  bool
+		Reason string
+	}
+	// ScriptDone is the result of one run of tracking script number Script.
+	ScriptDone struct {
+		Script int
+		OK     bool
+		Reason string
+	}
+)
+
+func (Start) event()          {}
+func (Stop) event()           {}
+func (Tick) event()           {}
+func (Received) event()       {}
+func (LinkChanged) event()    {}
+func (AddressChanged) event() {}
+func (CheckDone) event()      {}
+func (ScriptDone) event()     {}
+
+// Action is something that the driver must do, in the order of the list.
+type Action interface{ action() }
+
+type (
+	// Send puts a frame on a port. Head is the virtio header it arrived with,
+	// nil for frames of our own. The driver owns both from now on.
+	Send struct {
+		Port  int
+		Head  []byte
+		Frame []byte
+	}
+	// AddAddress and RemoveAddress change the addresses of an interface.
+	AddAddress    struct{ config.Address }
+	RemoveAddress struct{ config.Address }
+	// RunCheck starts check number Check; its end comes back as CheckDone.
+	RunCheck struct{ Check int }
+	// RunScript starts tracking script number Script; ScriptDone follows.
+	RunScript struct{ Script int }
+	// Notify queues a notification script. Scripts of one Queue run one after
+	// the other; Extra follows the configured arguments.
+	Notify struct {
+		Queue   string
+		Command *config.Command
+		Extra   []string
+	}
+	// Changed reports a transition of an instance and its cause.
+	Changed struct {
+		Instance string
+		VRID     uint8
+		Priority uint8
+		fsm.Changed
+	}
+	// PriorityChanged reports a new effective priority.
+	PriorityChanged struct {
+		Instance string
+		From, To uint8
+	}
+	// Refused reports the first advertisement of Src that an instance refused
+	// for this reason since the last transition. Further ones are counted.
+	Refused struct {
+		Instance string
+		VRID     uint8
+		Src      netip.Addr
+		Verdict  fsm.Verdict
+	}
+	// ServerChanged reports a real server that went up or down.
+	ServerChanged struct {
+		Service forward.ServiceKey
+		Server  netip.AddrPort
+		Up      bool
+		Inhibit bool
+		Reason  string
+	}
+	// QuorumChanged reports a virtual service that gained or lost its quorum.
+	// Sorry is the sorry server that stepped in or out, if there is one.
+	QuorumChanged struct {
+		Service forward.ServiceKey
+		Up      bool
+		Sorry   netip.AddrPort
+	}
+	// ScriptChanged reports a tracking script that turned good or bad.
+	ScriptChanged struct {
+		Script string
+		Up     bool
+		Reason string
+	}
+	// Unreachable reports an address that no port has a prefix for.
+	Unreachable struct{ Addr netip.Addr }
+)
+
+func (Send) action()            {}
+func (AddAddress) action()      {}
+func (RemoveAddress) action()   {}
+func (RunCheck) action()        {}
+func (RunScript) action()       {}
+func (Notify) action()          {}
+func (Changed) action()         {}
+func (PriorityChanged) action() {}
+func (Refused) action()         {}
+func (ServerChanged) action()   {}
+func (QuorumChanged) action()   {}
+func (ScriptChanged) action()   {}
+func (Unreachable) action()     {}

@@ -1,0 +1,141 @@
+package node
+
+import (
+	"time"
+
+	"github.com/ringkeep/ringkeep/forward"
+	"github.com/ringkeep/ringkeep/proto"
+)
+
+// Fate is what becomes of a service frame.
+type Fate uint8
+
+const (
+	// Dropped frames need nothing from the driver.
+	Dropped Fate = iota
+	// Forwarded frames were rewritten in place and leave by Verdict.Port.
+	Forwarded
+	// Delivered frames are for a server on this host: up to the local stack.
+	Delivered
+	// Held frames were copied: they wait for the MAC of their real server.
+	Held
+)
+
+// Verdict is the fate of one frame.
+type Verdict struct {
+	Fate Fate
+	Port int32
+}
+
+// Batch collects the verdicts on a batch of frames and the rare actions that
+// they call for (resets, ICMP errors, ARP requests). The driver owns and reuses it.
+type Batch struct {
+	Verdicts []Verdict
+	Actions  []Action
+}
+
+// Reset empties the batch for the next one.
+func (b *Batch) Reset() { b.Verdicts, b.Actions = b.Verdicts[:0], b.Actions[:0] }
+
+// Frame decides on one frame of a virtual service that came in on port, and
+// appends the verdict to out. A forwarded frame is rewritten in place: its TTL and
+// its Ethernet addresses. head is the virtio header that the frame arrived with; it
+// is not looked at, only kept beside a frame that waits. Nothing is allocated for a
+// frame of a known flow to a resolved server.
+func (n *Node) Frame(now time.Duration, port int, head, frame []byte, out *Batch) {
+	out.Verdicts = append(out.Verdicts, n.judge(now, port, head, frame, out))
+}
+
+func (n *Node) judge(now time.Duration, port int, head, frame []byte, out *Batch) Verdict {
+	eth, err := proto.ParseEthernet(frame)
+	if err != nil || eth.Type() != proto.EtherTypeIPv4 || eth.Dst() != n.ports[port].link.MAC {
+		return Verdict{} // seen by the tap, addressed to somebody else
+	}
+	d := n.fwd.Packet(now, eth.Payload())
+	switch d.Verdict {
+	case forward.Forward:
+		return n.sendTo(now, d.Server, head, frame, out)
+	case forward.Deliver:
+		return Verdict{Fate: Delivered}
+	case forward.NoConn:
+		n.reply(port, eth, out, proto.AppendReset)
+	case forward.NoDestination:
+		if n.replies.take(now) {
+			n.reply(port, eth, out, proto.AppendPortUnreachable)
+		}
+	case forward.TTLExceeded:
+		if n.replies.take(now) {
+			n.reply(port, eth, out, proto.AppendTimeExceeded)
+		}
+	}
+	n.armExpiry()
+	return Verdict{}
+}
+
+// sendTo addresses the frame to its real server, or keeps it until that answers.
+func (n *Node) sendTo(now time.Duration, server int32, head, frame []byte, out *Batch) Verdict {
+	n.armExpiry()
+	h := n.hops[server]
+	if h < 0 {
+		return Verdict{}
+	}
+	nb := &n.neighbours[h]
+	if nb.resolved {
+		n.address(frame, nb)
+		return Verdict{Fate: Forwarded, Port: int32(nb.port)}
+	}
+	n.out = out.Actions
+	held := n.hold(now, int(h), head, frame)
+	out.Actions, n.out = n.out, nil
+	if !held {
+		return Verdict{}
+	}
+	return Verdict{Fate: Held}
+}
+
+// armExpiry keeps one timer for the connection table.
+func (n *Node) armExpiry() {
+	if n.timers.pos[n.fwdTimer] < 0 {
+		if at, ok := n.fwd.Deadline(); ok {
+			n.timers.set(n.fwdTimer, at)
+		}
+	}
+}
+
+func (n *Node) expire(now time.Duration) {
+	n.fwd.Expire(now)
+	n.armExpiry()
+}
+
+// reply answers a frame to where it came from, with the packet that build appends.
+func (n *Node) reply(port int, eth proto.Ethernet, out *Batch, build func(b []byte, ip proto.IPv4) []byte) {
+	ip, err := proto.ParseIPv4(eth.Payload())
+	if err != nil {
+		return
+	}
+	f := proto.AppendEthernet(make([]byte, 0, 14+68), eth.Src(), n.ports[port].link.MAC, proto.EtherTypeIPv4)
+	if whole := build(f, ip); len(whole) > len(f) {
+		out.Actions = append(out.Actions, Send{Port: port, Frame: whole})
+	}
+}
+
+// bucket limits ICMP errors (RFC 1812 §4.3.2.8): a thousand a second, fifty at once.
+type bucket struct {
+	tokens float64
+	last   time.Duration
+}
+
+const (
+	replyRate  = 1000
+	replyBurst = 50
+)
+
+func (b *bucket) take(now time.Duration) bool {
+	b.tokens = min(replyBurst, b.tokens+(now-b.last).Seconds()*replyRate)
+	b.last = now
+	if b.tokens < 1 {
+		return false
+	}
+	b.tokens--
+	return true
+}

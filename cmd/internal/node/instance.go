@@ -1,0 +1,354 @@
+package node
+
+import (
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/ringkeep/ringkeep/cmd/internal/config"
+	"github.com/ringkeep/ringkeep/fsm"
+	"github.com/ringkeep/ringkeep/proto"
+)
+
+// vrrpGroup and vrrpGroupMAC are where multicast advertisements go (RFC 9568 §5.1.1.2).
+var (
+	vrrpGroup    = netip.AddrFrom4([4]byte{224, 0, 0, 18})
+	vrrpGroupMAC = proto.MAC{0x01, 0x00, 0x5e, 0x00, 0x00, 0x12}
+)
+
+const (
+	vrrpTTL = 255  // RFC 9568 §5.1.1.3
+	vrrpTOS = 0xc0 // internetwork control, as every implementation sends
+)
+
+// instance is a VRRP instance with its place on the host.
+type instance struct {
+	cfg     *config.Instance
+	fsm     *fsm.Instance
+	port    int
+	timer   int
+	source  netip.Addr // of the advertisements
+	id      uint16     // IP identification of the last advertisement
+	vips    map[netip.Addr]config.Address
+	devices map[string]int // tracked interfaces that are not the own: name to port
+	refused map[refusal]uint64
+	acts    []fsm.Action
+}
+
+// refusal is what is reported once and then counted.
+type refusal struct {
+	src     netip.Addr
+	verdict fsm.Verdict
+}
+
+// refusalsKept bounds how many different refusals one instance counts.
+const refusalsKept = 64
+
+func (in *instance) unicast() bool { return len(in.cfg.UnicastPeers) > 0 }
+
+func (n *Node) addInstance(c *config.Instance) error {
+	p, err := n.portNamed(c.Pos, c.Interface)
+	if err != nil {
+		return err
+	}
+	i := len(n.instances)
+	in := instance{
+		cfg: c, port: p, timer: n.newTimer(timerInstance, i),
+		vips: map[netip.Addr]config.Address{}, devices: map[string]int{}, refused: map[refusal]uint64{},
+	}
+	for _, a := range append(append([]config.Address(nil), c.Addresses...), c.Excluded...) {
+		if a.Device == "" {
+			a.Device = c.Interface
+		}
+		if _, err := n.portNamed(a.Pos, a.Device); err != nil {
+			return err
+		}
+		in.vips[a.Prefix.Addr()] = a
+	}
+	n.instances = append(n.instances, in)
+	trackers, err := n.trackers(i)
+	if err != nil {
+		return err
+	}
+	n.instances[i].source = n.sourceOf(&n.instances[i])
+	n.instances[i].fsm = fsm.New(instanceConfig(c, n.instances[i].source, trackers))
+	return nil
+}
+
+// trackers lists what the instance tracks beside its own interface.
+func (n *Node) trackers(i int) ([]fsm.Tracker, error) {
+	in := &n.instances[i]
+	var list []fsm.Tracker
+	for _, t := range in.cfg.TrackInterfaces {
+		if t.Name == in.cfg.Interface && t.Weight == 0 {
+			continue // the own interface is tracked anyway
+		}
+		p, err := n.portNamed(t.Pos, t.Name)
+		if err != nil {
+			return nil, err
+		}
+		in.devices[t.Name] = p
+		up := fsm.Down
+		if n.ports[p].link.Up {
+			up = fsm.Up
+		}
+		list = append(list, fsm.Tracker{Name: t.Name, Weight: t.Weight, Reverse: t.Reverse, Initial: up})
+	}
+	for _, t := range in.cfg.TrackScripts {
+		for s := range n.scripts {
+			if n.scripts[s].cfg.Name == t.Name {
+				n.scripts[s].users = append(n.scripts[s].users, i)
+				list = append(list, fsm.Tracker{Name: t.Name, Weight: t.Weight, Reverse: t.Reverse, Initial: fsm.Unknown})
+			}
+		}
+	}
+	return list, nil
+}
+
+// instanceConfig is what the state machine needs of an instance's configuration.
+func instanceConfig(c *config.Instance, source netip.Addr, trackers []fsm.Tracker) fsm.Config {
+	f := fsm.Config{
+		Name: c.Name, VRID: c.VRID, Version: c.Version, Priority: c.Priority, Interval: c.AdvertInterval,
+		NoPreempt: c.NoPreempt, PreemptDelay: c.PreemptDelay,
+		Source: source, Unicast: len(c.UnicastPeers) > 0,
+		DownTimerAdverts: c.DownTimerAdverts, StartupDelay: c.StartupDelay,
+		GARPRepeat: c.GARPMasterRepeat, GARPDelay: c.GARPMasterDelay,
+		GARPRefresh: c.GARPMasterRefresh, GARPRefreshRepeat: c.GARPMasterRefreshRepeat,
+		GARPLowerPrioRepeat: c.GARPLowerPrioRepeat, GARPLowerPrioDelay: c.GARPLowerPrioDelay,
+		HigherPrioSendAdvert: c.HigherPrioSendAdvert, LowerPrioNoAdvert: c.LowerPrioNoAdvert,
+		Trackers: trackers,
+	}
+	if c.AuthType == "PASS" {
+		f.AuthType = 1
+		copy(f.Auth[:], c.AuthPass)
+	}
+	for _, a := range c.Addresses {
+		f.Addrs = append(f.Addrs, a.Prefix.Addr())
+	}
+	for _, a := range c.Excluded {
+		f.Excluded = append(f.Excluded, a.Prefix.Addr())
+	}
+	return f
+}
+
+// sourceOf picks the source of an instance's advertisements: the configured one,
+// or the first address of its interface that is not virtual. An owner has no other.
+func (n *Node) sourceOf(in *instance) netip.Addr {
+	if in.cfg.UnicastSource.IsValid() {
+		return in.cfg.UnicastSource
+	}
+	if in.cfg.McastSource.IsValid() {
+		return in.cfg.McastSource
+	}
+	var owned netip.Addr
+	for _, p := range n.ports[in.port].prefixes {
+		switch {
+		case !p.Addr().Is4():
+		case !n.virtual(p.Addr()):
+			return p.Addr()
+		case in.cfg.Priority == 255:
+			owned = p.Addr()
+		}
+	}
+	return owned
+}
+
+// startInstance removes what a killed run left, and begins the election.
+func (n *Node) startInstance(now time.Duration, i int) {
+	in := &n.instances[i]
+	for _, peer := range in.cfg.UnicastPeers {
+		n.seek(now, peer)
+	}
+	if in.cfg.Priority != 255 {
+		for _, a := range in.addresses() {
+			if n.local(a.Prefix.Addr()) {
+				n.removeAddress(a)
+			}
+		}
+	}
+	if !n.ports[in.port].link.Up {
+		n.stepInstance(now, i, fsm.LinkChanged{Up: false})
+	}
+	n.stepInstance(now, i, fsm.Startup{})
+}
+
+// addresses lists the virtual addresses in the order of the configuration.
+func (in *instance) addresses() []config.Address {
+	var list []config.Address
+	for _, group := range [][]config.Address{in.cfg.Addresses, in.cfg.Excluded} {
+		for _, a := range group {
+			list = append(list, in.vips[a.Prefix.Addr()])
+		}
+	}
+	return list
+}
+
+func (n *Node) stopInstance(now time.Duration, i int) {
+	n.stepInstance(now, i, fsm.Shutdown{})
+}
+
+func (n *Node) tickInstance(now time.Duration, i int) { n.stepInstance(now, i, fsm.Tick{}) }
+
+func (n *Node) instanceLink(now time.Duration, i, port int, up bool) {
+	in := &n.instances[i]
+	if in.port == port && !in.cfg.DontTrackPrimary {
+		n.stepInstance(now, i, fsm.LinkChanged{Up: up})
+	}
+	for name, p := range in.devices {
+		if p == port {
+			n.stepInstance(now, i, fsm.Tracked{Name: name, Up: up})
+		}
+	}
+}
+
+// instanceSource follows the primary address of the interface.
+func (n *Node) instanceSource(now time.Duration, i int) {
+	in := &n.instances[i]
+	if src := n.sourceOf(in); src != in.source {
+		in.source = src
+		n.stepInstance(now, i, fsm.SourceChanged{Addr: src})
+	}
+}
+
+// stepInstance drives one state machine and carries its actions to the driver's.
+func (n *Node) stepInstance(now time.Duration, i int, ev fsm.Event) {
+	in := &n.instances[i]
+	in.acts = in.fsm.Step(now, ev, in.acts[:0])
+	for _, a := range in.acts {
+		n.act(in, a)
+	}
+	if at, ok := in.fsm.Deadline(); ok {
+		n.timers.set(in.timer, at)
+	} else {
+		n.timers.clear(in.timer)
+	}
+}
+
+func (n *Node) act(in *instance, a fsm.Action) {
+	switch a := a.(type) {
+	case fsm.SendAdvert:
+		n.advertise(in, a.Priority)
+	case fsm.AddVIP:
+		n.addAddress(in.vips[a.Addr])
+	case fsm.RemoveVIP:
+		n.removeAddress(in.vips[a.Addr])
+	case fsm.SendGARP:
+		n.announce(in, a.Addr)
+	case fsm.Changed:
+		clear(in.refused)
+		n.emit(Changed{Instance: in.cfg.Name, VRID: in.cfg.VRID, Priority: in.fsm.Priority(), Changed: a})
+	case fsm.PriorityChanged:
+		n.emit(PriorityChanged{Instance: in.cfg.Name, From: a.From, To: a.To})
+	case fsm.Notify:
+		n.notify(in, a.State.String())
+	case fsm.NotifyStop:
+		n.notify(in, "STOP")
+	}
+}
+
+// advertise sends an advertisement to the group or to every unicast peer. All
+// copies of one advertisement carry the same IP identification.
+func (n *Node) advertise(in *instance, priority uint8) {
+	if in.id++; in.id == 0 {
+		in.id = 1
+	}
+	if !in.unicast() {
+		n.emit(Send{Port: in.port, Frame: n.advert(in, priority, vrrpGroupMAC, vrrpGroup)})
+		return
+	}
+	for _, peer := range in.cfg.UnicastPeers {
+		nb := n.neighbourFor(peer)
+		if nb < 0 || !n.neighbours[nb].resolved {
+			continue // asked for since the start; the next advertisement will find it
+		}
+		n.emit(Send{Port: in.port, Frame: n.advert(in, priority, n.neighbours[nb].mac, peer)})
+	}
+}
+
+// advert builds one frame. Version 3 sums the pseudo-header as keepalived and FRR
+// do (reference: interoperation; RFC 9568 §5.2.8 would leave it out).
+func (n *Node) advert(in *instance, priority uint8, mac proto.MAC, dst netip.Addr) []byte {
+	msg := in.fsm.Advert(priority).Append(make([]byte, 0, 8+4*len(in.cfg.Addresses)+8))
+	form := proto.ChecksumMessage
+	if in.cfg.Version == 3 {
+		form = proto.ChecksumPseudo
+	}
+	proto.SealVRRP(msg, in.source, dst, form)
+	f := proto.AppendEthernet(make([]byte, 0, 14+20+len(msg)), mac, n.ports[in.port].link.MAC, proto.EtherTypeIPv4)
+	h := proto.IPv4Header{TOS: vrrpTOS, ID: in.id, TTL: vrrpTTL, Protocol: proto.ProtocolVRRP, Src: in.source, Dst: dst}
+	return append(h.Append(f, len(msg)), msg...)
+}
+
+// announce sends one gratuitous ARP on the interface that carries the address.
+func (n *Node) announce(in *instance, vip netip.Addr) {
+	p, err := n.portNamed(in.cfg.Pos, in.vips[vip].Device)
+	if err != nil {
+		return
+	}
+	n.emit(Send{Port: p, Frame: proto.AppendGratuitousARP(make([]byte, 0, 42), n.ports[p].link.MAC, vip)})
+}
+
+// addAddress asks for the address and takes it for present at once: the kernel's
+// own word comes only after the frames that the gratuitous ARP attracts.
+func (n *Node) addAddress(a config.Address) {
+	n.emit(AddAddress{a})
+	n.fwd.SetLocal(a.Prefix.Addr(), true)
+}
+
+func (n *Node) removeAddress(a config.Address) {
+	n.emit(RemoveAddress{a})
+	n.fwd.SetLocal(a.Prefix.Addr(), false)
+}
+
+// notify runs the script for the state, then the general one with the four
+// arguments that keepalived appends.
+func (n *Node) notify(in *instance, state string) {
+	specific := map[string]*config.Command{
+		"MASTER": in.cfg.NotifyMaster, "BACKUP": in.cfg.NotifyBackup, "FAULT": in.cfg.NotifyFault, "STOP": in.cfg.NotifyStop,
+	}[state]
+	standard := []string{"INSTANCE", in.cfg.Name, state, strconv.Itoa(int(in.fsm.Priority()))}
+	if specific != nil {
+		n.emit(Notify{Queue: in.cfg.Name, Command: specific})
+	}
+	if in.cfg.Notify != nil {
+		n.emit(Notify{Queue: in.cfg.Name, Command: in.cfg.Notify, Extra: standard})
+	}
+}
+
+// heardVRRP gives an advertisement to the instance of its VRID on this port.
+func (n *Node) heardVRRP(now time.Duration, port int, eth proto.Ethernet) {
+	ip, err := proto.ParseIPv4(eth.Payload())
+	if err != nil || ip.Protocol() != proto.ProtocolVRRP || n.local(ip.Src()) {
+		return
+	}
+	msg, err := proto.ParseVRRP(ip.Payload())
+	if err != nil {
+		return
+	}
+	for i := range n.instances {
+		in := &n.instances[i]
+		if in.port != port || in.cfg.VRID != msg.VRID() || in.unicast() != !ip.Dst().IsMulticast() {
+			continue
+		}
+		m := fsm.Message{IP: ip, VRRP: msg}
+		if v := in.fsm.Check(m); v != fsm.Accepted {
+			n.refuse(in, ip.Src(), v)
+			continue
+		}
+		if !in.fsm.SameAddresses(msg) && !in.cfg.SkipCheckAdvAddr {
+			n.refuse(in, ip.Src(), fsm.AddressesDiffer)
+		}
+		n.stepInstance(now, i, fsm.Heard{Priority: msg.Priority(), Interval: msg.Interval(), Src: ip.Src()})
+	}
+}
+
+// refuse counts a refused advertisement and reports the first of its kind.
+func (n *Node) refuse(in *instance, src netip.Addr, v fsm.Verdict) {
+	key := refusal{src, v}
+	if in.refused[key] == 0 && len(in.refused) < refusalsKept {
+		n.emit(Refused{Instance: in.cfg.Name, VRID: in.cfg.VRID, Src: src, Verdict: v})
+	} else if in.refused[key] == 0 {
+		return
+	}
+	in.refused[key]++
+}

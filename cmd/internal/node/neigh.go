@@ -1,0 +1,157 @@
+package node
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/ringkeep/ringkeep/proto"
+)
+
+// The neighbour table: who has which MAC on which port (RFC 826). Entries are made
+// for real servers and unicast peers only, so their number is bounded by the
+// configuration; what the wire says updates entries and never makes one.
+
+const (
+	reachableTime = 30 * time.Second // how long an answer is believed without a new one
+	probeInterval = time.Second      // between requests
+	probeCount    = 3                // unicast requests before the entry is broadcast for again
+	retryInterval = 5 * time.Second  // between requests for a neighbour that stays silent
+	heldFrames    = 3                // frames that wait for one neighbour
+)
+
+type neighbour struct {
+	addr     netip.Addr
+	port     int
+	timer    int
+	mac      proto.MAC
+	resolved bool
+	probes   int // requests since the last answer
+	held     []Send
+}
+
+// hop is where frames for one real server go: the number of its neighbour, or -1
+// while no port has a prefix for it.
+type hop int
+
+// neighbourFor returns the number of the entry for addr, making it; -1 if no port
+// has a prefix that holds addr.
+func (n *Node) neighbourFor(addr netip.Addr) int {
+	for i := range n.neighbours {
+		if n.neighbours[i].addr == addr {
+			return i
+		}
+	}
+	port := n.route(addr)
+	if port < 0 {
+		return -1
+	}
+	n.neighbours = append(n.neighbours, neighbour{addr: addr, port: port, timer: n.newTimer(timerNeighbour, len(n.neighbours))})
+	return len(n.neighbours) - 1
+}
+
+// route returns the port whose longest prefix holds addr, or -1. Host prefixes
+// are virtual addresses and say nothing about who is on the link.
+func (n *Node) route(addr netip.Addr) int {
+	best, bits := -1, 0
+	for i := range n.ports {
+		for _, p := range n.ports[i].prefixes {
+			if p.Bits() > bits && p.Bits() < p.Addr().BitLen() && p.Contains(addr) && !n.ports[i].link.Loopback {
+				best, bits = i, p.Bits()
+			}
+		}
+	}
+	return best
+}
+
+// probe asks for neighbour i and arms the timer for the next request.
+func (n *Node) probe(now time.Duration, i int) {
+	nb := &n.neighbours[i]
+	p := &n.ports[nb.port]
+	src, ok := n.sourceFor(nb.port, nb.addr)
+	if p.link.Up && ok {
+		dst := proto.Broadcast
+		if nb.resolved {
+			dst = nb.mac // RFC 1122 2.3.2.1: unicast poll of a known neighbour
+		}
+		f := proto.AppendEthernet(make([]byte, 0, 64), dst, p.link.MAC, proto.EtherTypeARP)
+		f = proto.ARPMessage{Op: proto.ARPRequest, SenderMAC: p.link.MAC, Sender: src, Target: nb.addr}.Append(f)
+		n.emit(Send{Port: nb.port, Frame: f})
+	}
+	nb.probes++
+	wait := probeInterval
+	if nb.probes > probeCount {
+		nb.resolved = false
+		wait = retryInterval
+	}
+	n.timers.set(nb.timer, now+wait)
+}
+
+// sourceFor picks the address that a request for addr comes from: one of the
+// port's own whose prefix holds addr, never a virtual address.
+func (n *Node) sourceFor(port int, addr netip.Addr) (netip.Addr, bool) {
+	for _, p := range n.ports[port].prefixes {
+		if p.Contains(addr) && p.Addr() != addr && !n.virtual(p.Addr()) {
+			return p.Addr(), true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// heardARP learns from any ARP packet of a neighbour that is in the table
+// (RFC 826: merge before looking at the operation).
+func (n *Node) heardARP(now time.Duration, port int, frame proto.Ethernet) {
+	arp, err := proto.ParseARP(frame.Payload())
+	if err != nil || arp.SenderMAC().IsGroup() {
+		return
+	}
+	sender := arp.Sender()
+	for i := range n.neighbours {
+		if nb := &n.neighbours[i]; nb.addr == sender && nb.port == port {
+			n.learn(now, i, arp.SenderMAC())
+		}
+	}
+}
+
+// learn takes mac for neighbour i and lets the frames go that waited for it.
+func (n *Node) learn(now time.Duration, i int, mac proto.MAC) {
+	nb := &n.neighbours[i]
+	nb.mac, nb.resolved, nb.probes = mac, true, 0
+	n.timers.set(nb.timer, now+reachableTime)
+	for _, s := range nb.held {
+		n.address(s.Frame, nb)
+		n.emit(s)
+	}
+	nb.held = nil
+}
+
+// address writes the Ethernet addresses of a frame to neighbour nb.
+func (n *Node) address(frame []byte, nb *neighbour) {
+	eth := proto.Ethernet(frame)
+	eth.SetDst(nb.mac)
+	eth.SetSrc(n.ports[nb.port].link.MAC)
+}
+
+// hold keeps a copy of a frame until neighbour i answers, heldFrames at most.
+// It reports whether there was room.
+func (n *Node) hold(now time.Duration, i int, head, frame []byte) bool {
+	nb := &n.neighbours[i]
+	if len(nb.held) >= heldFrames {
+		return false
+	}
+	if len(nb.held) == 0 && nb.probes > probeCount {
+		nb.probes = 0 // somebody wants it: ask at once, not at the slow pace
+		n.probe(now, i)
+	}
+	nb.held = append(nb.held, Send{Port: nb.port, Head: append([]byte(nil), head...), Frame: append([]byte(nil), frame...)})
+	return true
+}
+
+// forget asks anew for everybody behind a port, as after its link came back.
+func (n *Node) forget(now time.Duration, port int) {
+	for i := range n.neighbours {
+		if nb := &n.neighbours[i]; nb.port == port {
+			nb.resolved, nb.probes, nb.held = false, 0, nil
+			n.probe(now, i)
+		}
+	}
+}

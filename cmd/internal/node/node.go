@@ -1,0 +1,288 @@
+package node
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ringkeep/ringkeep/cmd/internal/config"
+	"github.com/ringkeep/ringkeep/forward"
+	"github.com/ringkeep/ringkeep/proto"
+)
+
+// Link is an interface of the host as it was when the node was made.
+type Link struct {
+	Name     string
+	MAC      proto.MAC
+	Up       bool // IFF_UP and running
+	Loopback bool
+	Prefixes []netip.Prefix // addresses, each with the length of its network
+}
+
+// port is a link with what has happened to it since.
+type port struct {
+	link     Link
+	prefixes []netip.Prefix
+}
+
+// Use says which sockets a port needs.
+type Use struct {
+	Control   bool // VRRP and ARP
+	Multicast bool // membership in 224.0.0.18
+	Service   bool // frames for virtual services
+}
+
+type timerKind uint8
+
+const (
+	timerInstance timerKind = iota
+	timerNeighbour
+	timerCheck
+	timerScript
+	timerForward
+)
+
+// timerOwner tells whose a timer is.
+type timerOwner struct {
+	kind  timerKind
+	index int
+}
+
+// Node is one director. It is not safe for concurrent use.
+type Node struct {
+	cfg        *config.Config
+	ports      []port
+	instances  []instance
+	scripts    []script
+	services   []service
+	checks     []checker
+	neighbours []neighbour
+	hops       []hop // by forward's server number
+	fwd        *forward.Forwarder
+	fwdTimer   int
+	replies    bucket
+
+	timers timers
+	owners []timerOwner
+	seed   uint64
+	out    []Action
+}
+
+// maxConnections bounds the connection table.
+const maxConnections = 1 << 20
+
+// New composes a director from its configuration and the links of its host. The
+// seed spreads the first health checks (keepalived's warmup) and keys the hash of
+// the connection table. The error names the position of a configuration line that
+// cannot work on this host.
+func New(cfg *config.Config, links []Link, seed uint64) (*Node, error) {
+	n := &Node{cfg: cfg, seed: seed}
+	for _, l := range links {
+		n.ports = append(n.ports, port{link: l, prefixes: slices.Clone(l.Prefixes)})
+	}
+	for _, c := range cfg.Scripts {
+		n.scripts = append(n.scripts, script{cfg: c, good: -1, timer: n.newTimer(timerScript, len(n.scripts))})
+	}
+	for _, c := range cfg.Instances {
+		if err := n.addInstance(c); err != nil {
+			return nil, err
+		}
+	}
+	n.fwd = forward.New(forward.Config{MaxConns: maxConnections, Seed: seed})
+	n.fwdTimer = n.newTimer(timerForward, 0)
+	for _, c := range cfg.VirtualServers {
+		if err := n.addService(c); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+// Uses tells for every port which sockets it needs: VRRP where an instance lives,
+// service traffic on every link that is not the loopback.
+func (n *Node) Uses() []Use {
+	uses := make([]Use, len(n.ports))
+	for i := range n.instances {
+		u := &uses[n.instances[i].port]
+		u.Control = true
+		u.Multicast = u.Multicast || !n.instances[i].unicast()
+	}
+	for i := range n.ports {
+		if len(n.services) > 0 && !n.ports[i].link.Loopback {
+			uses[i].Control, uses[i].Service = true, true
+		}
+	}
+	return uses
+}
+
+// Step tells the node what happened at now and appends to out what must be done
+// about it, in order. now is monotonic and never goes back.
+func (n *Node) Step(now time.Duration, ev Event, out []Action) []Action {
+	n.out = out
+	switch ev := ev.(type) {
+	case Start:
+		n.start(now)
+	case Stop:
+		n.stop(now)
+	case Tick:
+	case Received:
+		n.received(now, ev)
+	case LinkChanged:
+		n.linkChanged(now, ev)
+	case AddressChanged:
+		n.addressChanged(now, ev)
+	case CheckDone:
+		n.checkDone(now, ev)
+	case ScriptDone:
+		n.scriptDone(now, ev)
+	default:
+		panic(fmt.Sprintf("node: unknown event %T", ev))
+	}
+	n.due(now)
+	out, n.out = n.out, nil
+	return out
+}
+
+// Deadline is when the node next wants a Tick; ok is false with no timer.
+func (n *Node) Deadline() (at time.Duration, ok bool) {
+	_, at, ok = n.timers.next()
+	return at, ok
+}
+
+// Forwarder gives a view of the connections and their statistics.
+func (n *Node) Forwarder() *forward.Forwarder { return n.fwd }
+
+func (n *Node) emit(a Action) { n.out = append(n.out, a) }
+
+func (n *Node) newTimer(kind timerKind, index int) int {
+	n.owners = append(n.owners, timerOwner{kind, index})
+	return n.timers.add()
+}
+
+// due runs everything whose time has come.
+func (n *Node) due(now time.Duration) {
+	for {
+		owner, at, ok := n.timers.next()
+		if !ok || at > now {
+			return
+		}
+		n.timers.clear(owner)
+		switch o := n.owners[owner]; o.kind {
+		case timerInstance:
+			n.tickInstance(now, o.index)
+		case timerNeighbour:
+			n.probe(now, o.index)
+		case timerCheck:
+			n.startCheck(now, o.index)
+		case timerScript:
+			n.startScript(now, o.index)
+		case timerForward:
+			n.expire(now)
+		}
+	}
+}
+
+func (n *Node) start(now time.Duration) {
+	for i := range n.services {
+		n.startService(now, i)
+	}
+	for i := range n.instances {
+		n.startInstance(now, i)
+	}
+	for i := range n.scripts {
+		n.startScript(now, i)
+	}
+}
+
+func (n *Node) stop(now time.Duration) {
+	for i := range n.instances {
+		n.stopInstance(now, i)
+	}
+	n.timers = timers{at: n.timers.at, pos: n.timers.pos}
+	for i := range n.timers.pos {
+		n.timers.pos[i] = -1
+	}
+}
+
+// received sorts a control frame to the neighbour table or to an instance.
+func (n *Node) received(now time.Duration, ev Received) {
+	eth, err := proto.ParseEthernet(ev.Frame)
+	if err != nil {
+		return
+	}
+	switch eth.Type() {
+	case proto.EtherTypeARP:
+		n.heardARP(now, ev.Port, eth)
+	case proto.EtherTypeIPv4:
+		n.heardVRRP(min(ev.At, now), ev.Port, eth)
+	}
+}
+
+func (n *Node) linkChanged(now time.Duration, ev LinkChanged) {
+	l := &n.ports[ev.Port].link
+	back := ev.Up && !l.Up
+	l.Up, l.MAC = ev.Up, ev.MAC
+	if back {
+		n.forget(now, ev.Port)
+	}
+	for i := range n.instances {
+		n.instanceLink(now, i, ev.Port, ev.Up)
+	}
+}
+
+func (n *Node) addressChanged(now time.Duration, ev AddressChanged) {
+	p := &n.ports[ev.Port]
+	p.prefixes = slices.DeleteFunc(p.prefixes, func(q netip.Prefix) bool { return q == ev.Prefix })
+	if ev.Present {
+		p.prefixes = append(p.prefixes, ev.Prefix)
+	}
+	n.localChanged(ev.Prefix.Addr())
+	for i := range n.instances {
+		if n.instances[i].port == ev.Port {
+			n.instanceSource(now, i)
+		}
+	}
+	n.resolveHops(now)
+}
+
+// localChanged tells the forwarder whether addr is one of this host's.
+func (n *Node) localChanged(addr netip.Addr) {
+	n.fwd.SetLocal(addr, n.local(addr))
+}
+
+// local tells whether any interface has addr.
+func (n *Node) local(addr netip.Addr) bool {
+	for i := range n.ports {
+		for _, p := range n.ports[i].prefixes {
+			if p.Addr() == addr {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// virtual tells whether addr is a virtual address of any instance.
+func (n *Node) virtual(addr netip.Addr) bool {
+	for i := range n.instances {
+		if _, ok := n.instances[i].vips[addr]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// portNamed returns the number of the link with that name, or the error that
+// says which there are.
+func (n *Node) portNamed(pos config.Pos, name string) (int, error) {
+	var have []string
+	for i := range n.ports {
+		if n.ports[i].link.Name == name {
+			return i, nil
+		}
+		have = append(have, n.ports[i].link.Name)
+	}
+	return -1, fmt.Errorf("%s: interface %s does not exist (this host has %s)", pos, name, strings.Join(have, ", "))
+}

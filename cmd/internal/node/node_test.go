@@ -1,0 +1,263 @@
+package node
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/ringkeep/ringkeep/cmd/internal/config"
+	"github.com/ringkeep/ringkeep/forward"
+	"github.com/ringkeep/ringkeep/proto"
+)
+
+func TestElectionTakeoverAndReturn(t *testing.T) {
+	w := newWorld(t, with(instanceConf(150)), with(instanceConf(100)))
+	w.start(0)
+	w.start(1)
+	w.run(10 * time.Second)
+	w.expect("3.4140625s 0 VI_1 BACKUP -> MASTER", "3.4140625s 0 add 10.0.0.100/32 eth0")
+
+	w.log = nil
+	w.kill(0) // its last advertisement was at 9.4140625s
+	w.run(20 * time.Second)
+	w.expect("13.0235375s 1 VI_1 BACKUP -> MASTER (nothing heard from a master for 3.609375s)", "1 add 10.0.0.100/32 eth0")
+
+	w.log = nil
+	w.nodes[0] = newWorld(t, with(instanceConf(150))).nodes[0]
+	w.start(0)
+	w.run(30 * time.Second)
+	w.expect("0 VI_1 BACKUP -> MASTER", "1 VI_1 MASTER -> BACKUP (advertisement of priority 150 from 10.0.0.1)", "1 remove 10.0.0.100/32 eth0")
+
+	w.log = nil
+	w.step(0, Stop{})
+	w.run(32 * time.Second)
+	w.expect("30s 0 VI_1 MASTER -> INIT (stopped)", "30s 0 remove", "30.609475s 1 VI_1 BACKUP -> MASTER (nothing heard from a master for 609.375ms)")
+}
+
+func TestUnicastPeersAreResolvedByARP(t *testing.T) {
+	a, b := instanceConf(150), instanceConf(100)
+	a.UnicastPeers, b.UnicastPeers = []netip.Addr{addrOf(1)}, []netip.Addr{addrOf(0)}
+	w := newWorld(t, with(a), with(b))
+	w.start(0)
+	w.start(1)
+	// The peers' own stacks answer ARP: play them.
+	for i, n := range w.nodes {
+		reply := proto.AppendEthernet(nil, macOf(i), macOf(1-i), proto.EtherTypeARP)
+		reply = proto.ARPMessage{Op: proto.ARPReply, SenderMAC: macOf(1 - i), Sender: addrOf(1 - i), TargetMAC: macOf(i), Target: addrOf(i)}.Append(reply)
+		n.Step(w.now, Received{Port: 1, Frame: reply}, nil)
+	}
+	w.run(8 * time.Second)
+	if w.nodes[0].instances[0].fsm.State().String() != "MASTER" || w.nodes[1].instances[0].fsm.State().String() != "BACKUP" {
+		t.Fatalf("states: %v", w.log)
+	}
+}
+
+func TestScriptFaultMovesTheAddress(t *testing.T) {
+	c := instanceConf(101)
+	c.NoPreempt = true
+	c.TrackScripts = []config.Track{{Name: "chk"}}
+	cfg := with(c)
+	cfg.Scripts = []*config.Script{{Name: "chk", Interval: 2 * time.Second, Rise: 3, Fall: 2}}
+	w := newWorld(t, cfg)
+	ok := true
+	answer := func() { w.step(0, ScriptDone{Script: 0, OK: ok}) }
+	w.start(0)
+	w.run(time.Second)
+	if len(w.log) != 0 {
+		t.Fatalf("took part before the script answered: %v", w.log)
+	}
+	answer()
+	for at := 2 * time.Second; at <= 40*time.Second; at += 2 * time.Second {
+		w.run(at)
+		ok = at < 10*time.Second || at > 20*time.Second
+		answer()
+	}
+	w.expect("1s 0 VI_1 INIT -> BACKUP", "BACKUP -> MASTER", "12s 0 VI_1 MASTER -> FAULT (chk failed)", "12s 0 remove",
+		"26s 0 VI_1 FAULT -> BACKUP", "BACKUP -> MASTER")
+}
+
+func TestNotifyArguments(t *testing.T) {
+	c := instanceConf(150)
+	c.NotifyMaster = &config.Command{Args: []string{"/m.sh", "MASTER"}}
+	c.Notify = &config.Command{Args: []string{"/n.sh"}}
+	w := newWorld(t, with(c))
+	w.start(0)
+	w.run(5 * time.Second)
+	w.step(0, Stop{})
+	w.expect("notify /n.sh INSTANCE VI_1 BACKUP 150", "notify /m.sh MASTER", "notify /n.sh INSTANCE VI_1 MASTER 150", "notify /n.sh INSTANCE VI_1 STOP 150")
+}
+
+func TestUnknownInterfaceNamesThePosition(t *testing.T) {
+	c := instanceConf(100)
+	c.Interface = "eth7"
+	c.Pos = config.Pos{File: "a.conf", Line: 3, Column: 5}
+	_, err := New(with(c), []Link{{Name: "lo"}, {Name: "eth0"}}, 1)
+	if want := "a.conf:3:5: interface eth7 does not exist (this host has lo, eth0)"; err == nil || err.Error() != want {
+		t.Fatalf("got %v, want %s", err, want)
+	}
+}
+
+func webService(servers ...byte) *config.VirtualServer {
+	vs := &config.VirtualServer{
+		Addr: netip.MustParseAddrPort("10.0.0.100:80"), Protocol: proto.ProtocolTCP, Scheduler: "rr", Method: "DR", Quorum: 1,
+	}
+	for _, s := range servers {
+		addr := netip.AddrPortFrom(addrOf(int(s)-1), 80)
+		vs.RealServers = append(vs.RealServers, &config.RealServer{Addr: addr, Weight: 1, Checks: []*config.Check{{
+			Connect: addr, Retry: 1, DelayLoop: 6 * time.Second, DelayBeforeRetry: time.Second, ConnectTimeout: time.Second,
+		}}})
+	}
+	return vs
+}
+
+// syn is the frame of a client that opens a connection to the service.
+func syn(port uint16, flags uint8) []byte {
+	f := proto.AppendEthernet(nil, macOf(0), proto.MAC{2, 0, 0, 0, 9, 9}, proto.EtherTypeIPv4)
+	f = proto.IPv4Header{TTL: 64, Protocol: proto.ProtocolTCP, Src: addrOf(8), Dst: netip.MustParseAddr("10.0.0.100")}.Append(f, 20)
+	return proto.TCPHeader{SrcPort: port, DstPort: 80, Flags: flags}.Append(f)
+}
+
+func arpFrom(i int) []byte {
+	f := proto.AppendEthernet(nil, macOf(0), macOf(i), proto.EtherTypeARP)
+	return proto.ARPMessage{Op: proto.ARPReply, SenderMAC: macOf(i), Sender: addrOf(i), TargetMAC: macOf(0), Target: addrOf(0)}.Append(f)
+}
+
+func serviceWorld(t *testing.T) *world {
+	cfg := with(instanceConf(150))
+	cfg.VirtualServers = []*config.VirtualServer{webService(3, 4)}
+	w := newWorld(t, cfg)
+	w.checks["10.0.0.3:80"], w.checks["10.0.0.4:80"] = true, true
+	w.start(0)
+	w.run(4 * time.Second)
+	return w
+}
+
+func TestFramesWaitForTheNeighbourAndAreShared(t *testing.T) {
+	w := serviceWorld(t)
+	n := w.nodes[0]
+	var b Batch
+	n.Frame(w.now, 1, make([]byte, 10), syn(1000, proto.TCPSyn), &b)
+	if b.Verdicts[0].Fate != Held {
+		t.Fatalf("first frame: %v", b.Verdicts)
+	}
+	// rr starts at the head of the list, where the server added last stands.
+	out := n.Step(w.now, Received{Port: 1, Frame: arpFrom(3)}, nil)
+	if len(out) != 1 || proto.Ethernet(out[0].(Send).Frame).Dst() != macOf(3) {
+		t.Fatalf("after the answer: %v", out)
+	}
+	n.Step(w.now, Received{Port: 1, Frame: arpFrom(2)}, nil)
+	for i := range uint16(10) {
+		b.Reset()
+		f := syn(2000+i, proto.TCPSyn)
+		n.Frame(w.now, 1, make([]byte, 10), f, &b)
+		if want := macOf(2 + int(i)%2); b.Verdicts[0].Fate != Forwarded || proto.Ethernet(f).Dst() != want || proto.Ethernet(f).Src() != macOf(0) {
+			t.Fatalf("frame %d: %v to %v, want %v", i, b.Verdicts, proto.Ethernet(f).Dst(), want)
+		}
+		if !proto.IPv4(f[14:]).ChecksumOK() || proto.IPv4(f[14:]).TTL() != 63 {
+			t.Fatalf("frame %d: header %x", i, f[14:34])
+		}
+	}
+}
+
+func TestMidstreamWithoutConnectionIsReset(t *testing.T) {
+	w := serviceWorld(t)
+	var b Batch
+	w.nodes[0].Frame(w.now, 1, nil, syn(1000, proto.TCPAck), &b)
+	if b.Verdicts[0].Fate != Dropped || len(b.Actions) != 1 {
+		t.Fatalf("got %v %v", b.Verdicts, b.Actions)
+	}
+	ip, err := proto.ParseIPv4(b.Actions[0].(Send).Frame[14:])
+	if err != nil || proto.TCP(ip.Payload()).Flags() != proto.TCPRst || ip.Dst() != addrOf(8) {
+		t.Fatalf("answer %x: %v", b.Actions[0].(Send).Frame, err)
+	}
+}
+
+func TestBackupDoesNotForward(t *testing.T) {
+	w := serviceWorld(t)
+	w.step(0, Stop{})
+	var b Batch
+	w.nodes[0].Frame(w.now, 1, nil, syn(1000, proto.TCPSyn), &b)
+	if b.Verdicts[0].Fate != Dropped || len(b.Actions) != 0 {
+		t.Fatalf("got %v %v", b.Verdicts, b.Actions)
+	}
+	if c := w.nodes[0].Forwarder().Counter(forward.NotLocal); c != 1 {
+		t.Fatalf("counted %d", c)
+	}
+}
+
+func TestServerGoesDownAfterItsRetriesAndComesBack(t *testing.T) {
+	w := serviceWorld(t)
+	w.run(10 * time.Second)
+	w.checks["10.0.0.3:80"] = false
+	w.run(20 * time.Second)
+	w.expect("server 10.0.0.3:80 up=false")
+	if s := w.nodes[0].Forwarder().Services()[0]; len(s.Servers) != 1 {
+		t.Fatalf("pool: %+v", s.Servers)
+	}
+	w.checks["10.0.0.4:80"] = false
+	w.run(40 * time.Second)
+	w.expect("server 10.0.0.4:80 up=false", "quorum up=false")
+	w.checks["10.0.0.3:80"] = true
+	w.run(60 * time.Second)
+	w.expect("quorum up=false", "server 10.0.0.3:80 up=true", "quorum up=true")
+}
+
+func TestSorryServerStepsInAndOut(t *testing.T) {
+	cfg := with(instanceConf(150))
+	vs := webService(3)
+	vs.SorryServer = &config.RealServer{Addr: netip.MustParseAddrPort("127.0.0.1:80"), Weight: 1}
+	vs.RealServers[0].InhibitOnFailure = true
+	cfg.VirtualServers = []*config.VirtualServer{vs}
+	w := newWorld(t, cfg)
+	w.start(0)
+	w.run(20 * time.Second)
+	w.expect("server 10.0.0.3:80 up=false", "quorum up=false")
+	var b Batch
+	w.nodes[0].Frame(w.now, 1, nil, syn(1, proto.TCPSyn), &b)
+	if b.Verdicts[0].Fate != Delivered {
+		t.Fatalf("got %v", b.Verdicts)
+	}
+	w.checks["10.0.0.3:80"] = true
+	w.run(30 * time.Second)
+	w.expect("server 10.0.0.3:80 up=true", "quorum up=true")
+	if s := w.nodes[0].Forwarder().Services()[0]; len(s.Servers) != 2 || s.Servers[0].Weight != 1 || s.Servers[1].Present {
+		t.Fatalf("pool: %+v", s.Servers)
+	}
+}
+
+func TestFrameDoesNotAllocate(t *testing.T) {
+	w := serviceWorld(t)
+	n := w.nodes[0]
+	n.Step(w.now, Received{Port: 1, Frame: arpFrom(2)}, nil)
+	n.Step(w.now, Received{Port: 1, Frame: arpFrom(3)}, nil)
+	var b Batch
+	n.Frame(w.now, 1, nil, syn(1, proto.TCPSyn), &b)
+	f := syn(1, proto.TCPAck)
+	if got := testing.AllocsPerRun(1000, func() {
+		b.Reset()
+		f[22] = 64
+		n.Frame(w.now, 1, nil, f, &b)
+	}); got != 0 {
+		t.Fatalf("%v allocations a frame", got)
+	}
+}
+
+func BenchmarkFrame(b *testing.B) {
+	cfg := with(instanceConf(150))
+	cfg.VirtualServers = []*config.VirtualServer{webService(3, 4)}
+	w := newWorld(&testing.T{}, cfg)
+	w.start(0)
+	w.run(4 * time.Second)
+	n := w.nodes[0]
+	n.Step(w.now, Received{Port: 1, Frame: arpFrom(2)}, nil)
+	n.Step(w.now, Received{Port: 1, Frame: arpFrom(3)}, nil)
+	var batch Batch
+	n.Frame(w.now, 1, nil, syn(1, proto.TCPSyn), &batch)
+	f := syn(1, proto.TCPAck)
+	b.ReportAllocs()
+	for b.Loop() {
+		batch.Reset()
+		f[22] = 64
+		n.Frame(w.now, 1, nil, f, &batch)
+	}
+}

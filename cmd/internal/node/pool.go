@@ -1,0 +1,308 @@
+package node
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/ringkeep/ringkeep/cmd/internal/config"
+	"github.com/ringkeep/ringkeep/forward"
+)
+
+// service is a virtual server with the pool of its real servers.
+type service struct {
+	cfg     *config.VirtualServer
+	key     forward.ServiceKey
+	servers []realServer
+	quorum  bool // reached
+	sorry   bool // the sorry server is in the pool
+}
+
+// realServer is one member of a pool.
+type realServer struct {
+	cfg    *config.RealServer
+	failed int  // of its checks
+	alive  bool // no check failed
+	pooled bool // known to the forwarder
+}
+
+// checker is one health check of a real server and the counter that judges its
+// results (keepalived's rule: the first result decides at once, later ones only
+// after retry further failures; one success brings the server back).
+type checker struct {
+	cfg             *config.Check
+	service, server int
+	timer           int
+	up, ran         bool
+	failures        int
+}
+
+func (n *Node) addService(c *config.VirtualServer) error {
+	key := forward.ServiceKey{Protocol: c.Protocol, Addr: c.Addr}
+	err := n.fwd.AddService(forward.Service{Key: key, Scheduler: c.Scheduler, Persistence: c.Persistence, PersistenceMask: c.PersistenceMask})
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.Pos, err)
+	}
+	s := service{cfg: c, key: key}
+	for _, r := range c.RealServers {
+		rs := realServer{cfg: r}
+		for _, ch := range r.Checks {
+			up := !ch.Alpha
+			n.checks = append(n.checks, checker{
+				cfg: ch, service: len(n.services), server: len(s.servers), up: up,
+				timer: n.newTimer(timerCheck, len(n.checks)),
+			})
+			if !up {
+				rs.failed++
+			}
+		}
+		rs.alive = rs.failed == 0
+		s.servers = append(s.servers, rs)
+	}
+	n.services = append(n.services, s)
+	n.localChanged(c.Addr.Addr())
+	return nil
+}
+
+// Check returns the configuration of check number i, for the driver to run.
+func (n *Node) Check(i int) *config.Check { return n.checks[i].cfg }
+
+// Script returns the configuration of tracking script number i.
+func (n *Node) Script(i int) *config.Script { return n.scripts[i].cfg }
+
+// startService fills the pool and plans the first checks: after one second and a
+// part of the warm-up time, so that not all start together.
+func (n *Node) startService(now time.Duration, i int) {
+	s := &n.services[i]
+	for r := range s.servers {
+		rs := &s.servers[r]
+		switch {
+		case rs.alive:
+			n.enter(now, s, rs.cfg, rs.cfg.Weight)
+			rs.pooled = true
+		case rs.cfg.InhibitOnFailure:
+			n.enter(now, s, rs.cfg, 0)
+			rs.pooled = true
+		}
+	}
+	n.judgeQuorum(now, s)
+	for c := range n.checks {
+		if ck := &n.checks[c]; ck.service == i {
+			n.timers.set(ck.timer, now+time.Second+n.jitter(c, ck.cfg.Warmup))
+		}
+	}
+}
+
+// jitter spreads check i evenly over [0, most), the same for the same seed.
+func (n *Node) jitter(i int, most time.Duration) time.Duration {
+	if most <= 0 {
+		return 0
+	}
+	x := n.seed + uint64(i)*0x9e3779b97f4a7c15 // splitmix64
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return time.Duration((x ^ x>>31) % uint64(most))
+}
+
+// startCheck runs check i, or passes this turn over while ha_suspend keeps the
+// checks of a service quiet whose address lives elsewhere.
+func (n *Node) startCheck(now time.Duration, i int) {
+	c := &n.checks[i]
+	s := &n.services[c.service]
+	if s.cfg.HASuspend && !n.local(s.key.Addr.Addr()) {
+		n.timers.set(c.timer, now+c.cfg.DelayLoop)
+		return
+	}
+	n.emit(RunCheck{Check: i})
+}
+
+func (n *Node) checkDone(now time.Duration, ev CheckDone) {
+	c := &n.checks[ev.Check]
+	wait := c.cfg.DelayLoop
+	switch {
+	case ev.Local:
+	case ev.OK:
+		c.failures = 0
+		if !c.up {
+			c.up = true
+			n.checkTurned(now, c, ev.Reason)
+		}
+	case c.up && c.ran && c.failures < c.cfg.Retry:
+		c.failures++
+		wait = c.cfg.DelayBeforeRetry
+	case c.up:
+		c.up, c.failures = false, 0
+		n.checkTurned(now, c, ev.Reason)
+	}
+	c.ran = c.ran || !ev.Local
+	n.timers.set(c.timer, now+wait)
+}
+
+// checkTurned counts a check that turned into its server, which is alive while
+// none of its checks failed.
+func (n *Node) checkTurned(now time.Duration, c *checker, reason string) {
+	s := &n.services[c.service]
+	rs := &s.servers[c.server]
+	if c.up {
+		rs.failed--
+	} else {
+		rs.failed++
+	}
+	if alive := rs.failed == 0; alive != rs.alive {
+		rs.alive = alive
+		n.serverTurned(now, s, rs, reason)
+	}
+}
+
+// serverTurned takes a real server in or out of the pool. While the sorry server
+// stands in, the pool stays as it is.
+func (n *Node) serverTurned(now time.Duration, s *service, rs *realServer, reason string) {
+	if !s.sorry {
+		n.pool(now, s, rs, rs.alive)
+	}
+	n.emit(ServerChanged{Service: s.key, Server: rs.cfg.Addr, Up: rs.alive, Inhibit: rs.cfg.InhibitOnFailure, Reason: reason})
+	script := rs.cfg.NotifyDown
+	if rs.alive {
+		script = rs.cfg.NotifyUp
+	}
+	if script != nil {
+		n.emit(Notify{Queue: rs.cfg.Addr.String(), Command: script})
+	}
+	n.judgeQuorum(now, s)
+}
+
+// pool makes a server a member with its weight, or none: removed, or with
+// inhibit_on_failure at weight 0.
+func (n *Node) pool(now time.Duration, s *service, rs *realServer, in bool) {
+	switch {
+	case in && rs.pooled:
+		n.fwd.SetWeight(s.key, rs.cfg.Addr, int32(rs.cfg.Weight))
+	case in:
+		n.enter(now, s, rs.cfg, rs.cfg.Weight)
+		rs.pooled = true
+	case rs.cfg.InhibitOnFailure && rs.pooled:
+		n.fwd.SetWeight(s.key, rs.cfg.Addr, 0)
+	case rs.pooled:
+		n.fwd.RemoveServer(s.key, rs.cfg.Addr)
+		rs.pooled = false
+	}
+}
+
+// enter gives a server to the forwarder and looks for its MAC.
+func (n *Node) enter(now time.Duration, s *service, r *config.RealServer, weight int) {
+	method := forward.DR
+	if r.Addr.Addr().IsLoopback() || n.local(r.Addr.Addr()) {
+		method = forward.Local
+	}
+	id, err := n.fwd.AddServer(s.key, forward.Server{Addr: r.Addr, Method: method, Weight: int32(weight)})
+	if err != nil {
+		panic(fmt.Sprintf("node: %s: %v", r.Pos, err)) // the configuration was checked
+	}
+	for len(n.hops) <= id {
+		n.hops = append(n.hops, -1)
+	}
+	if method == forward.DR {
+		n.hops[id] = hop(n.seek(now, r.Addr.Addr()))
+	}
+}
+
+// seek makes the neighbour entry for addr, asks for it and returns its number.
+func (n *Node) seek(now time.Duration, addr netip.Addr) int {
+	known := len(n.neighbours)
+	i := n.neighbourFor(addr)
+	if i < 0 {
+		n.emit(Unreachable{Addr: addr})
+	} else if i == known {
+		n.probe(now, i)
+	}
+	return i
+}
+
+// resolveHops tries again for the servers that no port had a prefix for.
+func (n *Node) resolveHops(now time.Duration) {
+	for id, h := range n.hops {
+		info, ok := n.fwd.Server(int32(id))
+		if h >= 0 || !ok || info.Method != forward.DR || n.route(info.Addr.Addr()) < 0 {
+			continue
+		}
+		n.hops[id] = hop(n.seek(now, info.Addr.Addr()))
+	}
+}
+
+// judgeQuorum compares the weight that is alive with the quorum and brings the
+// sorry server in or out (one change, without a moment of an empty pool).
+func (n *Node) judgeQuorum(now time.Duration, s *service) {
+	alive := 0
+	for i := range s.servers {
+		if s.servers[i].alive {
+			alive += max(0, s.servers[i].cfg.Weight)
+		}
+	}
+	was := s.quorum
+	if was {
+		s.quorum = alive > 0 && alive >= s.cfg.Quorum-s.cfg.Hysteresis
+	} else {
+		s.quorum = alive >= s.cfg.Quorum+s.cfg.Hysteresis
+	}
+	sorry := s.cfg.SorryServer
+	if sorry != nil && s.sorry == s.quorum {
+		n.swapSorry(now, s, !s.quorum)
+	}
+	if was == s.quorum {
+		return
+	}
+	changed := QuorumChanged{Service: s.key, Up: s.quorum}
+	script := s.cfg.QuorumDown
+	if s.quorum {
+		script = s.cfg.QuorumUp
+	}
+	if sorry != nil {
+		changed.Sorry = sorry.Addr
+	}
+	n.emit(changed)
+	if script != nil {
+		n.emit(Notify{Queue: s.key.Addr.String(), Command: script})
+	}
+}
+
+// swapSorry exchanges the pool for the sorry server, or back.
+func (n *Node) swapSorry(now time.Duration, s *service, in bool) {
+	s.sorry = in
+	if in {
+		n.enter(now, s, s.cfg.SorryServer, 1)
+	}
+	for i := range s.servers {
+		if rs := &s.servers[i]; rs.alive {
+			n.pool(now, s, rs, !in)
+		}
+	}
+	if !in {
+		n.fwd.RemoveServer(s.key, s.cfg.SorryServer.Addr)
+	}
+}
+
+// Flows lists what the ring forwards and the kernel must therefore not answer.
+func (n *Node) Flows() []forward.ServiceKey {
+	var keys []forward.ServiceKey
+	for i := range n.services {
+		keys = append(keys, n.services[i].key)
+	}
+	return keys
+}
+
+// LocalServers tells whether a frame may have to be handed to the local stack.
+func (n *Node) LocalServers() bool {
+	for i := range n.services {
+		s := &n.services[i]
+		servers := s.cfg.RealServers
+		if s.cfg.SorryServer != nil {
+			servers = append(servers[:len(servers):len(servers)], s.cfg.SorryServer)
+		}
+		for _, r := range servers {
+			if r.Addr.Addr().IsLoopback() || n.local(r.Addr.Addr()) {
+				return true
+			}
+		}
+	}
+	return false
+}

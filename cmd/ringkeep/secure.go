@@ -1,0 +1,70 @@
+package main
+
+import (
+	"log/slog"
+	"slices"
+
+	"github.com/ringkeep/ringkeep/checks"
+	"github.com/ringkeep/ringkeep/cmd/internal/config"
+)
+
+// securer gives every script its user and takes out what must not run, as keepalived
+// does at the start.
+type securer struct {
+	global      *config.Global
+	defaultUser string
+	log         *slog.Logger
+}
+
+// secure judges every script of the configuration and drops those that may not run.
+func secure(cfg *config.Config, log *slog.Logger) {
+	s := &securer{global: &cfg.Global, defaultUser: checks.DefaultUser(), log: log}
+	for _, sc := range cfg.Scripts {
+		if s.allow(sc.Pos, sc.Args, &sc.User, &sc.Group) {
+			continue
+		}
+		for _, in := range cfg.Instances {
+			in.TrackScripts = slices.DeleteFunc(in.TrackScripts, func(t config.Track) bool { return t.Name == sc.Name })
+		}
+	}
+	for _, in := range cfg.Instances {
+		s.commands(&in.NotifyMaster, &in.NotifyBackup, &in.NotifyFault, &in.NotifyStop, &in.Notify)
+	}
+	for _, vs := range cfg.VirtualServers {
+		s.commands(&vs.QuorumUp, &vs.QuorumDown)
+		for _, rs := range vs.RealServers {
+			s.commands(&rs.NotifyUp, &rs.NotifyDown)
+		}
+	}
+}
+
+func (s *securer) commands(list ...**config.Command) {
+	for _, c := range list {
+		if *c != nil && !s.allow((*c).Pos, (*c).Args, &(*c).User, &(*c).Group) {
+			*c = nil
+		}
+	}
+}
+
+// allow fills in the user and tells whether the script may run.
+func (s *securer) allow(pos config.Pos, args []string, user, group *string) bool {
+	if *user == "" {
+		*user, *group = s.global.ScriptUser, s.global.ScriptGroup
+	}
+	if *user == "" {
+		*user = s.defaultUser
+	}
+	if *user == "" && s.global.EnableScriptSecurity {
+		s.log.Warn("script disabled", "at", pos.String(), "script", args[0],
+			"reason", "enable_script_security needs script_user, or an account keepalived_script")
+		return false
+	}
+	v := checks.Script{Args: args, User: *user, Group: *group}.Check(checks.SecurityOptions{Enabled: s.global.EnableScriptSecurity})
+	switch {
+	case !v.Run:
+		s.log.Warn("script disabled", "at", pos.String(), "script", args[0], "reason", v.String())
+	case v.Reason != checks.Safe:
+		s.log.Warn("script is not safe: enable_script_security would disable it", "at", pos.String(), "script", args[0], "reason", v.String())
+	}
+	return v.Run
+}

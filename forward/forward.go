@@ -1,0 +1,295 @@
+package forward
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/ringkeep/ringkeep/proto"
+	"github.com/ringkeep/ringkeep/sched"
+)
+
+// ServiceKey names a virtual service. Port 0 takes every port that no other service
+// of the address has.
+type ServiceKey struct {
+	Protocol uint8 // proto.ProtocolTCP or ProtocolUDP
+	Addr     netip.AddrPort
+}
+
+// Service is a virtual service.
+type Service struct {
+	Key             ServiceKey
+	Scheduler       string        // a name that sched.New knows
+	Persistence     time.Duration // 0: off
+	PersistenceMask int           // prefix length by which clients are told apart, 0 means 32
+}
+
+// Method is how packets reach a real server.
+type Method uint8
+
+// The methods.
+const (
+	DR    Method = iota // direct routing: only the Ethernet addresses change
+	Local               // the server is this host
+)
+
+// Server is a real server of a service.
+type Server struct {
+	Addr   netip.AddrPort
+	Method Method
+	Weight int32
+}
+
+// Verdict is what becomes of a packet.
+type Verdict uint8
+
+// The verdicts. Every one has a counter.
+const (
+	NotMine       Verdict = iota // no service: the kernel's business
+	Forward                      // to Decision.Server; the TTL was decremented
+	Deliver                      // to the local stack
+	NotLocal                     // the service's address is not here at present
+	NoConn                       // TCP in midstream without a connection: answer with a reset
+	NoDestination                // no server can take it: answer with ICMP port unreachable
+	TTLExceeded                  // answer with ICMP time exceeded
+	ServerGone                   // the connection's server was removed: dropped, it may come back
+	TableFull                    // no room for a new connection
+	Fragment                     // not the first fragment
+	Malformed                    // lengths contradict each other
+	verdictCount
+)
+
+var verdicts = [verdictCount]string{
+	"not mine", "forward", "deliver", "address not here", "no connection", "no destination",
+	"TTL exceeded", "server gone", "table full", "fragment", "malformed",
+}
+
+// String names the verdict.
+func (v Verdict) String() string { return verdicts[v] }
+
+// Decision is what to do with a packet. Server is meaningful with Forward and Deliver.
+type Decision struct {
+	Verdict Verdict
+	Server  int32
+}
+
+// Config bounds a forwarder. MaxConns is the most connections and templates together;
+// Seed keys the hash, so that nobody can aim for one bucket.
+type Config struct {
+	MaxConns int
+	Seed     uint64
+}
+
+// service is a virtual service with its servers in list order, the latest first.
+type service struct {
+	Service
+	sched sched.Scheduler
+	view  []sched.Server
+	local bool
+	stats Stats
+}
+
+// server is a real server. It stays when it is removed, since connections point to
+// it and resume when it comes back.
+type server struct {
+	Server
+	service                   int32
+	present                   bool
+	active, inactive, persist uint32
+	stats                     Stats
+}
+
+// Stats count since the start.
+type Stats struct{ Conns, Packets, Bytes uint64 }
+
+// Forwarder is the data plane of one director. It is not safe for concurrent use.
+type Forwarder struct {
+	services []service
+	servers  []server
+	byKey    map[uint64]int32
+	table    table
+	counters [verdictCount]uint64
+}
+
+// New makes a forwarder without services.
+func New(c Config) *Forwarder {
+	return &Forwarder{byKey: map[uint64]int32{}, table: newTable(c)}
+}
+
+func addr4(a netip.Addr) uint32 {
+	b := a.As4()
+	return binary.BigEndian.Uint32(b[:])
+}
+
+func packKey(protocol uint8, addr uint32, port uint16) uint64 {
+	return uint64(addr)<<24 | uint64(port)<<8 | uint64(protocol)
+}
+
+func (k ServiceKey) pack() uint64 { return packKey(k.Protocol, addr4(k.Addr.Addr()), k.Addr.Port()) }
+
+// String writes the key as TCP 10.0.0.1:80.
+func (k ServiceKey) String() string {
+	name := "TCP "
+	if k.Protocol == proto.ProtocolUDP {
+		name = "UDP "
+	}
+	return name + k.Addr.String()
+}
+
+// AddService adds a service without servers. It takes packets once SetLocal has said
+// that its address is here.
+func (f *Forwarder) AddService(s Service) error {
+	if s.Key.Protocol != proto.ProtocolTCP && s.Key.Protocol != proto.ProtocolUDP || !s.Key.Addr.Addr().Is4() {
+		return fmt.Errorf("service %v: only TCP and UDP over IPv4 are forwarded by this version", s.Key)
+	}
+	if _, ok := f.byKey[s.Key.pack()]; ok {
+		return fmt.Errorf("service %v: defined twice", s.Key)
+	}
+	if s.PersistenceMask == 0 {
+		s.PersistenceMask = 32
+	}
+	scheduler, err := sched.New(s.Scheduler)
+	if err != nil {
+		return fmt.Errorf("service %v: %w", s.Key, err)
+	}
+	f.byKey[s.Key.pack()] = int32(len(f.services))
+	f.services = append(f.services, service{Service: s, sched: scheduler})
+	return nil
+}
+
+func (f *Forwarder) service(k ServiceKey) *service {
+	i, ok := f.byKey[k.pack()]
+	if !ok {
+		panic(fmt.Sprintf("forward: no service %v", k))
+	}
+	return &f.services[i]
+}
+
+// find returns the number of a server of the service, also of a removed one.
+func (f *Forwarder) find(k ServiceKey, addr netip.AddrPort) int32 {
+	svc := f.byKey[k.pack()]
+	for i := range f.servers {
+		if f.servers[i].service == svc && f.servers[i].Addr == addr {
+			return int32(i)
+		}
+	}
+	return -1
+}
+
+// AddServer adds a server at the head of the service's list and returns its number:
+// small, dense, and the same again when the server was removed and comes back, with
+// its connections. The service must exist.
+func (f *Forwarder) AddServer(k ServiceKey, s Server) (id int, err error) {
+	svc := f.service(k)
+	if !s.Addr.Addr().Is4() || s.Weight < 0 {
+		return 0, fmt.Errorf("server %v of %v: needs an IPv4 address and a weight of 0 or more", s.Addr, k)
+	}
+	i := f.find(k, s.Addr)
+	if i < 0 {
+		i = int32(len(f.servers))
+		f.servers = append(f.servers, server{service: f.byKey[k.pack()]})
+	}
+	rs := &f.servers[i]
+	if rs.present {
+		return 0, fmt.Errorf("server %v of %v: added twice", s.Addr, k)
+	}
+	rs.Server, rs.present = s, true
+	svc.view = slices.Insert(svc.view, 0, sched.Server{ID: i, Weight: s.Weight, Active: rs.active, Inactive: rs.inactive})
+	svc.sched.Changed(svc.view)
+	return int(i), nil
+}
+
+// RemoveServer takes a server out of the list. Its connections stay in the table;
+// their packets are dropped until the server comes back or the connection expires.
+func (f *Forwarder) RemoveServer(k ServiceKey, addr netip.AddrPort) {
+	svc, id := f.service(k), f.find(k, addr)
+	if id < 0 || !f.servers[id].present {
+		return
+	}
+	f.servers[id].present = false
+	at := svc.place(id)
+	svc.sched.Removed(svc.view, at)
+	svc.view = slices.Delete(svc.view, at, at+1)
+	svc.sched.Changed(svc.view)
+}
+
+// SetWeight edits a server's weight. With 0 it keeps its connections and gets no new
+// ones, but through a persistence template.
+func (f *Forwarder) SetWeight(k ServiceKey, addr netip.AddrPort, weight int32) {
+	svc, id := f.service(k), f.find(k, addr)
+	if id < 0 || !f.servers[id].present {
+		return
+	}
+	f.servers[id].Weight = weight
+	svc.view[svc.place(id)].Weight = weight
+	svc.sched.Changed(svc.view)
+}
+
+func (s *service) place(id int32) int {
+	return slices.IndexFunc(s.view, func(v sched.Server) bool { return v.ID == id })
+}
+
+// SetLocal says whether vip is an address of this host. IPVS looks at packets on
+// their way to the local stack: without the address its services rest.
+func (f *Forwarder) SetLocal(vip netip.Addr, local bool) {
+	for i := range f.services {
+		if f.services[i].Key.Addr.Addr() == vip {
+			f.services[i].local = local
+		}
+	}
+}
+
+// Server returns what AddServer was given for a number; ok is false for one that was
+// never given out.
+func (f *Forwarder) Server(id int32) (s Server, ok bool) {
+	if id < 0 || int(id) >= len(f.servers) {
+		return Server{}, false
+	}
+	return f.servers[id].Server, true
+}
+
+// Counter tells how many packets had a verdict.
+func (f *Forwarder) Counter(v Verdict) uint64 { return f.counters[v] }
+
+// ServerStatus is one server as it stands.
+type ServerStatus struct {
+	Server
+	Present                   bool
+	Active, Inactive, Persist uint32
+	Stats
+}
+
+// ServiceStatus is one service as it stands, its servers in list order, the removed
+// ones that still have connections behind them.
+type ServiceStatus struct {
+	Service
+	Local bool
+	Stats
+	Servers []ServerStatus
+}
+
+// Services tells how the services stand.
+func (f *Forwarder) Services() []ServiceStatus {
+	var list []ServiceStatus
+	for i := range f.services {
+		svc := &f.services[i]
+		st := ServiceStatus{Service: svc.Service, Local: svc.local, Stats: svc.stats}
+		for _, v := range svc.view {
+			st.Servers = append(st.Servers, f.servers[v.ID].status())
+		}
+		for id := range f.servers {
+			s := &f.servers[id]
+			if s.service == int32(i) && !s.present && s.active+s.inactive+s.persist > 0 {
+				st.Servers = append(st.Servers, s.status())
+			}
+		}
+		list = append(list, st)
+	}
+	return list
+}
+
+func (s *server) status() ServerStatus {
+	return ServerStatus{Server: s.Server, Present: s.present, Active: s.active, Inactive: s.inactive, Persist: s.persist, Stats: s.stats}
+}

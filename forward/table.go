@@ -1,0 +1,219 @@
+package forward
+
+import "time"
+
+// conn is a connection, or a persistence template (whose client port is 0). It holds
+// no pointer: the collector never looks at the table.
+type conn struct {
+	client, virtual uint32 // IPv4 addresses
+	cport, vport    uint16
+	protocol        uint8
+	state           state
+	template        bool
+	hashed          bool
+	server          int32
+	control         int32 // template that chose the server, 0 for none
+	controlled      int32 // connections that point here
+	chain           int32 // next of the bucket
+	next, prev      int32 // of the wheel's slot
+	slot            int32
+	expires         time.Duration
+	packets         uint32
+}
+
+// key is what a packet is looked up by.
+type key struct {
+	client, virtual uint32
+	cport, vport    uint16
+	protocol        uint8
+	template        bool
+}
+
+// The wheel has slots of one second. An entry whose time moved on is put into its
+// new slot when the old one comes up, so that a packet writes one word only.
+const (
+	slotTime  = time.Second
+	slotCount = 1024
+)
+
+// chunkSize is how many entries are made at a time: the table grows without a copy.
+const chunkSize = 1 << 12
+
+// table is a hash table with chains of entry numbers; number 0 is nobody.
+type table struct {
+	seed    uint64
+	max     int
+	used    int
+	made    int32 // entries ever made, 0 included
+	free    int32 // chain of freed entries
+	buckets []int32
+	chunks  [][]conn
+	slots   [slotCount]int32
+	turn    int64 // the slot number that comes up next, counted from time 0
+}
+
+func newTable(c Config) table {
+	buckets := 1 << 10
+	for buckets < c.MaxConns {
+		buckets <<= 1
+	}
+	return table{seed: c.Seed, max: c.MaxConns, buckets: make([]int32, buckets), made: 1}
+}
+
+func (t *table) at(i int32) *conn { return &t.chunks[i/chunkSize][i%chunkSize] }
+
+// bucket hashes the client's side, keyed by the seed.
+func (t *table) bucket(k key) *int32 {
+	x := uint64(k.client)<<32 | uint64(k.cport)<<16 | uint64(k.vport)
+	x ^= t.seed
+	x = (x ^ x>>32) * 0xd6e8feb86659fd93
+	x ^= uint64(k.virtual)<<8 | uint64(k.protocol)
+	x = (x ^ x>>32) * 0xd6e8feb86659fd93
+	x ^= x >> 32
+	return &t.buckets[x&uint64(len(t.buckets)-1)]
+}
+
+func (c *conn) key() key {
+	return key{c.client, c.virtual, c.cport, c.vport, c.protocol, c.template}
+}
+
+// find returns the number of the entry with that key, 0 if there is none.
+func (t *table) find(k key) int32 {
+	for i := *t.bucket(k); i != 0; {
+		c := t.at(i)
+		if c.client == k.client && c.cport == k.cport && c.virtual == k.virtual && c.vport == k.vport &&
+			c.protocol == k.protocol && c.template == k.template {
+			return i
+		}
+		i = c.chain
+	}
+	return 0
+}
+
+// insert makes an entry for k; ok is false when the table is full.
+func (t *table) insert(k key) (i int32, ok bool) {
+	if t.used >= t.max {
+		return 0, false
+	}
+	if i = t.free; i != 0 {
+		t.free = t.at(i).chain
+	} else {
+		i = t.made
+		t.made++
+		if int(i/chunkSize) == len(t.chunks) {
+			t.chunks = append(t.chunks, make([]conn, chunkSize))
+		}
+	}
+	b := t.bucket(k)
+	*t.at(i) = conn{
+		client: k.client, virtual: k.virtual, cport: k.cport, vport: k.vport, protocol: k.protocol,
+		template: k.template, hashed: true, chain: *b, slot: -1,
+	}
+	*b = i
+	t.used++
+	return i, true
+}
+
+// unhash hides entry i from find. It lives on while others point to it.
+func (t *table) unhash(i int32) {
+	c := t.at(i)
+	if !c.hashed {
+		return
+	}
+	c.hashed = false
+	for at := t.bucket(c.key()); *at != 0; at = &t.at(*at).chain {
+		if *at == i {
+			*at = c.chain
+			return
+		}
+	}
+}
+
+// remove frees entry i, which nobody may point to any more.
+func (t *table) remove(i int32) {
+	t.unhash(i)
+	t.unlink(i)
+	t.at(i).chain = t.free
+	t.free = i
+	t.used--
+}
+
+// arm sets when entry i expires. Only a shorter time moves it to another slot now.
+func (t *table) arm(i int32, at time.Duration) {
+	c := t.at(i)
+	c.expires = at
+	turn := max(int64(at/slotTime)+1, t.turn)
+	turn = min(turn, t.turn+slotCount-1)
+	if c.slot >= 0 {
+		if t.turnOf(c.slot) <= turn {
+			return
+		}
+		t.unlink(i)
+	}
+	c.slot = int32(turn % slotCount)
+	head := &t.slots[c.slot]
+	c.next, c.prev = *head, 0
+	if *head != 0 {
+		t.at(*head).prev = i
+	}
+	*head = i
+}
+
+// turnOf is when a slot comes up, counted as turn is.
+func (t *table) turnOf(slot int32) int64 {
+	ahead := (int64(slot) - t.turn%slotCount + slotCount) % slotCount
+	return t.turn + ahead
+}
+
+func (t *table) unlink(i int32) {
+	c := t.at(i)
+	if c.slot < 0 {
+		return
+	}
+	if c.prev != 0 {
+		t.at(c.prev).next = c.next
+	} else {
+		t.slots[c.slot] = c.next
+	}
+	if c.next != 0 {
+		t.at(c.next).prev = c.prev
+	}
+	c.slot, c.next, c.prev = -1, 0, 0
+}
+
+// expireBatch bounds what one call of Expire does, so that nothing waits for it.
+const expireBatch = 4096
+
+// Expire ends the connections whose time has come, a bounded number a call: ask
+// Deadline for when to call again.
+func (f *Forwarder) Expire(now time.Duration) {
+	t := &f.table
+	for work := 0; t.turn <= int64(now/slotTime) && work < expireBatch; {
+		i := t.slots[t.turn%slotCount]
+		if i == 0 {
+			t.turn++
+			work++
+			continue
+		}
+		work++
+		t.unlink(i)
+		c := t.at(i)
+		switch {
+		case c.expires > now:
+			// Its slot of this turn is being emptied: it belongs to a later one.
+			t.arm(i, max(c.expires, time.Duration(t.turn)*slotTime))
+		case c.template && c.controlled > 0:
+			t.arm(i, now+templateGrace)
+		default:
+			f.end(i)
+		}
+	}
+}
+
+// Deadline is when Expire has something to look at; ok is false for an empty table.
+func (f *Forwarder) Deadline() (at time.Duration, ok bool) {
+	return time.Duration(f.table.turn) * slotTime, f.table.used > 0
+}
+
+// Len is how many connections and templates there are.
+func (f *Forwarder) Len() int { return f.table.used }
