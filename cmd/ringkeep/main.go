@@ -55,7 +55,7 @@ nodes on one machine in network namespaces.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(runCommand(), checkCommand(), versionCommand())
+	cmd.AddCommand(runCommand(), checkCommand(), labCommand(), labEnterCommand(), versionCommand())
 	return cmd
 }
 

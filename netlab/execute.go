@@ -1,0 +1,349 @@
+package netlab
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// build carries out the statements that declare.
+func (l *lab) build(st statement) error {
+	w := st.words
+	switch w[0] {
+	case "host":
+		_, err := l.declare(w[1], w[2], w[3:])
+		return err
+	case "realserver":
+		h, err := l.declare(w[1], w[2], w[3:4])
+		if err != nil {
+			return err
+		}
+		vip, err := netip.ParseAddr(w[5])
+		if err != nil {
+			return err
+		}
+		return h.quietARP(l, vip)
+	case "node":
+		h, err := l.declare(w[1], w[3], w[4:])
+		if err != nil {
+			return err
+		}
+		n := &node{host: h, kind: w[2], dir: filepath.Join(l.dir, w[1]), files: l.filesOf(w[1])}
+		h.node = n
+		if err := os.MkdirAll(n.dir, 0o755); err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(n.dir, "node.conf"), l.scenario.files[w[1]+".conf"], 0o644)
+	}
+	return nil
+}
+
+func (l *lab) declare(name, at string, addrs []string) (*host, error) {
+	lan, iface, _ := strings.Cut(at, ":")
+	var list []netip.Prefix
+	for _, a := range addrs {
+		list = append(list, netip.MustParsePrefix(a)) // checked by Parse
+	}
+	return l.addHost(name, lan, iface, list)
+}
+
+// execute carries out the statements that do something.
+func (l *lab) execute(st statement) error {
+	w := st.words
+	switch w[0] {
+	case "lan", "host", "realserver", "node":
+		return nil
+	case "say":
+		l.say("", "%s", strings.Join(w[1:], " "))
+		return nil
+	case "wait", "stays":
+		return l.wait(w)
+	case "expect":
+		return l.expect(w)
+	case "mark":
+		l.wire.with(func() {
+			for _, e := range l.observer.elections {
+				e.silence = -1
+			}
+		})
+		for _, f := range l.flows {
+			f.mark()
+		}
+		return nil
+	}
+	l.say("", "> %s", st)
+	switch w[0] {
+	case "up":
+		return l.up(w[1:])
+	case "stop", "kill", "crash":
+		return l.down(l.hosts[w[1]], w[0])
+	case "link":
+		return l.carrier(l.hosts[w[1]], w[2] == "up")
+	case "drop":
+		return l.drop(st)
+	case "heal":
+		l.wire.with(func() { l.wire.rules = nil })
+		return nil
+	case "serve":
+		return l.hosts[w[1]].serve(w[2], w[3])
+	case "unserve":
+		return l.hosts[w[1]].unserve(w[2], w[3])
+	case "addr":
+		p, err := netip.ParsePrefix(w[3])
+		if err != nil {
+			return err
+		}
+		return l.hosts[w[1]].addr(l, w[2] == "add", p, w[4])
+	case "ask":
+		return l.ask(w)
+	}
+	return l.traffic(w)
+}
+
+func (l *lab) up(names []string) error {
+	for _, name := range names {
+		h := l.hosts[name]
+		if h.node.crashed {
+			h.node.crashed = false
+			if err := errors.Join(h.reboot(l), l.carrier(h, true)); err != nil {
+				return err
+			}
+		}
+		if err := h.node.start(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *lab) down(h *host, how string) error {
+	if how == "stop" {
+		return h.node.end(syscall.SIGTERM)
+	}
+	if how == "crash" { // the link first: nothing may leave a host without power
+		h.node.crashed = true
+		if err := l.carrier(h, false); err != nil {
+			return err
+		}
+	}
+	return h.node.end(syscall.SIGKILL)
+}
+
+func (l *lab) drop(st statement) error {
+	w := st.words
+	r := rule{from: l.hosts[w[1]], kind: "all", text: st.String()}
+	rest := w[2:]
+	if len(rest) > 1 && rest[0] == "to" {
+		if r.to = l.hosts[rest[1]]; r.to == nil {
+			return fmt.Errorf("no host %s", rest[1])
+		}
+		rest = rest[2:]
+	}
+	if len(rest) > 0 {
+		r.kind = rest[0]
+	}
+	switch r.kind {
+	case "vrrp", "arp", "tcp", "udp", "all":
+	default:
+		return fmt.Errorf("kind %s: must be vrrp, arp, tcp, udp or all", r.kind)
+	}
+	l.wire.with(func() { l.wire.rules = append(l.wire.rules, r) })
+	return nil
+}
+
+// ask puts one question and looks who answers.
+func (l *lab) ask(w []string) error {
+	var name string
+	var err error
+	done := make(chan struct{})
+	l.hosts[w[1]].spawn(func() {
+		defer close(done)
+		switch w[2] {
+		case "http":
+			name, err = askHTTP(l.ctx, w[3])
+		case "udp":
+			name, err = askUDP(w[3])
+		default:
+			name, err = ask(l.ctx, w[3], "NAME")
+		}
+	})
+	<-done
+	if err == nil && name != w[4] {
+		err = fmt.Errorf("%s answered", name)
+	}
+	return err
+}
+
+// traffic starts and ends flows.
+func (l *lab) traffic(w []string) error {
+	if w[0] == "stopflow" {
+		f := l.flows[w[1]]
+		if f == nil {
+			return fmt.Errorf("no flow %s", w[1])
+		}
+		f.cancel()
+		<-f.done
+		l.say("flow "+f.name, "%s", f.summary())
+		return nil
+	}
+	if l.flows[w[1]] != nil {
+		return fmt.Errorf("flow %s is there already", w[1])
+	}
+	if w[0] == "probe" {
+		f, ctx := l.newFlow(w[1], l.hosts[w[2]], w[4])
+		go f.probe(ctx, w[3])
+		return nil
+	}
+	n, err := strconv.ParseInt(w[5], 10, 64)
+	if err != nil || n < 1 {
+		return fmt.Errorf("%s: must be a number of connections a second, or of bytes", w[5])
+	}
+	f, ctx := l.newFlow(w[1], l.hosts[w[2]], w[4])
+	switch w[3] {
+	case "connect":
+		go f.connect(ctx, int(n))
+	case "download":
+		go f.download(ctx, n)
+	default:
+		return fmt.Errorf("%s: must be connect or download", w[3])
+	}
+	return nil
+}
+
+// poll is how often a condition is looked at.
+const poll = 2 * time.Millisecond
+
+// wait is for both: wait until, and stays.
+func (l *lab) wait(w []string) error {
+	limit, err := time.ParseDuration(w[1])
+	if err != nil {
+		return fmt.Errorf("%s: must be a time such as 4s", w[1])
+	}
+	holds, err := l.condition(w[2:])
+	if err != nil {
+		return err
+	}
+	for end := time.Now().Add(limit); ; {
+		if err := errors.Join(l.ctx.Err(), l.violated()); err != nil {
+			return err
+		}
+		ok := holds()
+		switch {
+		case w[0] == "wait" && ok:
+			return nil
+		case w[0] == "stays" && !ok:
+			return errors.New("does not hold any more")
+		case time.Now().After(end):
+			if w[0] == "stays" {
+				return nil
+			}
+			return errors.New("not within this time")
+		}
+		pause(l.ctx, poll)
+	}
+}
+
+// condition reads a condition into a question.
+func (l *lab) condition(w []string) (func() bool, error) {
+	switch w[0] {
+	case "advert":
+		return l.advertCondition(w)
+	case "log", "file":
+		return l.textCondition(w)
+	case "flow":
+		f := l.flows[w[1]]
+		if f == nil {
+			return nil, fmt.Errorf("no flow %s", w[1])
+		}
+		return func() bool {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			if f.failure != nil {
+				l.violate("flow %s: %v", f.name, f.failure)
+			}
+			return f.complete
+		}, nil
+	}
+	h := l.hosts[w[0]]
+	if h == nil || len(w) < 3 {
+		return nil, fmt.Errorf("condition %q: not known", strings.Join(w, " "))
+	}
+	if w[1] == "state" {
+		if h.node == nil {
+			return nil, fmt.Errorf("%s is no node", w[0])
+		}
+		instance := ""
+		if len(w) > 3 {
+			instance = w[3]
+		}
+		return func() bool { return h.node.state(instance) == w[2] }, nil
+	}
+	return l.addressCondition(h, w)
+}
+
+func (l *lab) addressCondition(h *host, w []string) (func() bool, error) {
+	a, err := netip.ParseAddr(w[2])
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case w[1] == "holds":
+		return func() bool { return h.holds(a) }, nil
+	case w[1] == "lacks":
+		return func() bool { return !h.holds(a) }, nil
+	case w[1] == "sees" && len(w) == 5 && l.hosts[w[4]] != nil:
+		return func() bool { return h.sees(a, l.hosts[w[4]].mac) }, nil
+	}
+	return nil, fmt.Errorf("condition %q: not known", strings.Join(w, " "))
+}
+
+// advertCondition waits for the next advertisement of a node.
+func (l *lab) advertCondition(w []string) (func() bool, error) {
+	h := l.hosts[w[1]]
+	if h == nil {
+		return nil, fmt.Errorf("no host %s", w[1])
+	}
+	priority := -1
+	if len(w) == 4 && w[2] == "priority" {
+		p, err := strconv.Atoi(w[3])
+		if err != nil {
+			return nil, fmt.Errorf("priority %s: must be a number", w[3])
+		}
+		priority = p
+	}
+	l.wire.with(func() { l.observer.adverts = nil })
+	return func() (seen bool) {
+		l.wire.with(func() {
+			for _, a := range l.observer.adverts {
+				seen = seen || a.from == h && (priority < 0 || int(a.priority) == priority)
+			}
+			l.observer.adverts = nil
+		})
+		return seen
+	}, nil
+}
+
+func (l *lab) textCondition(w []string) (func() bool, error) {
+	h := l.hosts[w[1]]
+	if h == nil || h.node == nil {
+		return nil, fmt.Errorf("no node %s", w[1])
+	}
+	if w[0] == "log" {
+		text := strings.Join(w[2:], " ")
+		return func() bool { return h.node.logged(text) }, nil
+	}
+	if len(w) < 4 {
+		return nil, errors.New("file NODE PATH TEXT")
+	}
+	text := strings.Join(w[3:], " ")
+	return func() bool {
+		data, err := h.node.readFile(w[2])
+		return err == nil && strings.Contains(string(data), text)
+	}, nil
+}

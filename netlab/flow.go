@@ -1,0 +1,287 @@
+package netlab
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// flow is traffic of a client that runs beside the statements.
+type flow struct {
+	name   string
+	client *host
+	to     string
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	mu       sync.Mutex
+	served   map[string]int // host to connections
+	failures int
+	failure  error // the first one
+	complete bool  // a download got every byte
+	last     time.Time
+	gap      time.Duration // longest between two answers, since mark
+	answers  int
+}
+
+func (l *lab) newFlow(name string, client *host, to string) (*flow, context.Context) {
+	ctx, cancel := context.WithCancel(l.ctx)
+	f := &flow{name: name, client: client, to: to, cancel: cancel, done: make(chan struct{}), served: map[string]int{}}
+	l.flows[name] = f
+	return f, ctx
+}
+
+// clientTimeout bounds one short connection.
+const clientTimeout = 3 * time.Second
+
+// ask opens one connection from the thread it runs on, sends a line and returns the
+// answer.
+func ask(ctx context.Context, to, line string) (string, error) {
+	d := net.Dialer{Timeout: clientTimeout}
+	c, err := d.DialContext(ctx, "tcp4", to)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(clientTimeout))
+	if _, err := fmt.Fprintln(c, line); err != nil {
+		return "", err
+	}
+	answer, err := bufio.NewReader(c).ReadString('\n')
+	return strings.TrimSpace(answer), err
+}
+
+// askHTTP fetches a page, on a connection of its own.
+func askHTTP(ctx context.Context, to string) (string, error) {
+	d := net.Dialer{Timeout: clientTimeout}
+	c, err := d.DialContext(ctx, "tcp4", to)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(clientTimeout))
+	fmt.Fprintf(c, "GET / HTTP/1.0\r\nHost: %s\r\n\r\n", to)
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return strings.TrimSpace(string(body)), err
+}
+
+// askUDP sends one datagram and waits for its answer.
+func askUDP(to string) (string, error) {
+	c, err := net.Dial("udp4", to)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(clientTimeout))
+	fmt.Fprint(c, "?")
+	buf := make([]byte, 256)
+	n, err := c.Read(buf)
+	name, _, _ := strings.Cut(string(buf[:n]), " ")
+	return name, err
+}
+
+// workers share the rate of a connect flow.
+const workers = 4
+
+// connect opens rate short connections a second until it is stopped.
+func (f *flow) connect(ctx context.Context, rate int) {
+	tokens := make(chan struct{}, rate)
+	go func() {
+		const tick = 10 * time.Millisecond
+		t := time.NewTicker(tick)
+		defer t.Stop()
+		start, given := time.Now(), 0
+		for {
+			select {
+			case <-ctx.Done():
+				close(tokens)
+				return
+			case now := <-t.C:
+				for due := int(now.Sub(start).Seconds() * float64(rate)); given < due; given++ {
+					select {
+					case tokens <- struct{}{}:
+					default: // the workers wait for a dead director: do not pile up
+					}
+				}
+			}
+		}
+	}()
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Add(1)
+		f.client.spawn(func() {
+			defer wg.Done()
+			for range tokens {
+				f.result(ask(context.Background(), f.to, "NAME"))
+			}
+		})
+	}
+	wg.Wait()
+	close(f.done)
+}
+
+func (f *flow) result(name string, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err != nil {
+		f.failures++
+		if f.failure == nil {
+			f.failure = err
+		}
+		return
+	}
+	f.served[name]++
+}
+
+// download fetches bytes of the pattern in one connection and compares every one.
+func (f *flow) download(ctx context.Context, size int64) {
+	defer close(f.done)
+	f.client.spawn(func() {
+		start := time.Now()
+		err := fetch(ctx, f.to, size)
+		f.mu.Lock()
+		f.failure, f.complete, f.gap = err, err == nil, time.Since(start)
+		f.mu.Unlock()
+		f.cancel()
+	})
+	<-ctx.Done()
+}
+
+func fetch(ctx context.Context, to string, size int64) error {
+	d := net.Dialer{Timeout: clientTimeout}
+	c, err := d.DialContext(ctx, "tcp4", to)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "GET %d\n", size)
+	got, want := make([]byte, 1<<16), make([]byte, 1<<16)
+	p := &pattern{}
+	for at := int64(0); at < size; {
+		c.SetReadDeadline(time.Now().Add(20 * time.Second))
+		n, err := c.Read(got[:min(int64(len(got)), size-at)])
+		if err != nil {
+			return fmt.Errorf("after %d of %d bytes: %w", at, size, err)
+		}
+		io.ReadFull(p, want[:n])
+		if !bytes.Equal(got[:n], want[:n]) {
+			return fmt.Errorf("the bytes from %d to %d are not those that were sent", at, at+int64(n))
+		}
+		at += int64(n)
+	}
+	return nil
+}
+
+// probe asks once a millisecond and notes when answers come.
+func (f *flow) probe(ctx context.Context, kind string) {
+	defer close(f.done)
+	ready := make(chan struct{})
+	f.client.spawn(func() {
+		defer close(ready)
+		if kind == "udp" {
+			f.probeUDP(ctx)
+			return
+		}
+		for ctx.Err() == nil {
+			c, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+			if _, err := askHTTP(c, f.to); err == nil {
+				f.answered()
+			}
+			cancel()
+			pause(ctx, time.Millisecond)
+		}
+	})
+	<-ready
+}
+
+func (f *flow) probeUDP(ctx context.Context) {
+	c, err := net.Dial("udp4", f.to)
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	go func() {
+		buf := make([]byte, 256)
+		for ctx.Err() == nil {
+			c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+			if _, err := c.Read(buf); err == nil {
+				f.answered()
+			}
+		}
+	}()
+	for i := 0; ctx.Err() == nil; i++ {
+		c.Write([]byte(strconv.Itoa(i))) // refused or unreachable: the gap tells
+		pause(ctx, time.Millisecond)
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+func (f *flow) answered() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := time.Now()
+	if !f.last.IsZero() {
+		f.gap = max(f.gap, now.Sub(f.last))
+	}
+	f.last = now
+	f.answers++
+}
+
+// longest is the longest time without an answer since mark, the present one included.
+func (f *flow) longest() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.last.IsZero() {
+		return f.gap
+	}
+	return max(f.gap, time.Since(f.last))
+}
+
+func (f *flow) mark() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.gap = 0
+}
+
+// summary is one line for the end.
+func (f *flow) summary() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.answers > 0 {
+		return fmt.Sprintf("%d answers", f.answers)
+	}
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(f.served)) {
+		parts = append(parts, fmt.Sprintf("%s %d", name, f.served[name]))
+	}
+	if f.complete {
+		parts = append(parts, fmt.Sprintf("complete in %v", f.gap.Round(time.Millisecond)))
+	}
+	if f.failures > 0 {
+		parts = append(parts, fmt.Sprintf("%d failed (first: %v)", f.failures, f.failure))
+	}
+	return strings.Join(parts, ", ")
+}

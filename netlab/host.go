@@ -1,0 +1,247 @@
+package netlab
+
+import (
+	"fmt"
+	"hash/fnv"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// space is an anonymous network namespace: it lives as long as the thread that made it
+// and the handles on it.
+type space struct {
+	ns   netns.NsHandle
+	nl   *netlink.Handle
+	work chan func()
+}
+
+// newSpace makes a namespace and a thread that stays in it. Processes are started on
+// that thread, which lives as long as the lab: a child is told of the death of the
+// thread that started it.
+func newSpace() (*space, error) {
+	s := &space{work: make(chan func())}
+	ready := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		ready <- s.make()
+		for f := range s.work {
+			f()
+		}
+	}()
+	if err := <-ready; err != nil {
+		return nil, err
+	}
+	return s, s.quiet()
+}
+
+func (s *space) make() (err error) {
+	if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("make a network namespace: %w", err)
+	}
+	if s.ns, err = netns.Get(); err != nil {
+		return err
+	}
+	s.nl, err = netlink.NewHandleAt(s.ns)
+	return err
+}
+
+// quiet brings lo up and keeps IPv6 from talking: the lab is about what it is told.
+func (s *space) quiet() error {
+	for _, name := range []string{"net/ipv6/conf/all/disable_ipv6", "net/ipv6/conf/default/disable_ipv6"} {
+		if err := s.sysctl(name, "1"); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+	}
+	lo, err := s.nl.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	return s.nl.LinkSetUp(lo)
+}
+
+// do runs f on the thread of the namespace.
+func (s *space) do(f func()) {
+	done := make(chan struct{})
+	s.work <- func() { f(); close(done) }
+	<-done
+}
+
+// spawn runs f in a goroutine whose thread is in the namespace, so that the sockets it
+// opens are too.
+func (s *space) spawn(f func()) {
+	go func() {
+		runtime.LockOSThread() // and never unlocked
+		if err := netns.Set(s.ns); err == nil {
+			f()
+		}
+	}()
+}
+
+// sysctl writes a value below /proc/sys, which shows the namespace of who opens it.
+func (s *space) sysctl(name, value string) (err error) {
+	s.do(func() { err = os.WriteFile("/proc/sys/"+name, []byte(value), 0o644) })
+	return err
+}
+
+func (s *space) close() {
+	close(s.work)
+	s.nl.Close()
+	s.ns.Close()
+}
+
+// host is a namespace with one interface on a lan.
+type host struct {
+	*space
+	lab              *lab
+	name, lan, iface string
+	mac              net.HardwareAddr
+	own              []netip.Prefix
+	servers          map[string]func()
+	node             *node // nil for one that is no director
+}
+
+// macOf derives a stable MAC from a name, so that captures of two runs compare.
+func macOf(name string) net.HardwareAddr {
+	h := fnv.New32a()
+	h.Write([]byte(name))
+	v := h.Sum32()
+	return net.HardwareAddr{2, 0, byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)}
+}
+
+// addHost makes a host whose interface ends in the wire.
+func (l *lab) addHost(name, lan, iface string, addrs []netip.Prefix) (*host, error) {
+	s, err := newSpace()
+	if err != nil {
+		return nil, err
+	}
+	h := &host{space: s, lab: l, name: name, lan: lan, iface: iface, mac: macOf(name), own: addrs, servers: map[string]func(){}}
+	l.hosts[name] = h
+	l.order = append(l.order, h)
+	port := fmt.Sprintf("p%d", len(l.order))
+	l.command("ip link add %s netns %s type veth peer name %s netns wire", iface, name, port)
+	veth := &netlink.Veth{
+		LinkAttrs: netlink.LinkAttrs{Name: port}, PeerName: iface, PeerHardwareAddr: h.mac, PeerNamespace: netlink.NsFd(int(s.ns)),
+	}
+	if err := l.wireSpace.nl.LinkAdd(veth); err != nil {
+		return nil, fmt.Errorf("link of %s: %w", name, err)
+	}
+	for _, end := range []struct {
+		nl   *netlink.Handle
+		name string
+	}{{l.wireSpace.nl, port}, {s.nl, iface}} {
+		link, err := end.nl.LinkByName(end.name)
+		if err == nil {
+			err = end.nl.LinkSetUp(link)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("link of %s: %w", name, err)
+		}
+	}
+	for _, a := range addrs {
+		if err := h.addr(l, true, a, iface); err != nil {
+			return nil, err
+		}
+	}
+	return h, l.wire.attach(h, port)
+}
+
+// addr adds or removes an address of the host.
+func (h *host) addr(l *lab, add bool, p netip.Prefix, iface string) error {
+	link, err := h.nl.LinkByName(iface)
+	if err != nil {
+		return fmt.Errorf("%s: interface %s: %w", h.name, iface, err)
+	}
+	verb, change := "del", h.nl.AddrDel
+	if add {
+		verb, change = "add", h.nl.AddrAdd
+	}
+	l.command("ip -n %s addr %s %v dev %s", h.name, verb, p, iface)
+	ipnet := &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+	if err := change(link, &netlink.Addr{IPNet: ipnet}); err != nil {
+		return fmt.Errorf("%s: addr %s %v: %w", h.name, verb, p, err)
+	}
+	return nil
+}
+
+// holds tells whether the kernel of the host has the address.
+func (h *host) holds(a netip.Addr) bool {
+	list, err := h.nl.AddrList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		return false
+	}
+	for _, e := range list {
+		if got, ok := netip.AddrFromSlice(e.IP); ok && got.Unmap() == a {
+			return true
+		}
+	}
+	return false
+}
+
+// sees tells whether the host's neighbour entry for a is the MAC mac.
+func (h *host) sees(a netip.Addr, mac net.HardwareAddr) bool {
+	list, err := h.nl.NeighList(0, netlink.FAMILY_V4)
+	if err != nil {
+		return false
+	}
+	for _, n := range list {
+		if got, ok := netip.AddrFromSlice(n.IP); ok && got.Unmap() == a {
+			return n.HardwareAddr.String() == mac.String()
+		}
+	}
+	return false
+}
+
+// reboot leaves the host with its own addresses only, as a power loss does.
+func (h *host) reboot(l *lab) error {
+	list, err := h.nl.AddrList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		a, _ := netip.AddrFromSlice(e.IP)
+		ones, _ := e.Mask.Size()
+		p := netip.PrefixFrom(a.Unmap(), ones)
+		own := a.IsLoopback()
+		for _, o := range h.own {
+			own = own || o == p
+		}
+		if own {
+			continue
+		}
+		if err := h.addr(l, false, p, h.iface); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// quietARP makes a real server for direct routing of the host: the address is on lo,
+// and ARP neither answers for it nor tells it.
+func (h *host) quietARP(l *lab, vip netip.Addr) error {
+	for name, value := range map[string]string{"arp_ignore": "1", "arp_announce": "2"} {
+		l.command("ip netns exec %s sysctl net.ipv4.conf.all.%s=%s", h.name, name, value)
+		if err := h.sysctl("net/ipv4/conf/all/"+name, value); err != nil {
+			return err
+		}
+	}
+	return h.addr(l, true, netip.PrefixFrom(vip, 32), "lo")
+}
+
+// carrier cuts or restores the host's link at the wire's end.
+func (l *lab) carrier(h *host, up bool) error {
+	p := l.wire.portOf(h)
+	link, err := l.wireSpace.nl.LinkByName(p.device)
+	if err != nil {
+		return err
+	}
+	if up {
+		return l.wireSpace.nl.LinkSetUp(link)
+	}
+	return l.wireSpace.nl.LinkSetDown(link)
+}

@@ -1,0 +1,253 @@
+package netlab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Options is what a run is given.
+type Options struct {
+	Binary  string    // path of the ringkeep binary: for nodes and for their start
+	Out     io.Writer // the time line, as it happens
+	Dir     string    // for the capture and the logs; a new temporary one if empty
+	Verbose bool      // the nodes' log lines as well
+}
+
+// Result is how a run ended.
+type Result struct {
+	Passed  bool
+	Failure error // names the statement's position
+	Dir     string
+	Capture string
+}
+
+// lab is one run.
+type lab struct {
+	scenario  *Scenario
+	options   Options
+	ctx       context.Context
+	wireSpace *space
+	wire      *wire
+	observer  *observer
+	hosts     map[string]*host
+	order     []*host
+	flows     map[string]*flow
+	garps     map[string]time.Time
+	dir       string
+	lock      *os.File
+
+	mu        sync.Mutex
+	violation error
+}
+
+// Run plays a scenario and cleans up after it, also when ctx ends it. The error is for
+// a lab that could not be run; a scenario that fails is a result.
+func Run(ctx context.Context, s *Scenario, o Options) (*Result, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	l := &lab{
+		scenario: s, options: o, ctx: ctx, hosts: map[string]*host{}, flows: map[string]*flow{}, garps: map[string]time.Time{},
+	}
+	defer l.close()
+	if err := l.open(); err != nil {
+		return nil, err
+	}
+	r := &Result{Dir: l.dir, Capture: filepath.Join(l.dir, "lab.pcapng")}
+	r.Failure = l.play(r.Capture)
+	r.Passed = r.Failure == nil
+	l.conclude(r)
+	return r, nil
+}
+
+// dirPrefix names the temporary directories of labs.
+const dirPrefix = "ringkeep-lab-"
+
+func (l *lab) open() (err error) {
+	sweep()
+	if l.dir = l.options.Dir; l.dir == "" {
+		l.dir, err = os.MkdirTemp("", dirPrefix)
+	} else {
+		err = os.MkdirAll(l.dir, 0o755)
+	}
+	if err != nil {
+		return err
+	}
+	if l.lock, err = lockDir(l.dir); err != nil {
+		return err
+	}
+	if l.wire, err = newWire(); err != nil {
+		return err
+	}
+	l.wireSpace, err = newSpace()
+	if errors.Is(err, syscall.EPERM) {
+		return errors.New("no privilege to make network namespaces: run as root, or allow user namespaces")
+	}
+	return err
+}
+
+// lockDir marks a directory as in use; the lock ends with the process.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.Create(filepath.Join(dir, "lock"))
+	if err != nil {
+		return nil, err
+	}
+	return f, syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+}
+
+// sweep removes the directories of labs that were killed before they could print
+// where their capture is: those without a verdict, whose lock nobody holds.
+func sweep() {
+	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), dirPrefix+"*"))
+	for _, dir := range dirs {
+		if _, err := os.Stat(filepath.Join(dir, "verdict")); err == nil {
+			continue
+		}
+		f, err := os.Open(filepath.Join(dir, "lock"))
+		if err != nil {
+			continue
+		}
+		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+			os.RemoveAll(dir)
+		}
+		f.Close()
+	}
+}
+
+// play runs the statements: first those that build the lab, wherever they stand, then
+// the others in order.
+func (l *lab) play(capture string) error {
+	l.printf("%s\n", l.scenario.Name)
+	for _, st := range l.scenario.statements {
+		if err := l.build(st); err != nil {
+			return st.errorf(0, "%v", err)
+		}
+	}
+	if len(l.order) == 0 {
+		return fmt.Errorf("%s: declares no host", l.scenario.Name)
+	}
+	l.observer = &observer{l: l, elections: map[uint8]*election{}}
+	l.wire.watchers = append(l.wire.watchers, l.observer.frame)
+	if err := l.wire.start(capture); err != nil {
+		return err
+	}
+	for _, st := range l.scenario.statements {
+		if err := l.ctx.Err(); err != nil {
+			return st.errorf(0, "interrupted")
+		}
+		if err := l.execute(st); err != nil {
+			return st.errorf(0, "%s: %v", st, err)
+		}
+		if err := l.violated(); err != nil {
+			return st.errorf(0, "during %s: %v", st, err)
+		}
+	}
+	return nil
+}
+
+func (l *lab) close() {
+	for _, h := range l.order {
+		if h.node != nil && h.node.running() {
+			h.node.end(syscall.SIGKILL)
+		}
+		for _, end := range h.servers {
+			end()
+		}
+	}
+	for _, f := range l.flows {
+		f.cancel()
+	}
+	if l.wire != nil {
+		l.wire.stop()
+	}
+	for _, h := range l.order {
+		h.close()
+	}
+	if l.wireSpace != nil {
+		l.wireSpace.close()
+	}
+	if l.lock != nil {
+		l.lock.Close()
+	}
+}
+
+// conclude prints how it went, with what is needed to find out why.
+func (l *lab) conclude(r *Result) {
+	for name, f := range l.flows {
+		if s := f.summary(); s != "" {
+			l.say("flow "+name, "%s", s)
+		}
+	}
+	verdict := "PASSED"
+	if !r.Passed {
+		verdict = "FAILED: " + r.Failure.Error()
+		for _, h := range l.order {
+			if h.node == nil {
+				continue
+			}
+			l.printf("--- log of %s\n", h.name)
+			for _, line := range h.node.tail(15) {
+				l.printf("    %s\n", line)
+			}
+		}
+	}
+	os.WriteFile(filepath.Join(l.dir, "verdict"), []byte(verdict+"\n"), 0o644)
+	l.printf("%s\nlogs: %s\ncapture: %s\n", verdict, r.Dir, r.Capture)
+}
+
+func (l *lab) printf(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.options.Out != nil {
+		fmt.Fprintf(l.options.Out, format, args...)
+	}
+}
+
+// say prints a line of the time line.
+func (l *lab) say(who, format string, args ...any) {
+	l.sayAt(time.Since(l.wire.started), who, format, args...)
+}
+
+func (l *lab) sayAt(at time.Duration, who, format string, args ...any) {
+	l.printf("%9.3fs  %-10s %s\n", at.Seconds(), who, fmt.Sprintf(format, args...))
+}
+
+// command prints what an operator would type to the same effect.
+func (l *lab) command(format string, args ...any) {
+	if l.options.Verbose {
+		l.printf("           $ %s\n", fmt.Sprintf(format, args...))
+	}
+}
+
+// violate notes the first breach of an invariant.
+func (l *lab) violate(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.violation == nil {
+		l.violation = fmt.Errorf(format, args...)
+	}
+}
+
+func (l *lab) violated() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.violation
+}
+
+// filesOf are the archive's files that belong to a node alone.
+func (l *lab) filesOf(name string) map[string][]byte {
+	files := map[string][]byte{}
+	for f, data := range l.scenario.files {
+		if path, ok := strings.CutPrefix(f, name+":"); ok {
+			files[path] = data
+		}
+	}
+	return files
+}

@@ -1,0 +1,222 @@
+package netlab
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// node is a director: a process in a network, mount and process namespace of its own.
+type node struct {
+	*host
+	kind  string
+	dir   string
+	files map[string][]byte // what it alone sees
+
+	crashed bool // its links are cut
+
+	mu     sync.Mutex
+	cmd    *exec.Cmd
+	exited chan struct{}
+	states map[string]string // instance to state, as its log says
+	lines  []string
+}
+
+// enterSpec is what the child needs to know before it becomes the program.
+type enterSpec struct {
+	Dir   string            // for the file systems of the mount namespace
+	Files map[string][]byte // absolute path to contents
+	Args  []string
+}
+
+// enterVariable hands the specification to the child.
+const enterVariable = "RINGKEEP_LAB_ENTER"
+
+// commandLine is how a node of its kind is started.
+func (n *node) commandLine(binary string) ([]string, error) {
+	conf := filepath.Join(n.dir, "node.conf")
+	if n.kind == "ringkeep" {
+		return []string{binary, "run", "-f", conf}, nil
+	}
+	program, err := exec.LookPath("keepalived")
+	if err != nil {
+		program = "/usr/sbin/keepalived"
+		if _, err := os.Stat(program); err != nil {
+			return nil, fmt.Errorf("node %s: keepalived is not installed", n.name)
+		}
+	}
+	// VRRP only: a kernel without ip_vs has no use for its checkers.
+	return []string{program, "-n", "-l", "-D", "-P", "-f", conf, "-p", filepath.Join(n.dir, "pid"), "-r", filepath.Join(n.dir, "vrrp.pid")}, nil
+}
+
+// start starts the process.
+func (n *node) start(l *lab) error {
+	if n.running() {
+		return fmt.Errorf("%s runs already", n.name)
+	}
+	args, err := n.commandLine(l.options.Binary)
+	if err != nil {
+		return err
+	}
+	l.command("ip netns exec %s %s", n.name, strings.Join(args, " "))
+	spec, err := json.Marshal(enterSpec{Dir: filepath.Join(n.dir, "mnt"), Files: n.files, Args: args})
+	if err != nil {
+		return err
+	}
+	specFile := filepath.Join(n.dir, "enter.json")
+	if err := os.WriteFile(specFile, spec, 0o600); err != nil {
+		return err
+	}
+	cmd := exec.Command(l.options.Binary, "lab-enter")
+	cmd.Env = append(os.Environ(), enterVariable+"="+specFile)
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Setpgid: true, Pdeathsig: syscall.SIGKILL,
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	cmd.Stdout, cmd.Stderr = w, w
+	n.do(func() { err = cmd.Start() })
+	w.Close()
+	if err != nil {
+		r.Close()
+		return fmt.Errorf("start %s: %w", n.name, err)
+	}
+	n.mu.Lock()
+	n.cmd, n.exited, n.states = cmd, make(chan struct{}), map[string]string{}
+	n.mu.Unlock()
+	go n.follow(l, r, cmd, n.exited)
+	return nil
+}
+
+// follow reads the log until the process and all its children are gone.
+func (n *node) follow(l *lab, r io.ReadCloser, cmd *exec.Cmd, exited chan struct{}) {
+	defer close(exited)
+	log, err := os.OpenFile(filepath.Join(n.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		l.violate("%v", err)
+		return
+	}
+	defer log.Close()
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		fmt.Fprintln(log, lines.Text())
+		n.line(l, lines.Text())
+	}
+	r.Close()
+	cmd.Wait()
+}
+
+// entering finds the state lines of keepalived, which ringkeep writes too.
+var (
+	entering = regexp.MustCompile(`\((\S+)\) Entering (\S+) STATE`)
+	reason   = regexp.MustCompile(`reason="?([^"]*)"?`)
+)
+
+func (n *node) line(l *lab, text string) {
+	m := entering.FindStringSubmatch(text)
+	n.mu.Lock()
+	n.lines = append(n.lines, text)
+	if m != nil {
+		n.states[m[1]] = m[2]
+	}
+	n.mu.Unlock()
+	switch {
+	case m != nil:
+		why := ""
+		if r := reason.FindStringSubmatch(text); r != nil {
+			why = " (" + r[1] + ")"
+		}
+		l.say(n.name, "%s: %s%s", m[1], m[2], why)
+	case l.options.Verbose:
+		l.say(n.name, "| %s", text)
+	}
+}
+
+// state is what the log says of an instance, or of the only one.
+func (n *node) state(instance string) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if instance != "" {
+		return n.states[instance]
+	}
+	for _, s := range n.states {
+		if len(n.states) == 1 {
+			return s
+		}
+	}
+	return ""
+}
+
+func (n *node) logged(text string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, line := range n.lines {
+		if strings.Contains(line, text) {
+			return true
+		}
+	}
+	return false
+}
+
+// tail returns the last lines of the log.
+func (n *node) tail(count int) []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.lines[max(0, len(n.lines)-count):]
+}
+
+func (n *node) running() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cmd == nil {
+		return false
+	}
+	select {
+	case <-n.exited:
+		return false
+	default:
+		return true
+	}
+}
+
+// stopPatience is how long a node may take to end in good order.
+const stopPatience = 10 * time.Second
+
+// end sends the signal and waits until the node is gone. The child is the first of
+// its process namespace: with it everything that it started dies.
+func (n *node) end(sig syscall.Signal) error {
+	if !n.running() {
+		return fmt.Errorf("%s does not run", n.name)
+	}
+	n.cmd.Process.Signal(sig)
+	select {
+	case <-n.exited:
+		return nil
+	case <-time.After(stopPatience):
+		n.cmd.Process.Kill()
+		<-n.exited
+		return fmt.Errorf("%s did not end within %v", n.name, stopPatience)
+	}
+}
+
+// readFile reads a file as the node sees it.
+func (n *node) readFile(path string) ([]byte, error) {
+	n.mu.Lock()
+	cmd := n.cmd
+	n.mu.Unlock()
+	if cmd == nil {
+		return nil, os.ErrNotExist
+	}
+	return os.ReadFile(fmt.Sprintf("/proc/%d/root%s", cmd.Process.Pid, path))
+}

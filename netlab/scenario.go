@@ -1,0 +1,208 @@
+package netlab
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/rogpeppe/go-internal/txtar"
+)
+
+// Scenario is a parsed file.
+type Scenario struct {
+	Name       string
+	statements []statement
+	files      map[string][]byte
+}
+
+// statement is one line: its words, and where each stands.
+type statement struct {
+	words   []string
+	columns []int
+	line    int
+	file    string
+}
+
+func (s statement) String() string { return strings.Join(s.words, " ") }
+
+// errorf names the position of word i, counted from 0.
+func (s statement) errorf(i int, format string, args ...any) error {
+	column := s.columns[min(i, len(s.columns)-1)]
+	return fmt.Errorf("%s:%d:%d: %s", s.file, s.line, column, fmt.Sprintf(format, args...))
+}
+
+// Load reads a scenario file. The error names the position of what is wrong.
+func Load(path string) (*Scenario, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: name a scenario file", path, unwrapPath(err))
+	}
+	return Parse(path, text)
+}
+
+func unwrapPath(err error) error {
+	if p, ok := err.(*os.PathError); ok {
+		return p.Err
+	}
+	return err
+}
+
+// Parse reads the text of a scenario. Every statement is checked before anything runs.
+func Parse(name string, text []byte) (*Scenario, error) {
+	archive := txtar.Parse(text)
+	s := &Scenario{Name: name, files: map[string][]byte{}}
+	for _, f := range archive.Files {
+		s.files[f.Name] = f.Data
+	}
+	for i, line := range strings.Split(string(archive.Comment), "\n") {
+		st := statement{line: i + 1, file: name}
+		st.split(line)
+		if len(st.words) > 0 {
+			s.statements = append(s.statements, st)
+		}
+	}
+	if len(s.statements) == 0 {
+		return nil, fmt.Errorf("%s: has no statements: it must be a txtar archive with them at its beginning", name)
+	}
+	return s, s.check()
+}
+
+// split cuts a line into words; # starts a comment, "…" holds blanks.
+func (s *statement) split(line string) {
+	for at := 0; at < len(line); {
+		switch c := line[at]; {
+		case c == ' ' || c == '\t' || c == '\r':
+			at++
+			continue
+		case c == '#':
+			return
+		}
+		s.columns = append(s.columns, utf8.RuneCountInString(line[:at])+1)
+		end, stop := at, " \t\r#"
+		if line[at] == '"' {
+			at++
+			end, stop = at, `"`
+		}
+		for end < len(line) && !strings.ContainsRune(stop, rune(line[end])) {
+			end++
+		}
+		s.words = append(s.words, line[at:end])
+		at = end
+		if stop == `"` {
+			at++
+		}
+	}
+}
+
+// forms lists the statements: how many words each needs at least and at most.
+var forms = map[string]struct {
+	least, most int
+	usage       string
+}{
+	"lan":        {2, 2, "lan NAME"},
+	"host":       {4, 99, "host NAME LAN:IFACE ADDR/LEN..."},
+	"realserver": {6, 6, "realserver NAME LAN:IFACE ADDR/LEN vip ADDR"},
+	"node":       {5, 99, "node NAME ringkeep|keepalived LAN:IFACE ADDR/LEN..."},
+	"serve":      {4, 4, "serve HOST tcp|udp|http PORT"},
+	"unserve":    {4, 4, "unserve HOST tcp|udp|http PORT"},
+	"addr":       {5, 5, "addr HOST add|del ADDR/LEN IFACE"},
+	"up":         {2, 99, "up NODE..."},
+	"stop":       {2, 2, "stop NODE"},
+	"kill":       {2, 2, "kill NODE"},
+	"crash":      {2, 2, "crash NODE"},
+	"link":       {3, 3, "link HOST up|down"},
+	"drop":       {2, 5, "drop HOST [to HOST] [vrrp|arp|tcp|udp|all]"},
+	"heal":       {1, 1, "heal"},
+	"wait":       {4, 99, "wait TIME CONDITION"},
+	"stays":      {4, 99, "stays TIME CONDITION"},
+	"flow":       {6, 6, "flow NAME HOST connect ADDR:PORT RATE, or download ADDR:PORT BYTES"},
+	"probe":      {5, 5, "probe NAME HOST udp|http ADDR:PORT"},
+	"stopflow":   {2, 2, "stopflow NAME"},
+	"mark":       {1, 1, "mark"},
+	"expect":     {3, 99, "expect gap|silence|clean|even|served ..."},
+	"ask":        {5, 5, "ask HOST http|udp|tcp ADDR:PORT NAME"},
+	"say":        {2, 99, "say TEXT"},
+}
+
+// check finds what can be found before the lab is built: unknown statements, wrong
+// numbers of words, names that nothing declares, nodes without a configuration.
+func (s *Scenario) check() error {
+	known := map[string]string{} // name to what declared it
+	for _, st := range s.statements {
+		form, ok := forms[st.words[0]]
+		if !ok {
+			return st.errorf(0, "unknown statement %q", st.words[0])
+		}
+		if len(st.words) < form.least || len(st.words) > form.most {
+			return st.errorf(0, "wrong number of words: %s", form.usage)
+		}
+		if err := s.checkNames(st, known); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Scenario) checkNames(st statement, known map[string]string) error {
+	w := st.words
+	switch w[0] {
+	case "lan", "host", "realserver", "node":
+		if known[w[1]] != "" {
+			return st.errorf(1, "%s is declared twice", w[1])
+		}
+		known[w[1]] = w[0]
+		if w[0] != "lan" {
+			return s.checkHost(st, known)
+		}
+	case "up":
+		for i := 1; i < len(w); i++ {
+			if known[w[i]] != "node" {
+				return st.errorf(i, "no node %s is declared above", w[i])
+			}
+		}
+	case "stop", "kill", "crash":
+		if known[w[1]] != "node" {
+			return st.errorf(1, "no node %s is declared above", w[1])
+		}
+	case "serve", "unserve", "addr", "link", "drop", "ask":
+		if k := known[w[1]]; k == "" || k == "lan" {
+			return st.errorf(1, "no host %s is declared above", w[1])
+		}
+	case "flow", "probe":
+		if k := known[w[2]]; k == "" || k == "lan" {
+			return st.errorf(2, "no host %s is declared above", w[2])
+		}
+	}
+	return nil
+}
+
+func (s *Scenario) checkHost(st statement, known map[string]string) error {
+	w, port := st.words, 2
+	if w[0] == "node" {
+		port = 3
+		if w[2] != "ringkeep" && w[2] != "keepalived" {
+			return st.errorf(2, "kind %s: must be ringkeep or keepalived", w[2])
+		}
+		if _, ok := s.files[w[1]+".conf"]; !ok {
+			return st.errorf(1, "node %s: the archive has no file %s.conf", w[1], w[1])
+		}
+	}
+	lan, iface, ok := strings.Cut(w[port], ":")
+	if !ok || iface == "" || len(iface) > 15 {
+		return st.errorf(port, "%s: must be LAN:IFACE", w[port])
+	}
+	if known[lan] != "lan" {
+		return st.errorf(port, "no lan %s is declared above", lan)
+	}
+	for i := port + 1; i < len(w); i++ {
+		if w[0] == "realserver" && i == 4 {
+			break
+		}
+		if _, err := netip.ParsePrefix(w[i]); err != nil {
+			return st.errorf(i, "%s: must be ADDR/LEN", w[i])
+		}
+	}
+	return nil
+}

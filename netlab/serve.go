@@ -1,0 +1,149 @@
+package netlab
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/vishvananda/netlink"
+)
+
+// The lab's servers speak a small protocol. Over TCP a client sends one line: NAME asks
+// for the name of the host, GET n for n bytes of the pattern; the connection ends after
+// the answer. A UDP datagram is answered with the host's name and its own text. HTTP
+// answers every path with the name.
+
+// serve starts a server on the host; unserve refuses connections from then on.
+func (h *host) serve(kind, port string) error {
+	key := kind + ":" + port
+	if h.servers[key] != nil {
+		return fmt.Errorf("%s serves %s already", h.name, key)
+	}
+	failed := make(chan error)
+	h.spawn(func() {
+		if kind == "udp" {
+			failed <- h.serveUDP(key, port)
+			return
+		}
+		l, err := net.Listen("tcp4", ":"+port)
+		if err == nil {
+			h.servers[key] = func() { l.Close() }
+		}
+		if failed <- err; err != nil {
+			return
+		}
+		if kind == "http" {
+			http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, h.name) }))
+			return
+		}
+		h.accept(l)
+	})
+	if err := <-failed; err != nil {
+		return fmt.Errorf("%s: serve %s: %w", h.name, key, err)
+	}
+	return nil
+}
+
+// serveUDP listens on every address of its own, so that the answer comes from the one
+// that was asked: by the route the kernel would choose another than that on lo.
+func (h *host) serveUDP(key, port string) error {
+	addrs, err := h.nl.AddrList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		return err
+	}
+	var all []net.PacketConn
+	h.servers[key] = func() {
+		for _, c := range all {
+			c.Close()
+		}
+	}
+	for _, a := range addrs {
+		c, err := net.ListenPacket("udp4", net.JoinHostPort(a.IP.String(), port))
+		if err != nil {
+			return err
+		}
+		all = append(all, c)
+		go h.answer(c)
+	}
+	return nil
+}
+
+func (h *host) unserve(kind, port string) error {
+	key := kind + ":" + port
+	end := h.servers[key]
+	if end == nil {
+		return fmt.Errorf("%s does not serve %s", h.name, key)
+	}
+	end()
+	delete(h.servers, key)
+	return nil
+}
+
+func (h *host) answer(c net.PacketConn) {
+	buf := make([]byte, 2048)
+	for {
+		n, from, err := c.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		c.WriteTo(append([]byte(h.name+" "), buf[:n]...), from)
+	}
+}
+
+func (h *host) accept(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			c.SetDeadline(time.Now().Add(time.Minute))
+			line, err := bufio.NewReader(c).ReadString('\n')
+			if err != nil {
+				return
+			}
+			if n, ok := strings.CutPrefix(strings.TrimSpace(line), "GET "); ok {
+				if bytes, err := strconv.ParseInt(n, 10, 64); err == nil {
+					io.Copy(c, io.LimitReader(&pattern{}, bytes))
+				}
+				return
+			}
+			fmt.Fprintln(c, h.name)
+		}()
+	}
+}
+
+// pattern is an endless stream that no shift, loss or repetition leaves the same
+// (xorshift64*, eight bytes a step).
+type pattern struct {
+	x    uint64
+	left int
+	word [8]byte
+}
+
+func (p *pattern) Read(b []byte) (int, error) {
+	for i := range b {
+		if p.left == 0 {
+			if p.x == 0 {
+				p.x = 0x9e3779b97f4a7c15
+			}
+			p.x ^= p.x >> 12
+			p.x ^= p.x << 25
+			p.x ^= p.x >> 27
+			v := p.x * 0x2545f4914f6cdd1d
+			for j := range p.word {
+				p.word[j] = byte(v >> (8 * j))
+			}
+			p.left = 8
+		}
+		b[i] = p.word[8-p.left]
+		p.left--
+	}
+	return len(b), nil
+}

@@ -1,0 +1,131 @@
+package netlab
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ringkeep/ringkeep/proto"
+	"github.com/ringkeep/ringkeep/ring"
+)
+
+// advert is an advertisement that was seen on the wire.
+type advert struct {
+	at       time.Duration // since the start of the lab
+	from     *host
+	vrid     uint8
+	priority uint8
+}
+
+// election is what the wire knows of one VRID.
+type election struct {
+	last     advert        // of priority above 0
+	resigned time.Duration // when the last one said priority 0, -1 if it did not
+	senders  []*host       // of the latest advertisements, the newest last
+	silence  time.Duration // at the last change of sender, since mark; -1 without one
+}
+
+// observer follows the advertisements on the wire. It runs under the wire's lock.
+type observer struct {
+	l         *lab
+	elections map[uint8]*election
+	adverts   []advert // since the last wait for one began
+}
+
+// rotations is how many advertisements by turns are a double master: more than the
+// one or two that a preemption takes.
+const rotations = 4
+
+func (o *observer) frame(p *wirePort, f ring.Frame) {
+	eth := proto.Ethernet(f.Data())
+	if eth.Type() == proto.EtherTypeARP {
+		o.arp(p, eth)
+		return
+	}
+	ip, err := proto.ParseIPv4(eth.Payload())
+	if eth.Type() != proto.EtherTypeIPv4 || err != nil || ip.Protocol() != proto.ProtocolVRRP {
+		return
+	}
+	v, err := proto.ParseVRRP(ip.Payload())
+	if err != nil {
+		return
+	}
+	at := time.Unix(0, f.Time).Sub(o.l.wire.started.Round(0))
+	o.advert(advert{at, p.host, v.VRID(), v.Priority()})
+}
+
+func (o *observer) advert(a advert) {
+	o.adverts = append(o.adverts, a)
+	e := o.elections[a.vrid]
+	if e == nil {
+		e = &election{resigned: -1, silence: -1}
+		o.elections[a.vrid] = e
+	}
+	if a.priority == 0 {
+		o.l.sayAt(a.at, a.from.name, "advertises priority 0 (VRID %d)", a.vrid)
+		e.resigned = a.at
+		return
+	}
+	if e.last.from != a.from {
+		o.change(e, a)
+	}
+	e.last, e.resigned = a, -1
+	o.judge(e, a)
+}
+
+// change is the first advertisement of another node than before.
+func (o *observer) change(e *election, a advert) {
+	if e.last.from == nil {
+		o.l.sayAt(a.at, a.from.name, "first advertisement of VRID %d, priority %d", a.vrid, a.priority)
+		return
+	}
+	since, why := e.last.at, "after the last one of "+e.last.from.name
+	if e.resigned >= 0 {
+		since, why = e.resigned, "after priority 0 of "+e.last.from.name
+	}
+	e.silence = a.at - since
+	o.l.sayAt(a.at, a.from.name, "first advertisement of VRID %d, priority %d, %v %s", a.vrid, a.priority, e.silence.Round(10*time.Microsecond), why)
+}
+
+// judge watches the invariant: nobody advertises by turns with another.
+func (o *observer) judge(e *election, a advert) {
+	if len(o.l.wire.rules) > 0 {
+		e.senders = e.senders[:0]
+		return
+	}
+	e.senders = append(e.senders, a.from)
+	if n := len(e.senders); n > rotations {
+		e.senders = slices.Delete(e.senders, 0, n-rotations)
+	}
+	if len(e.senders) < rotations {
+		return
+	}
+	for i := 1; i < rotations; i++ {
+		if e.senders[i] == e.senders[i-1] {
+			return
+		}
+	}
+	o.l.violate("two masters of VRID %d: %s and %s advertise by turns", a.vrid, e.senders[0].name, e.senders[1].name)
+}
+
+// arp tells of gratuitous ARP, the first of a burst.
+func (o *observer) arp(p *wirePort, eth proto.Ethernet) {
+	a, err := proto.ParseARP(eth.Payload())
+	if err != nil || a.Sender() != a.Target() || p.host.node == nil {
+		return
+	}
+	key := p.host.name + a.Sender().String()
+	if last, ok := o.l.garps[key]; !ok || time.Since(last) > time.Second {
+		o.l.say(p.host.name, "gratuitous ARP: %v is at %v", a.Sender(), a.SenderMAC())
+	}
+	o.l.garps[key] = time.Now()
+}
+
+// describe tells how the VRIDs stand, for reports.
+func (o *observer) describe() string {
+	text := ""
+	for vrid, e := range o.elections {
+		text += fmt.Sprintf("VRID %d: last advertisement by %s; ", vrid, e.last.from.name)
+	}
+	return text
+}

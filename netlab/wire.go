@@ -1,0 +1,260 @@
+package netlab
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/ringkeep/ringkeep/proto"
+	"github.com/ringkeep/ringkeep/ring"
+	"github.com/ringkeep/ringkeep/ring/pcap"
+)
+
+// wire is the lab's network: a learning switch for every lan, in one loop over rings.
+// Frames pass in place with their virtio headers, so that super-frames and partial
+// checksums reach the other side as they are. It sees every frame once, with one clock.
+type wire struct {
+	poller *ring.Poller
+	done   chan struct{}
+
+	mu       sync.Mutex // held by the loop for a round, and by whoever changes something
+	ports    []*wirePort
+	table    map[learned]*wirePort
+	rules    []rule
+	watchers []func(*wirePort, ring.Frame)
+	capture  *capture
+	stopped  bool
+	started  time.Time
+}
+
+type wirePort struct {
+	host   *host
+	device string
+	sock   *ring.Socket
+	index  int
+}
+
+// learned is a MAC on a lan.
+type learned struct {
+	lan string
+	mac proto.MAC
+}
+
+// rule drops what goes from one host (to one host, if not nil) of one kind.
+type rule struct {
+	from, to *host
+	kind     string
+	text     string
+}
+
+func newWire() (*wire, error) {
+	p, err := ring.NewPoller()
+	if err != nil {
+		return nil, err
+	}
+	return &wire{poller: p, done: make(chan struct{}), table: map[learned]*wirePort{}, started: time.Now()}, nil
+}
+
+// Sizes of the wire's rings, and what of a frame the capture keeps: the headers of
+// bulk data, the whole of everything that is short.
+const (
+	wireSlots    = 1024
+	wireSlotSize = 2048
+	captureBytes = 256
+)
+
+// attach opens the wire's end of a link; it must run before start.
+func (w *wire) attach(h *host, device string) error {
+	p := &wirePort{host: h, device: device, index: len(w.ports)}
+	var err error
+	h.lab.wireSpace.do(func() {
+		p.sock, err = ring.Open(ring.Config{Interface: device, Slots: wireSlots, SlotSize: wireSlotSize, Promiscuous: true, SuperFrames: true})
+	})
+	if err != nil {
+		return err
+	}
+	w.ports = append(w.ports, p)
+	return w.poller.Add(p.sock.FD(), p.index)
+}
+
+func (w *wire) portOf(h *host) *wirePort {
+	for _, p := range w.ports {
+		if p.host == h {
+			return p
+		}
+	}
+	return nil
+}
+
+// start opens the capture and lets frames pass.
+func (w *wire) start(path string) error {
+	var err error
+	if w.capture, err = newCapture(path, w.ports); err != nil {
+		return err
+	}
+	go w.loop()
+	return nil
+}
+
+func (w *wire) loop() {
+	defer close(w.done)
+	var ready [64]int
+	var batch [64]ring.Frame
+	for {
+		if _, err := w.poller.Wait(-1, ready[:]); err != nil {
+			return
+		}
+		for busy := true; busy; {
+			busy = false
+			w.mu.Lock()
+			if w.stopped {
+				w.mu.Unlock()
+				return
+			}
+			for _, p := range w.ports {
+				n, _ := p.sock.Receive(batch[:]) // an interface that is down has no frames
+				if n == 0 {
+					continue
+				}
+				busy = true
+				for _, f := range batch[:n] {
+					w.carry(p, f)
+				}
+				for _, q := range w.ports {
+					q.sock.Flush() // what a dead link does not take is lost, as on a real one
+				}
+				p.sock.Release()
+			}
+			w.mu.Unlock()
+		}
+	}
+}
+
+// carry records a frame and queues it at the ports it goes to.
+func (w *wire) carry(from *wirePort, f ring.Frame) {
+	eth, err := proto.ParseEthernet(f.Data())
+	if err != nil {
+		return
+	}
+	w.table[learned{from.host.lan, eth.Src()}] = from
+	lost := ""
+	if to, ok := w.table[learned{from.host.lan, eth.Dst()}]; ok && !eth.Dst().IsGroup() {
+		lost = w.deliver(from, to, f, eth)
+	} else {
+		for _, to := range w.ports {
+			if to != from && to.host.lan == from.host.lan {
+				if text := w.deliver(from, to, f, eth); text != "" {
+					lost = text
+				}
+			}
+		}
+	}
+	w.capture.add(from.index, f, lost)
+	for _, watch := range w.watchers {
+		watch(from, f)
+	}
+}
+
+// deliver queues a frame at one port unless a rule drops it, and then says which.
+func (w *wire) deliver(from, to *wirePort, f ring.Frame, eth proto.Ethernet) string {
+	for _, r := range w.rules {
+		if r.from == from.host && (r.to == nil || r.to == to.host) && r.matches(eth) {
+			return r.text
+		}
+	}
+	to.sock.Queue(f.Buf)
+	return ""
+}
+
+func (r rule) matches(eth proto.Ethernet) bool {
+	if r.kind == "all" {
+		return true
+	}
+	if eth.Type() == proto.EtherTypeARP {
+		return r.kind == "arp"
+	}
+	ip, err := proto.ParseIPv4(eth.Payload())
+	if eth.Type() != proto.EtherTypeIPv4 || err != nil {
+		return false
+	}
+	switch ip.Protocol() {
+	case proto.ProtocolVRRP, proto.ProtocolAH:
+		return r.kind == "vrrp"
+	case proto.ProtocolTCP:
+		return r.kind == "tcp"
+	case proto.ProtocolUDP:
+		return r.kind == "udp"
+	}
+	return false
+}
+
+// with runs f while the wire stands still.
+func (w *wire) with(f func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f()
+}
+
+// stop ends the loop and closes the capture.
+func (w *wire) stop() error {
+	w.with(func() { w.stopped = true })
+	var err error
+	if w.capture != nil {
+		w.poller.Wake()
+		<-w.done
+		err = w.capture.close()
+	}
+	for _, p := range w.ports {
+		p.sock.Close()
+	}
+	w.poller.Close()
+	return err
+}
+
+// capture is the file of all frames of the lab.
+type capture struct {
+	file   *os.File
+	writer *pcap.Writer
+	buf    []byte
+}
+
+func newCapture(path string, ports []*wirePort) (*capture, error) {
+	file, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	var list []pcap.Interface
+	for _, p := range ports {
+		list = append(list, pcap.Interface{Name: p.host.name + ":" + p.host.iface, Description: "lan " + p.host.lan})
+	}
+	w, err := pcap.NewWriter(file, list)
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return &capture{file: file, writer: w}, nil
+}
+
+// add writes one frame, its checksum completed in a copy.
+func (c *capture) add(port int, f ring.Frame, lost string) {
+	c.buf = append(c.buf[:0], f.Buf...)
+	g := ring.Frame{Buf: c.buf}
+	g.CompleteChecksum()
+	data := g.Data()
+	comment := ""
+	if lost != "" {
+		comment = "dropped by: " + lost
+	}
+	if err := c.writer.Write(port, time.Unix(0, f.Time), data[:min(len(data), captureBytes)], len(data), comment); err != nil {
+		fmt.Fprintln(os.Stderr, "capture:", err)
+	}
+}
+
+func (c *capture) close() error {
+	if err := c.writer.Flush(); err != nil {
+		c.file.Close()
+		return err
+	}
+	return c.file.Close()
+}
