@@ -20,6 +20,7 @@
 //	link HOST up|down                           its carrier
 //	drop HOST [to HOST] [vrrp|arp|tcp|udp|all]  one direction; heal ends all drops
 //	heal
+//	tolerate two-masters                        where that is what the scenario shows
 //	wait TIME CONDITION                         until it holds, at most TIME
 //	stays TIME CONDITION                        it holds all the time
 //	flow NAME HOST connect ADDR:PORT RATE       short connections a second
@@ -46,7 +47,7 @@
 //	flow NAME done                              a download is complete
 //
 // On every scenario one invariant is watched: once the election is over, no two nodes
-// advertise the same VRID by turns, unless a drop is in force.
+// advertise the same VRID by turns, unless a drop is in force or the scenario tolerates it.
 //
 // Nothing that a lab makes is pinned anywhere: namespaces, links and processes end with
 // it, even when it is killed.

@@ -90,6 +90,12 @@ func (l *lab) execute(st statement) error {
 	case "heal":
 		l.wire.with(func() { l.wire.rules = nil })
 		return nil
+	case "tolerate":
+		if w[1] != "two-masters" {
+			return fmt.Errorf("%s: must be two-masters", w[1])
+		}
+		l.wire.with(func() { l.observer.tolerant = true })
+		return nil
 	case "serve":
 		return l.hosts[w[1]].serve(w[2], w[3])
 	case "unserve":

@@ -68,6 +68,9 @@ func (n *node) start(l *lab) error {
 		return err
 	}
 	l.command("ip netns exec %s %s", n.name, strings.Join(args, " "))
+	for _, stale := range []string{"pid", "vrrp.pid"} { // keepalived would believe them after a kill
+		os.Remove(filepath.Join(n.dir, stale))
+	}
 	spec, err := json.Marshal(enterSpec{Dir: filepath.Join(n.dir, "mnt"), Files: n.files, Args: args})
 	if err != nil {
 		return err

@@ -115,6 +115,7 @@ var forms = map[string]struct {
 	"link":       {3, 3, "link HOST up|down"},
 	"drop":       {2, 5, "drop HOST [to HOST] [vrrp|arp|tcp|udp|all]"},
 	"heal":       {1, 1, "heal"},
+	"tolerate":   {2, 2, "tolerate two-masters"},
 	"wait":       {4, 99, "wait TIME CONDITION"},
 	"stays":      {4, 99, "stays TIME CONDITION"},
 	"flow":       {6, 6, "flow NAME HOST connect ADDR:PORT RATE, or download ADDR:PORT BYTES"},

@@ -1,0 +1,215 @@
+package netlab
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// needs skips a test for want of a right or a peer; in CI that is a failure.
+func needs(t *testing.T, tools ...string) {
+	t.Helper()
+	missing := ""
+	for _, tool := range tools {
+		if _, err := exec.LookPath(tool); err != nil {
+			if _, err := os.Stat("/usr/sbin/" + tool); err != nil {
+				missing = tool + " is not installed"
+			}
+		}
+	}
+	if os.Geteuid() != 0 {
+		missing = "needs root"
+	}
+	if missing == "" {
+		return
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatal(missing)
+	}
+	t.Skip(missing)
+}
+
+// binary builds ringkeep once for all tests.
+var binary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "ringkeep-test-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "ringkeep")
+	out, err := exec.Command("go", "build", "-o", path, "github.com/ringkeep/ringkeep/cmd/ringkeep").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if path, err := binary(); err == nil {
+		os.RemoveAll(filepath.Dir(path))
+	}
+	os.Exit(code)
+}
+
+// play runs a scenario and returns its result and time line.
+func play(t *testing.T, s *Scenario) (*Result, string) {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	r, err := Run(ctx, s, Options{Binary: path, Out: &out, Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, out.String()
+}
+
+// parallel is how many scenarios run at a time.
+const parallel = 6
+
+// TestScenarios plays every scenario of the repository.
+func TestScenarios(t *testing.T) {
+	needs(t, "keepalived", "tshark")
+	if testing.Short() {
+		t.Skip("scenarios take minutes")
+	}
+	files, err := filepath.Glob("scenarios/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no scenarios", err)
+	}
+	room := make(chan struct{}, parallel)
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			t.Parallel()
+			room <- struct{}{}
+			defer func() { <-room }()
+			s, err := Load(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, out := play(t, s)
+			if !r.Passed {
+				t.Fatal(out)
+			}
+			witness(t, r.Capture)
+		})
+	}
+}
+
+// witness has tshark decode every frame of a capture: nothing malformed, no wrong
+// checksum.
+func witness(t *testing.T, capture string) {
+	t.Helper()
+	const bad = "(_ws.malformed || vrrp.checksum.status == 0 || ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0) && !icmp"
+	out, err := exec.Command("tshark", "-r", capture, "-o", "ip.check_checksum:TRUE", "-o", "tcp.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE", "-Y", bad).CombinedOutput()
+	if err != nil {
+		t.Fatalf("tshark: %v\n%s", err, out)
+	}
+	for line := range strings.Lines(string(out)) {
+		if !strings.HasPrefix(line, "Running as user") {
+			t.Errorf("tshark remarks: %s", line)
+		}
+	}
+}
+
+// TestSeedFilesAreVerbatim holds the configurations of the scenarios that play the
+// seed files against those files.
+func TestSeedFilesAreVerbatim(t *testing.T) {
+	for seed, in := range map[string]string{
+		"01-two-node.master": "01-two-node n10", "01-two-node.backup": "01-two-node n11",
+		"02-web-pair.master": "02-web-pair m", "02-web-pair.backup": "02-web-pair b",
+		"03-three-node.node1": "03-three-node n1", "03-three-node.node2": "03-three-node n2", "03-three-node.node3": "03-three-node n3",
+		"04-nopreempt.master": "04-nopreempt m", "04-nopreempt.backup": "04-nopreempt b",
+		"05-mysql-ha.node1": "05-mysql-ha n1", "05-mysql-ha.node2": "05-mysql-ha n2",
+		"08-cloud-lvs-dr.master": "08-cloud-lvs-dr m", "08-cloud-lvs-dr.backup": "08-cloud-lvs-dr b",
+		"13-lvs-dr-web": "13-lvs-dr-web d",
+	} {
+		want, err := os.ReadFile("../cmd/internal/config/testdata/seed/" + seed + ".conf")
+		if err != nil {
+			t.Fatal(err)
+		}
+		scenario, node, _ := strings.Cut(in, " ")
+		s, err := Load("scenarios/" + scenario + ".txtar")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.files[node+".conf"]; strings.TrimSuffix(string(got), "\n") != strings.TrimSuffix(string(want), "\n") {
+			t.Errorf("%s of %s is not the seed file", node, scenario)
+		}
+	}
+}
+
+// TestFailureNamesTheStatement plays a scenario that cannot pass.
+func TestFailureNamesTheStatement(t *testing.T) {
+	needs(t)
+	s, err := Parse("s", []byte("lan lan\nhost a lan:eth0 10.0.0.1/24\nhost b lan:eth0 10.0.0.2/24\nserve b tcp 80\nask a tcp 10.0.0.2:80 b\nwait 50ms a holds 10.0.0.9\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, out := play(t, s)
+	if r.Passed || r.Failure.Error() != "s:6:1: wait 50ms a holds 10.0.0.9: not within this time" {
+		t.Fatalf("%v\n%s", r.Failure, out)
+	}
+}
+
+// TestWireCarriesSuperFramesAndFaults needs no director: a download with default
+// offloads, a cut link, a drop, all across the wire in userspace.
+func TestWireCarriesSuperFramesAndFaults(t *testing.T) {
+	needs(t, "tshark")
+	s, err := Parse("s", []byte(`lan lan
+lan other
+host a lan:eth0 10.0.0.1/24
+host b lan:eth0 10.0.0.2/24
+host c other:eth0 10.0.0.3/24
+serve b tcp 80
+serve b udp 9
+serve c tcp 80
+flow big a download 10.0.0.2:80 50000000
+wait 30s flow big done
+probe every-ms a udp 10.0.0.2:9
+ask a udp 10.0.0.2:9 b
+mark
+drop b to a udp
+stays 100ms b holds 10.0.0.2
+heal
+ask a udp 10.0.0.2:9 b
+expect gap every-ms 95ms 400ms
+mark
+link b down
+stays 100ms b holds 10.0.0.2
+link b up
+ask a tcp 10.0.0.2:80 b
+expect gap every-ms 95ms 3s
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, out := play(t, s)
+	if !r.Passed {
+		t.Fatal(out)
+	}
+	witness(t, r.Capture)
+}
+
+// TestLansAreApart asks across two lans, which must fail.
+func TestLansAreApart(t *testing.T) {
+	needs(t)
+	s, err := Parse("s", []byte("lan x\nlan y\nhost a x:eth0 10.0.0.1/24\nhost b y:eth0 10.0.0.2/24\nserve b tcp 80\nask a tcp 10.0.0.2:80 b\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, out := play(t, s); r.Passed {
+		t.Fatal(out)
+	}
+}

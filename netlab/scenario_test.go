@@ -1,0 +1,52 @@
+package netlab
+
+import (
+	"strings"
+	"testing"
+)
+
+const oneNode = "lan lan\nnode n1 ringkeep lan:eth0 10.0.0.1/24\n"
+
+const itsConf = "-- n1.conf --\nx\n"
+
+func TestParseNamesThePosition(t *testing.T) {
+	for _, tt := range []struct{ text, want string }{
+		{"", "s: has no statements: it must be a txtar archive with them at its beginning"},
+		{"# only a drawing\n", "s: has no statements: it must be a txtar archive with them at its beginning"},
+		{oneNode + "jump n1\n" + itsConf, `s:3:1: unknown statement "jump"`},
+		{oneNode + "link n1\n" + itsConf, "s:3:1: wrong number of words: link HOST up|down"},
+		{oneNode + "link n2 up\n" + itsConf, "s:3:6: no host n2 is declared above"},
+		{oneNode + "up  n1 n3\n" + itsConf, "s:3:8: no node n3 is declared above"},
+		{oneNode, "s:2:6: node n1: the archive has no file n1.conf"},
+		{"lan lan\nnode n1 bird lan:eth0 10.0.0.1/24\n" + itsConf, "s:2:9: kind bird: must be ringkeep or keepalived"},
+		{"lan lan\nhost c wan:eth0 10.0.0.1/24\n", "s:2:8: no lan wan is declared above"},
+		{"lan lan\nhost c lan 10.0.0.1/24\n", "s:2:8: lan: must be LAN:IFACE"},
+		{"lan lan\nhost c lan:eth0 10.0.0.1\n", "s:2:17: 10.0.0.1: must be ADDR/LEN"},
+		{"lan lan\nlan lan\n", "s:2:5: lan is declared twice"},
+	} {
+		_, err := Parse("s", []byte(tt.text))
+		if err == nil || err.Error() != tt.want {
+			t.Errorf("%q\ngot  %v\nwant %s", tt.text, err, tt.want)
+		}
+	}
+}
+
+func TestWordsMayBeQuoted(t *testing.T) {
+	s, err := Parse("s", []byte(oneNode+"wait 1s log n1 \"Disabling service # 1\" # comment\n"+itsConf))
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := s.statements[len(s.statements)-1]
+	if got := strings.Join(last.words, "|"); got != "wait|1s|log|n1|Disabling service # 1" {
+		t.Fatal(got)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(oneNode + "wait 1s n1 state MASTER\n" + itsConf))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if s, err := Parse("s", text); err == nil && len(s.statements) == 0 {
+			t.Fatal("nothing to do and no error")
+		}
+	})
+}
