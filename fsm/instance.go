@@ -238,14 +238,13 @@ func (in *Instance) stepMaster(now time.Duration, ev Heard) {
 }
 
 func (in *Instance) stepShutdown() {
-	was := in.state
-	if was == Master { // RFC 9568 §6.4.3: Shutdown
+	in.emit(Changed{From: in.state, To: Init, Cause: Cause{Kind: Stopped}})
+	if in.state == Master { // RFC 9568 §6.4.3: Shutdown
 		in.leaveMaster(true)
 	}
 	in.started = false
 	in.disarm()
 	in.state = Init
-	in.emit(Changed{From: was, To: Init, Cause: Cause{Kind: Stopped}})
 	in.emit(NotifyStop{})
 }
 

@@ -1,6 +1,7 @@
 package netlab
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"os"
@@ -38,6 +39,9 @@ func Load(path string) (*Scenario, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w: name a scenario file", path, unwrapPath(err))
+	}
+	if bytes.IndexByte(text, 0) >= 0 {
+		return nil, fmt.Errorf("%s: is a binary file: name a scenario file", path)
 	}
 	return Parse(path, text)
 }

@@ -221,7 +221,11 @@ func instanceTable() table[*instanceReader] {
 				r.say(Warning, s.argPos(0), "state %q: must be MASTER or BACKUP; the line is ignored", s.arg(0))
 			}
 		},
-		"interface":         setText(func(v *instanceReader) *string { return &v.Interface }),
+		"interface": func(r *reader, s *stmt, v *instanceReader) {
+			if t, ok := r.text(s); ok {
+				v.Interface, v.InterfacePos = t, s.argPos(0)
+			}
+		},
 		"virtual_router_id": setNumber(1, 255, func(v *instanceReader) *int { return &v.vrid }),
 		"priority":          setNumber(1, 255, func(v *instanceReader) *int { return &v.priority }),
 		"version":           setNumber(2, 3, func(v *instanceReader) *uint8 { return &v.Version }),

@@ -59,6 +59,7 @@ type Script struct {
 type Instance struct {
 	Pos
 	Name, State, Interface string
+	InterfacePos           Pos // where the interface is named
 	VRID, Priority         uint8
 	Version                uint8
 	AdvertInterval         time.Duration // whole seconds in version 2, 10 ms in version 3

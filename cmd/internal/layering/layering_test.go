@@ -32,7 +32,7 @@ var arrows = map[string][]string{
 	"cmd/internal/layering": {},
 	"cmd/internal/node":     {"proto", "fsm", "sched", "forward", "cmd/internal/config"},
 	"cmd/internal/loop":     {"proto", "fsm", "forward", "ring", "checks", "cmd/internal/config", "cmd/internal/kernel", "cmd/internal/node"},
-	"cmd/ringkeep":          {"netlab", "checks", "cmd/internal/config", "cmd/internal/kernel", "cmd/internal/loop", "cmd/internal/node"},
+	"cmd/ringkeep":          {"netlab", "proto", "ring", "checks", "cmd/internal/config", "cmd/internal/kernel", "cmd/internal/loop", "cmd/internal/node"},
 }
 
 // pure lists the rooms without sockets, files, clock, goroutines or global state.

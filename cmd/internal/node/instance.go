@@ -47,7 +47,7 @@ const refusalsKept = 64
 func (in *instance) unicast() bool { return len(in.cfg.UnicastPeers) > 0 }
 
 func (n *Node) addInstance(c *config.Instance) error {
-	p, err := n.portNamed(c.Pos, c.Interface)
+	p, err := n.portNamed(c.InterfacePos, c.Interface)
 	if err != nil {
 		return err
 	}

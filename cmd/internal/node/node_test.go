@@ -90,7 +90,7 @@ func TestNotifyArguments(t *testing.T) {
 func TestUnknownInterfaceNamesThePosition(t *testing.T) {
 	c := instanceConf(100)
 	c.Interface = "eth7"
-	c.Pos = config.Pos{File: "a.conf", Line: 3, Column: 5}
+	c.InterfacePos = config.Pos{File: "a.conf", Line: 3, Column: 5}
 	_, err := New(with(c), []Link{{Name: "lo"}, {Name: "eth0"}}, 1)
 	if want := "a.conf:3:5: interface eth7 does not exist (this host has lo, eth0)"; err == nil || err.Error() != want {
 		t.Fatalf("got %v, want %s", err, want)

@@ -1,0 +1,32 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"ringkeep": main})
+}
+
+// TestScripts runs the command line as a user does. Scripts that start a daemon need
+// root and a network namespace of their own.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Condition: func(cond string) (bool, error) {
+			if cond == "root" {
+				_, err := exec.LookPath("unshare")
+				can := os.Geteuid() == 0 && err == nil
+				if !can && os.Getenv("CI") == "true" {
+					t.Error("needs root and unshare")
+				}
+				return can, nil
+			}
+			return false, nil
+		},
+	})
+}
