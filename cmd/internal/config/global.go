@@ -20,10 +20,24 @@ func setSeconds[T any](lo, hi float64, field func(T) *time.Duration) func(*reade
 	}
 }
 
+// notYetAbove reads a time of which only 0 is honoured so far.
+func notYetAbove(field func(*Global) *time.Duration) func(*reader, *stmt, *Global) {
+	return func(r *reader, s *stmt, g *Global) {
+		d, ok := r.seconds(s, 0, maxSeconds)
+		if !ok {
+			return
+		}
+		if *field(g) = d; d > 0 {
+			r.say(Notice, s.argPos(0), "%s: has no effect in this version: all are sent at once", s.keyword())
+		}
+	}
+}
+
 func globalTable() table[*Global] {
 	return table[*Global]{
 		"router_id": setText(func(g *Global) *string { return &g.RouterID }),
 		"notification_email": func(r *reader, s *stmt, g *Global) {
+			r.say(Notice, s.pos(), "notification_email: mail is not sent by this version")
 			for i := range s.block {
 				g.NotificationEmail = append(g.NotificationEmail, s.block[i].keyword())
 			}
@@ -34,8 +48,8 @@ func globalTable() table[*Global] {
 		"vrrp_version":                    setNumber(2, 3, func(g *Global) *uint8 { return &g.Version }),
 		"vrrp_strict":                     setFlag(func(g *Global) *bool { return &g.Strict }),
 		"vrrp_skip_check_adv_addr":        setFlag(func(g *Global) *bool { return &g.SkipCheckAdvAddr }),
-		"vrrp_garp_interval":              setSeconds(0, maxSeconds, func(g *Global) *time.Duration { return &g.GARPInterval }),
-		"vrrp_gna_interval":               setSeconds(0, maxSeconds, func(g *Global) *time.Duration { return &g.GNAInterval }),
+		"vrrp_garp_interval":              notYetAbove(func(g *Global) *time.Duration { return &g.GARPInterval }),
+		"vrrp_gna_interval":               notYetAbove(func(g *Global) *time.Duration { return &g.GNAInterval }),
 		"vrrp_min_garp":                   setFlag(func(g *Global) *bool { return &g.MinGARP }),
 		"vrrp_garp_master_delay":          setSeconds(0, maxSeconds, func(g *Global) *time.Duration { return &g.GARPMasterDelay }),
 		"vrrp_garp_master_repeat":         setNumber(1, 255, func(g *Global) *int { return &g.GARPMasterRepeat }),
