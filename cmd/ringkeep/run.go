@@ -75,7 +75,7 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	}
 	start := time.Now()
 	d := &director{node: n, kernel: k, links: links}
-	defer d.close()
+	defer d.close(log)
 	if err := d.open(); err != nil {
 		return err
 	}
@@ -217,8 +217,11 @@ func (d *director) socket(c ring.Config) (*ring.Socket, error) {
 	return s, d.poller.Add(s.FD(), len(d.opened))
 }
 
-func (d *director) close() {
+func (d *director) close(log *slog.Logger) {
 	for _, s := range d.opened {
+		st := s.Stats()
+		log.Info("ring", "iface", s.Name(), "received", st.Received, "dropped", st.Dropped, "superframes", st.SuperFrames,
+			"truncated", st.Truncated, "tagged", st.Tagged, "sent", st.Sent, "errors", fmt.Sprint(st.SendErrors))
 		s.Close()
 	}
 	if d.poller != nil {

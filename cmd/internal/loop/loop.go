@@ -190,7 +190,8 @@ func (l *Loop) receive(port int, s Port) int {
 	return n
 }
 
-// service takes one batch from each service ring and tells whether any was full.
+// service takes one batch from each service ring and tells whether there was any: a
+// look at the rings is cheaper than asking epoll.
 func (l *Loop) service() (busy bool) {
 	for port := range l.Ports {
 		s := l.Ports[port].Service
@@ -201,7 +202,7 @@ func (l *Loop) service() (busy bool) {
 		if n == 0 {
 			continue
 		}
-		busy = busy || n == batchSize
+		busy = true
 		l.batch.Reset()
 		for i := range l.frames[:n] {
 			f := &l.frames[i]
