@@ -16,7 +16,9 @@
 //	unserve HOST tcp|udp|http PORT              stop one: connections are refused
 //	addr HOST add|del ADDR/LEN IFACE            change an address by hand
 //	up NODE...                                  start; after a crash the links come back too
-//	stop NODE, kill NODE, crash NODE            SIGTERM; SIGKILL; SIGKILL and links cut
+//	stop NODE                                   SIGTERM, and wait until it is gone
+//	kill NODE                                   SIGKILL to all that it started
+//	crash NODE                                  the links are cut, then SIGKILL: a power loss
 //	link HOST up|down                           its carrier
 //	drop HOST [to HOST] [vrrp|arp|tcp|udp|all]  one direction; heal ends all drops
 //	heal
@@ -33,7 +35,7 @@
 //	expect clean NAME                           no connection of a connect flow failed
 //	expect even NAME N                          the servers of a connect flow differ by N connections at most
 //	expect served NAME HOST...                  these and no others served a connect flow
-//	ask HOST http|udp|tcp ADDR:PORT NAME        one question, and who must answer it
+//	ask HOST http|udp|tcp ADDR:PORT NAME[|NAME] one question, and who may answer it
 //	say TEXT                                    print it
 //
 // Conditions are
@@ -45,6 +47,7 @@
 //	log NODE TEXT                               a line that holds it
 //	file NODE PATH TEXT                         a file of its own that holds it
 //	flow NAME done                              a download is complete
+//	flow NAME answers                           a probe has been answered
 //
 // On every scenario one invariant is watched: once the election is over, no two nodes
 // advertise the same VRID by turns, unless a drop is in force or the scenario tolerates it.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -180,7 +181,7 @@ func (l *lab) ask(w []string) error {
 		}
 	})
 	<-done
-	if err == nil && name != w[4] {
+	if err == nil && !slices.Contains(strings.Split(w[4], "|"), name) {
 		err = fmt.Errorf("%s answered", name)
 	}
 	return err
@@ -270,6 +271,9 @@ func (l *lab) condition(w []string) (func() bool, error) {
 		return func() bool {
 			f.mu.Lock()
 			defer f.mu.Unlock()
+			if w[2] == "answers" {
+				return f.answers > 0
+			}
 			if f.failure != nil {
 				l.violate("flow %s: %v", f.name, f.failure)
 			}

@@ -29,6 +29,7 @@ type flow struct {
 	failures int
 	failure  error // the first one
 	complete bool  // a download got every byte
+	took     time.Duration
 	last     time.Time
 	gap      time.Duration // longest between two answers, since mark
 	answers  int
@@ -155,7 +156,7 @@ func (f *flow) download(ctx context.Context, size int64) {
 		start := time.Now()
 		err := fetch(ctx, f.to, size)
 		f.mu.Lock()
-		f.failure, f.complete, f.gap = err, err == nil, time.Since(start)
+		f.failure, f.complete, f.took = err, err == nil, time.Since(start)
 		f.mu.Unlock()
 		f.cancel()
 	})
@@ -278,7 +279,7 @@ func (f *flow) summary() string {
 		parts = append(parts, fmt.Sprintf("%s %d", name, f.served[name]))
 	}
 	if f.complete {
-		parts = append(parts, fmt.Sprintf("complete in %v", f.gap.Round(time.Millisecond)))
+		parts = append(parts, fmt.Sprintf("complete in %v", f.took.Round(time.Millisecond)))
 	}
 	if f.failures > 0 {
 		parts = append(parts, fmt.Sprintf("%d failed (first: %v)", f.failures, f.failure))

@@ -178,7 +178,7 @@ serve c tcp 80
 flow big a download 10.0.0.2:80 50000000
 wait 30s flow big done
 probe every-ms a udp 10.0.0.2:9
-ask a udp 10.0.0.2:9 b
+wait 1s flow every-ms answers
 mark
 drop b to a udp
 stays 100ms b holds 10.0.0.2

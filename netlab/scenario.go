@@ -127,7 +127,7 @@ var forms = map[string]struct {
 	"stopflow":   {2, 2, "stopflow NAME"},
 	"mark":       {1, 1, "mark"},
 	"expect":     {3, 99, "expect gap|silence|clean|even|served ..."},
-	"ask":        {5, 5, "ask HOST http|udp|tcp ADDR:PORT NAME"},
+	"ask":        {5, 5, "ask HOST http|udp|tcp ADDR:PORT NAME[|NAME]"},
 	"say":        {2, 99, "say TEXT"},
 }
 
