@@ -5,37 +5,62 @@ import (
 	"net/netip"
 )
 
-// sum adds b as big-endian 16-bit words to acc (RFC 1071). An odd last byte counts
-// as the high half of a word.
-func sum(acc uint64, b []byte) uint64 {
-	for len(b) >= 4 {
-		acc += uint64(binary.BigEndian.Uint32(b))
-		b = b[4:]
+// Sum is a running one's complement sum of 16-bit words (RFC 1071), not yet folded.
+// It starts at zero; parts of odd length may only come last.
+type Sum uint64
+
+// Add adds the bytes of b; a last odd byte counts as the high half of a word.
+func (s Sum) Add(b []byte) Sum {
+	// 32 bits at a time: the carries gather above and are folded once.
+	for len(b) >= 8 {
+		s += Sum(binary.BigEndian.Uint32(b)) + Sum(binary.BigEndian.Uint32(b[4:]))
+		b = b[8:]
 	}
-	if len(b) >= 2 {
-		acc += uint64(binary.BigEndian.Uint16(b))
+	for len(b) >= 2 {
+		s += Sum(binary.BigEndian.Uint16(b))
 		b = b[2:]
 	}
 	if len(b) == 1 {
-		acc += uint64(b[0]) << 8
+		s += Sum(b[0]) << 8
 	}
-	return acc
+	return s
 }
 
-func fold(acc uint64) uint16 {
-	for acc>>16 != 0 {
-		acc = acc&0xffff + acc>>16
-	}
-	return uint16(acc)
+// AddUint16 adds one word.
+func (s Sum) AddUint16(v uint16) Sum { return s + Sum(v) }
+
+// AddPseudo adds the IPv4 pseudo-header (RFC 9293 §3.1): both addresses, the
+// protocol and the length of the message in bytes. Addresses that are not IPv4
+// count as 0.0.0.0.
+func (s Sum) AddPseudo(src, dst netip.Addr, protocol uint8, length int) Sum {
+	return s.addAddr(src).addAddr(dst) + Sum(protocol) + Sum(length)
 }
 
-// Checksum is the Internet checksum of b (RFC 1071), to be stored big-endian. Over
-// data with a right checksum in it the result is 0.
-func Checksum(b []byte) uint16 { return ^fold(sum(0, b)) }
+func (s Sum) addAddr(a netip.Addr) Sum {
+	if !a.Is4() && !a.Is4In6() {
+		return s
+	}
+	x := a.As4()
+	return s + Sum(binary.BigEndian.Uint32(x[:]))
+}
 
-// PseudoChecksum is the checksum of b with the IPv4 pseudo-header in front.
-func PseudoChecksum(src, dst netip.Addr, protocol uint8, b []byte) uint16 {
-	s, d := src.As4(), dst.As4()
-	acc := sum(uint64(protocol)+uint64(len(b)), s[:])
-	return ^fold(sum(sum(acc, d[:]), b))
+// Fold brings the sum down to 16 bits. It is 0xffff over data whose checksum holds.
+func (s Sum) Fold() uint16 {
+	s = s>>32 + s&0xffffffff
+	s = s>>32 + s&0xffffffff
+	s = s>>16 + s&0xffff
+	return uint16(s>>16 + s&0xffff)
+}
+
+// Checksum is the complement of the folded sum: what goes into a checksum field that
+// was zero while summing.
+func (s Sum) Checksum() uint16 { return ^s.Fold() }
+
+// Checksum computes the Internet checksum of b (RFC 1071).
+func Checksum(b []byte) uint16 { return Sum(0).Add(b).Checksum() }
+
+// UpdateChecksum returns the checksum after one word of the data changed from old to
+// now (RFC 1624 §3, equation 3).
+func UpdateChecksum(sum, old, now uint16) uint16 {
+	return Sum(^sum).AddUint16(^old).AddUint16(now).Checksum()
 }

@@ -1,18 +1,31 @@
-// Package proto reads and writes the wire formats that a director needs: Ethernet,
-// ARP (RFC 826), IPv4 (RFC 791), TCP and UDP headers, ICMP errors (RFC 792), and VRRP
-// versions 2 and 3 over IPv4 (RFC 3768, RFC 9568).
+// Package proto holds the wire formats that ringkeep speaks: Ethernet, ARP (RFC 826),
+// IPv4 (RFC 791), the ICMP errors and TCP resets that a director sends (RFC 792, RFC
+// 9293), TCP and UDP headers, and VRRP version 2 (RFC 3768, with the simple password
+// of RFC 2338) and 3 (RFC 9568) over IPv4.
 //
-// Decoding is a checked view: a type over the bytes of the frame, made by a Parse
-// function that checks lengths once, so that no accessor panics after a nil error.
-// A view aliases the frame; copy what must outlive it. Encoding appends to a slice
-// that the caller owns and allocates only when that lacks capacity. Whether a message
-// that is well formed is also acceptable is another question, asked elsewhere.
+// Decoding is a checked view: a ParseX function looks at the lengths once and returns
+// the same bytes under a type whose accessors then cannot panic and read in wire
+// order. Encoding is an append to a slice of the caller. Views alias the bytes that
+// they were made from; whoever keeps one beyond the life of the frame copies it.
+//
+// Whether a well-formed packet is acceptable (checksum, TTL, known VRID) is not
+// decided here: package fsm does that for VRRP, package forward for services.
+// IPv6, and the authentication header of RFC 2402, are not decoded.
+//
+// The package is pure: no sockets, no clock, no allocation in accessors, and none in
+// an Append that finds enough capacity.
 package proto
 
 import "errors"
 
-// ErrShort is returned where there are fewer bytes than the format needs.
-var ErrShort = errors.New("short packet")
-
-// ErrFormat is returned where a length or version field contradicts the format.
-var ErrFormat = errors.New("malformed packet")
+// Errors of the ParseX functions, for callers that count them apart.
+var (
+	// ErrShort means that the bytes end before the headers do.
+	ErrShort = errors.New("packet too short")
+	// ErrVersion means an IP version other than 4.
+	ErrVersion = errors.New("not IPv4")
+	// ErrLength means length fields that contradict each other or the packet.
+	ErrLength = errors.New("length fields contradict the packet")
+	// ErrType means an ARP packet of other hardware or protocol than Ethernet and IPv4.
+	ErrType = errors.New("not ARP for IPv4 over Ethernet")
+)

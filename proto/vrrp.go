@@ -6,141 +6,171 @@ import (
 	"time"
 )
 
-// VRRP is a view of one advertisement over IPv4, of version 2 (RFC 3768 §5.1) or 3
-// (RFC 9568 §5.2).
-//
-//	    0               1      2          3       4           5          6          8
-//	    +---------+----+------+----------+-------+-----------+----------+----------+-----------+------+
-//	v2  | version,type | VRID | priority | count | auth type | interval | checksum | addresses | auth |
-//	    +---------+----+------+----------+-------+-----------+----------+----------+-----------+------+
-//	v3  | version,type | VRID | priority | count | 0,  max interval     | checksum | addresses |
-//	    +---------+----+------+----------+-------+----------------------+----------+-----------+
-//
-// The interval is in seconds in version 2, in centiseconds (12 bits) in version 3.
-type VRRP []byte
-
-// VRRPAdvertisement is the only type of VRRP message.
-const VRRPAdvertisement = 1
-
+// Numbers of VRRP that do not depend on the version.
 const (
-	vrrpLen     = 8 // the fixed part
-	vrrpAuthLen = 8 // behind the addresses of version 2
+	VRRPAdvertisement uint8 = 1   // the only message type (RFC 9568 §5.2.2)
+	VRRPTTL           uint8 = 255 // sent, and demanded of what is received (RFC 9568 §5.1.1.3)
+	VRRPTOS           uint8 = 0xc0
 )
 
-// ParseVRRP checks that the fixed part is there and, for the versions that are known,
-// that the length is exactly what the count of addresses asks for. A version that is
-// unknown passes with the fixed part alone: its fields mean nothing but Version.
+// Authentication types of version 2 (RFC 2338 §5.3.6); RFC 3768 left only none.
+const (
+	VRRPAuthNone uint8 = 0
+	VRRPAuthPass uint8 = 1
+	VRRPAuthAH   uint8 = 2
+)
+
+// VRRP is a view of one message over IPv4.
+//
+// Version 3 (RFC 9568 §5.2), 8 + 4·count bytes:
+//
+//	0          1      2          3       4             6          8
+//	| ver type | VRID | priority | count | 0 interval  | checksum | addresses ...
+//
+// Version 2 (RFC 3768 §5.3), 8 + 4·count + 8 bytes:
+//
+//	0          1      2          3       4      5      6          8
+//	| ver type | VRID | priority | count | auth | intv | checksum | addresses ... | auth data |
+type VRRP []byte
+
+const (
+	vrrpVRID     = 1
+	vrrpPriority = 2
+	vrrpCount    = 3
+	vrrpInterval = 4 // version 3: 12 bits, centiseconds
+	vrrpAuthType = 4 // version 2
+	vrrpSeconds  = 5 // version 2
+	vrrpChecksum = 6
+	vrrpAddrs    = 8
+	vrrpAuthLen  = 8
+
+	vrrpIntervalMask = 0x0fff
+	centisecond      = 10 * time.Millisecond
+)
+
+// ParseVRRP checks that all counted addresses are there, and the authentication data
+// of version 2: after a nil error no accessor panics. The error is [ErrShort]. Surplus
+// bytes, versions and all else are for the caller to judge, see [VRRP.Size] and
+// package fsm; an unknown version is read like version 3.
 func ParseVRRP(b []byte) (VRRP, error) {
-	if len(b) < vrrpLen {
+	if len(b) < vrrpAddrs || len(b) < VRRP(b).Size() {
 		return nil, ErrShort
 	}
-	v := VRRP(b)
-	want := vrrpLen + 4*v.Count()
-	switch v.Version() {
-	case 2:
-		want += vrrpAuthLen
-	case 3:
-	default:
-		return v, nil
-	}
-	if len(b) < want {
-		return nil, ErrShort
-	}
-	if len(b) > want {
-		return nil, ErrFormat
-	}
-	return v, nil
+	return VRRP(b), nil
 }
 
-// Version is 2 or 3 in messages that can be understood.
+// Size is how long the message must be for its version and count, in bytes.
+func (v VRRP) Size() int {
+	n := vrrpAddrs + 4*v.Count()
+	if v.Version() == 2 {
+		n += vrrpAuthLen
+	}
+	return n
+}
+
+// Version is 2 or 3.
 func (v VRRP) Version() uint8 { return v[0] >> 4 }
 
-// Type is VRRPAdvertisement in every message that RFCs know.
+// Type is [VRRPAdvertisement]; there is no other.
 func (v VRRP) Type() uint8 { return v[0] & 15 }
 
-// VRID is the virtual router identifier, 1 to 255.
-func (v VRRP) VRID() uint8 { return v[1] }
+// VRID is the number of the virtual router, 1 to 255.
+func (v VRRP) VRID() uint8 { return v[vrrpVRID] }
 
-// Priority is 255 for the owner, 0 for a MASTER that leaves, 1 to 254 else.
-func (v VRRP) Priority() uint8 { return v[2] }
+// Priority is 255 for the owner, 1 to 254 for others, 0 from a MASTER that leaves.
+func (v VRRP) Priority() uint8 { return v[vrrpPriority] }
 
 // Count is the number of addresses.
-func (v VRRP) Count() int { return int(v[3]) }
+func (v VRRP) Count() int { return int(v[vrrpCount]) }
 
-// AuthType is the authentication type of version 2, 0 in version 3.
+// AuthType is the authentication type of version 2, and 0 in version 3.
 func (v VRRP) AuthType() uint8 {
 	if v.Version() != 2 {
-		return 0
+		return VRRPAuthNone
 	}
-	return v[4]
+	return v[vrrpAuthType]
 }
 
-// Interval is the time between advertisements.
+// Interval is the advertisement interval: whole seconds in version 2, hundredths in
+// version 3, whose four reserved bits are ignored (RFC 9568 §5.2.6).
 func (v VRRP) Interval() time.Duration {
 	if v.Version() == 2 {
-		return time.Duration(v[5]) * time.Second
+		return time.Duration(v[vrrpSeconds]) * time.Second
 	}
-	return time.Duration(binary.BigEndian.Uint16(v[4:])&0xfff) * centisecond
+	return time.Duration(binary.BigEndian.Uint16(v[vrrpInterval:])&vrrpIntervalMask) * centisecond
 }
 
-const centisecond = 10 * time.Millisecond
+// Checksum is the checksum as it stands in the message.
+func (v VRRP) Checksum() uint16 { return binary.BigEndian.Uint16(v[vrrpChecksum:]) }
 
-// Addr returns address i of Count.
-func (v VRRP) Addr(i int) netip.Addr {
-	return netip.AddrFrom4([4]byte(v[vrrpLen+4*i : vrrpLen+4*i+4]))
-}
+// Addr is address i, from 0 to Count-1.
+func (v VRRP) Addr(i int) netip.Addr { return addr4(v[vrrpAddrs+4*i:]) }
 
-// Auth is the authentication data of version 2, zero in version 3.
-func (v VRRP) Auth() (a [8]byte) {
-	if v.Version() == 2 {
-		copy(a[:], v[vrrpLen+4*v.Count():])
+// Auth is the authentication data of version 2, and zero in version 3.
+func (v VRRP) Auth() [8]byte {
+	if v.Version() != 2 {
+		return [8]byte{}
 	}
-	return a
+	return [8]byte(v[vrrpAddrs+4*v.Count():])
 }
 
-// ChecksumForm is what a checksum was made over.
+// ChecksumForm says what a checksum covers.
 type ChecksumForm uint8
 
 const (
-	// ChecksumBad fits neither form.
+	// ChecksumBad holds in no form.
 	ChecksumBad ChecksumForm = iota
-	// ChecksumMessage covers the message alone: version 2, and version 3 over
-	// IPv4 as RFC 9568 §5.2.8 has it.
+	// ChecksumMessage covers the message alone: version 2, and version 3 over IPv4 as
+	// RFC 9568 §5.2.8 has it.
 	ChecksumMessage
-	// ChecksumPseudo covers the pseudo-header as well: version 3 as keepalived
-	// and FRR send it over IPv4.
+	// ChecksumPseudo covers the IPv4 pseudo-header as well: version 3 as keepalived
+	// and FRR send it by default.
 	ChecksumPseudo
 )
 
-// ChecksumForm tells which form the checksum of a message from src to dst has.
-// Version 2 knows ChecksumMessage only.
+// String names the form for people.
+func (f ChecksumForm) String() string {
+	switch f {
+	case ChecksumMessage:
+		return "message"
+	case ChecksumPseudo:
+		return "pseudo-header"
+	}
+	return "bad"
+}
+
+// ChecksumForm finds out in which form the checksum holds for a message between two
+// addresses. Version 2 knows no pseudo-header.
 func (v VRRP) ChecksumForm(src, dst netip.Addr) ChecksumForm {
-	switch {
-	case Checksum(v) == 0:
+	s := Sum(0).Add(v)
+	if s.Fold() == 0xffff {
 		return ChecksumMessage
-	case v.Version() == 3 && PseudoChecksum(src, dst, ProtocolVRRP, v) == 0:
+	}
+	if v.Version() != 2 && s.AddPseudo(src, dst, ProtocolVRRP, len(v)).Fold() == 0xffff {
 		return ChecksumPseudo
 	}
 	return ChecksumBad
 }
 
-// Advert is an advertisement to be written. Version is 2 or 3, Interval whole seconds
-// up to 255 or centiseconds up to 4095 of it, Addrs at most 255 IPv4 addresses; Auth
-// goes into version 2 only.
+// Advert is an advertisement to be sent.
 type Advert struct {
-	Version, VRID, Priority, AuthType uint8
-	Interval                          time.Duration
-	Auth                              [8]byte
-	Addrs                             []netip.Addr
+	Version  uint8 // 2 or 3
+	VRID     uint8
+	Priority uint8
+	AuthType uint8         // version 2
+	Interval time.Duration // 1 to 255 s; version 3: 10 ms to 40.95 s
+	Auth     [8]byte       // version 2
+	Addrs    []netip.Addr  // IPv4, 255 at most
 }
 
-// Append appends the message with checksum 0; SealVRRP fills that in.
+// Append appends a as a message with checksum 0, which [SealVRRP] fills in, and
+// returns the longer slice. It allocates only when b lacks capacity.
 func (a Advert) Append(b []byte) []byte {
 	b = append(b, a.Version<<4|VRRPAdvertisement, a.VRID, a.Priority, uint8(len(a.Addrs)))
 	if a.Version == 2 {
 		b = append(b, a.AuthType, uint8(a.Interval/time.Second))
 	} else {
-		b = binary.BigEndian.AppendUint16(b, uint16(a.Interval/centisecond)&0xfff)
+		b = binary.BigEndian.AppendUint16(b, uint16(a.Interval/centisecond)&vrrpIntervalMask)
 	}
 	b = append(b, 0, 0)
 	for _, addr := range a.Addrs {
@@ -152,11 +182,14 @@ func (a Advert) Append(b []byte) []byte {
 	return b
 }
 
-// SealVRRP writes the checksum of a message whose checksum field is 0.
+// SealVRRP fills in the checksum of a whole message in place. The addresses matter
+// for [ChecksumPseudo] only; any other form covers the message alone.
 func SealVRRP(msg []byte, src, dst netip.Addr, form ChecksumForm) {
-	c := Checksum(msg)
+	field := msg[vrrpChecksum : vrrpChecksum+2]
+	field[0], field[1] = 0, 0
+	s := Sum(0).Add(msg)
 	if form == ChecksumPseudo {
-		c = PseudoChecksum(src, dst, ProtocolVRRP, msg)
+		s = s.AddPseudo(src, dst, ProtocolVRRP, len(msg))
 	}
-	binary.BigEndian.PutUint16(msg[6:], c)
+	binary.BigEndian.PutUint16(field, s.Checksum())
 }

@@ -1,143 +1,240 @@
 package ring
 
 import (
+	"cmp"
 	"encoding/binary"
+	"fmt"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/net/bpf"
-	"golang.org/x/sys/unix"
 )
 
-// Where things stand in an Ethernet frame with an IPv4 packet.
+// Offsets in a frame as a filter sees it. The kernel has taken a VLAN tag out
+// by then and keeps it beside the frame, so the EtherType is the inner one.
 const (
-	offType     = 12
-	offFragment = 20
-	offProtocol = 23
-	offDst      = 30
-	offIP       = 14
-	offPort     = offIP + 2 // of the destination port, beyond the IP header's length
+	offDst       = 0
+	offEtherType = 12
+	offIP        = 14
+	offFragment  = offIP + 6
+	offProtocol  = offIP + 9
+	offIPDst     = offIP + 16
+	offPort      = offIP + 2 // with X = length of the IP header: destination port
+	offICMPType  = offIP     // with X likewise
+
+	fragmentMask = 0x1fff
+	vidMask      = 0x0fff
+
+	etherTypeIPv4 = 0x0800
+	etherTypeARP  = 0x0806
+
+	protoICMP = 1
+	protoAH   = 51
+	protoVRRP = 112
+
+	// accepted is how much of a frame passes: all of the longest.
+	accepted = 1 << 20
 )
 
-const (
-	accept  = 1 << 18 // bytes of the frame to keep: all
-	maxBPF  = 4096    // instructions, the kernel's limit (BPF_MAXINSNS)
-	fragOff = 0x1fff
-)
+// ControlFilter passes what the control socket reads: ARP, and IPv4 with
+// protocol 112 (VRRP) or 51 (AH). Of these only frames to own, to a virtual
+// router's MAC (00:00:5e:00:01:xx) or to a group; with a zero own, to any MAC.
+// Frames of a VLAN belong to its own interface and do not pass.
+func ControlFilter(own [6]byte) ([]bpf.RawInstruction, error) {
+	p := newProgram()
+	accept, reject := p.label(), p.label()
+	p.native(reject)
+	if own != ([6]byte{}) {
+		p.toUs(own, reject)
+	}
+	p.emit(bpf.LoadAbsolute{Off: offEtherType, Size: 2})
+	p.jumpIf(bpf.JumpEqual, etherTypeARP, accept)
+	p.jumpIf(bpf.JumpNotEqual, etherTypeIPv4, reject)
+	p.emit(bpf.LoadAbsolute{Off: offProtocol, Size: 1})
+	p.jumpIf(bpf.JumpEqual, protoVRRP, accept)
+	p.jumpIf(bpf.JumpEqual, protoAH, accept)
+	p.finish(accept, reject)
+	return p.assemble()
+}
 
-// NothingFilter refuses every frame: for sockets that only send.
+// NothingFilter passes no frame: for a socket that only sends.
 func NothingFilter() []bpf.RawInstruction {
-	raw, _ := bpf.Assemble([]bpf.Instruction{bpf.RetConstant{Val: 0}})
-	return raw
+	const retConstant = 0x06 // BPF_RET|BPF_K
+	return []bpf.RawInstruction{{Op: retConstant}}
 }
 
-// ControlFilter takes VRRP (IPv4 protocol 112, and 51 with authentication header) and
-// ARP, addressed to mac or to a group.
-func ControlFilter(mac [6]byte) ([]bpf.RawInstruction, error) {
-	return bpf.Assemble([]bpf.Instruction{
-		bpf.LoadAbsolute{Off: 0, Size: 1},
-		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: 1, SkipTrue: 4},
-		bpf.LoadAbsolute{Off: 0, Size: 4},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: binary.BigEndian.Uint32(mac[:]), SkipFalse: 8},
-		bpf.LoadAbsolute{Off: 4, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(binary.BigEndian.Uint16(mac[4:])), SkipFalse: 6},
-		bpf.LoadAbsolute{Off: offType, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_ARP, SkipTrue: 5},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_IP, SkipFalse: 3},
-		bpf.LoadAbsolute{Off: offProtocol, Size: 1},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 112, SkipTrue: 2},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 51, SkipTrue: 1},
-		bpf.RetConstant{Val: 0},
-		bpf.RetConstant{Val: accept},
-	})
+// native rejects frames with a VLAN tag. VID 0 is only a priority.
+func (p *program) native(reject label) {
+	untagged := p.label()
+	p.emit(bpf.LoadExtension{Num: bpf.ExtVLANTagPresent})
+	p.jumpIf(bpf.JumpEqual, 0, untagged)
+	p.emit(bpf.LoadExtension{Num: bpf.ExtVLANTag})
+	p.jumpIf(bpf.JumpBitsSet, vidMask, reject)
+	p.set(untagged)
 }
 
-// Match is one virtual service; port 0 takes every port.
+// toUs rejects frames to other hosts' MACs.
+func (p *program) toUs(own [6]byte, reject label) {
+	ours, notOwn := p.label(), p.label()
+	p.emit(bpf.LoadAbsolute{Off: offDst, Size: 1})
+	p.jumpIf(bpf.JumpBitsSet, 1, ours) // multicast or broadcast
+	p.emit(bpf.LoadAbsolute{Off: offDst, Size: 4})
+	p.jumpIf(bpf.JumpNotEqual, binary.BigEndian.Uint32(own[:]), notOwn)
+	p.emit(bpf.LoadAbsolute{Off: offDst + 4, Size: 2})
+	p.jumpIf(bpf.JumpEqual, uint32(binary.BigEndian.Uint16(own[4:])), ours)
+	p.set(notOwn)
+	p.emit(bpf.LoadAbsolute{Off: offDst, Size: 4})
+	p.jumpIf(bpf.JumpNotEqual, 0x00005e00, reject)
+	p.emit(bpf.LoadAbsolute{Off: offDst + 4, Size: 1})
+	p.jumpIf(bpf.JumpNotEqual, 1, reject)
+	p.set(ours)
+}
+
+func (p *program) finish(accept, reject label) {
+	p.set(reject)
+	p.emit(bpf.RetConstant{Val: 0})
+	p.set(accept)
+	p.emit(bpf.RetConstant{Val: accepted})
+}
+
+// Match is one virtual service as a filter knows it.
 type Match struct {
 	Protocol uint8
 	Addr     netip.Addr // IPv4
-	Port     uint16
+	Port     uint16     // 0 for every port
 }
 
-// ServiceFilter takes the frames of the services, the fragments to their addresses and
-// the ICMP errors that may be about their connections. Where the services outgrow
-// classic BPF it takes everything for their addresses, and where those do, all of IPv4.
+// precision is how closely a service filter looks.
+type precision int
+
+const (
+	byPort precision = iota
+	byProtocol
+	byAddress
+	byFamily
+)
+
+// ServiceFilter passes the IPv4 packets that belong to the services: to their
+// protocol, address and port; later fragments to such an address, which carry
+// no port; and ICMP errors to it (RFC 792: types 3, 4, 11, 12). Frames of a VLAN
+// do not pass. With no services nothing does.
+//
+// Services too many for the kernel's 4096 instructions are matched more
+// coarsely: by protocol and address, by address, or all of IPv4 at last. The
+// reader must look again anyway. An address other than IPv4 is an error.
 func ServiceFilter(services []Match) ([]bpf.RawInstruction, error) {
-	for _, build := range []func([]Match) []bpf.Instruction{exactFilter, addressFilter, ipFilter} {
-		if f := build(services); len(f) <= maxBPF {
-			return bpf.Assemble(f)
+	services = slices.Clone(services)
+	for i, m := range services {
+		services[i].Addr = m.Addr.Unmap()
+		if !services[i].Addr.Is4() {
+			return nil, fmt.Errorf("filter for service %v: not an IPv4 address", m.Addr)
 		}
 	}
-	return bpf.Assemble(ipFilter(nil))
-}
-
-func onlyIPv4() []bpf.Instruction {
-	return []bpf.Instruction{
-		bpf.LoadAbsolute{Off: offType, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_IP, SkipTrue: 1},
-		bpf.RetConstant{Val: 0},
+	slices.SortFunc(services, compareMatch)
+	services = slices.Compact(services)
+	for how := byPort; ; how++ {
+		p := servicesProgram(services, how)
+		if !p.tooLong() || how == byFamily {
+			return p.assemble()
+		}
 	}
 }
 
-func ipFilter([]Match) []bpf.Instruction {
-	return append(onlyIPv4(), bpf.RetConstant{Val: accept})
+func compareMatch(a, b Match) int {
+	return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
 }
 
-func addr32(a netip.Addr) uint32 {
+func servicesProgram(services []Match, how precision) *program {
+	p := newProgram()
+	accept, reject := p.label(), p.label()
+	if len(services) > 0 {
+		p.native(reject)
+		p.emit(bpf.LoadAbsolute{Off: offEtherType, Size: 2})
+		p.jumpIf(bpf.JumpNotEqual, etherTypeIPv4, reject)
+		if how == byFamily {
+			p.jump(accept)
+		} else {
+			p.emit(bpf.LoadAbsolute{Off: offIPDst, Size: 4})
+			p.search(groups(services), how, accept, reject)
+		}
+	}
+	p.finish(accept, reject)
+	return p
+}
+
+// groups cuts the sorted services into runs of one address each.
+func groups(services []Match) [][]Match {
+	var out [][]Match
+	for start, i := 0, 1; i <= len(services); i++ {
+		if i == len(services) || services[i].Addr != services[start].Addr {
+			out = append(out, services[start:i])
+			start = i
+		}
+	}
+	return out
+}
+
+// search finds the accumulator, a destination address, among the groups by
+// bisection and goes on with the group's own checks.
+func (p *program) search(g [][]Match, how precision, accept, reject label) {
+	if len(g) == 1 {
+		p.jumpIf(bpf.JumpNotEqual, addrValue(g[0][0].Addr), reject)
+		if how == byAddress {
+			p.jump(accept)
+		} else {
+			p.address(g[0], how, accept, reject)
+		}
+		return
+	}
+	half := len(g) / 2
+	upper := p.label()
+	p.jumpIf(bpf.JumpGreaterOrEqual, addrValue(g[half][0].Addr), upper)
+	p.search(g[:half], how, accept, reject)
+	p.set(upper)
+	p.search(g[half:], how, accept, reject)
+}
+
+func addrValue(a netip.Addr) uint32 {
 	b := a.As4()
 	return binary.BigEndian.Uint32(b[:])
 }
 
-func addresses(services []Match) []uint32 {
-	var list []uint32
-	seen := map[uint32]bool{}
-	for _, s := range services {
-		if a := addr32(s.Addr); !seen[a] {
-			seen[a] = true
-			list = append(list, a)
+// address decides on a packet to one address, whose services are ms.
+func (p *program) address(ms []Match, how precision, accept, reject label) {
+	p.emit(bpf.LoadAbsolute{Off: offFragment, Size: 2})
+	p.jumpIf(bpf.JumpBitsSet, fragmentMask, accept)
+	p.emit(bpf.LoadMemShift{Off: offIP}, bpf.LoadAbsolute{Off: offProtocol, Size: 1})
+	icmp := p.label()
+	p.jumpIf(bpf.JumpEqual, protoICMP, icmp)
+	for len(ms) > 0 {
+		n := 1
+		for n < len(ms) && ms[n].Protocol == ms[0].Protocol {
+			n++
 		}
+		next := p.label()
+		p.jumpIf(bpf.JumpNotEqual, uint32(ms[0].Protocol), next)
+		p.ports(ms[:n], how, accept, reject)
+		p.set(next)
+		ms = ms[n:]
 	}
-	return list
+	p.jump(reject)
+	p.set(icmp)
+	p.emit(bpf.LoadIndirect{Off: offICMPType, Size: 1})
+	for _, typ := range []uint32{3, 4, 11, 12} {
+		p.jumpIf(bpf.JumpEqual, typ, accept)
+	}
+	p.jump(reject)
 }
 
-func addressFilter(services []Match) []bpf.Instruction {
-	f := append(onlyIPv4(), bpf.LoadAbsolute{Off: offDst, Size: 4})
-	for _, a := range addresses(services) {
-		f = append(f, bpf.JumpIf{Cond: bpf.JumpEqual, Val: a, SkipFalse: 1}, bpf.RetConstant{Val: accept})
+// ports decides on a packet of one address and protocol. Port 0 sorts first.
+func (p *program) ports(ms []Match, how precision, accept, reject label) {
+	if how == byProtocol || ms[0].Port == 0 {
+		p.jump(accept)
+		return
 	}
-	return append(f, bpf.RetConstant{Val: 0})
-}
-
-// exactFilter is one block for each service and one for the ICMP errors to each
-// address; a block that does not match falls through to the next.
-func exactFilter(services []Match) []bpf.Instruction {
-	f := onlyIPv4()
-	for _, s := range services {
-		f = append(f,
-			bpf.LoadAbsolute{Off: offDst, Size: 4},
-			bpf.JumpIf{Cond: bpf.JumpEqual, Val: addr32(s.Addr), SkipFalse: 8},
-			bpf.LoadAbsolute{Off: offProtocol, Size: 1},
-			bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(s.Protocol), SkipFalse: 6},
-			bpf.LoadAbsolute{Off: offFragment, Size: 2},
-			bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: fragOff, SkipTrue: 3},
-			bpf.LoadMemShift{Off: offIP},
-			bpf.LoadIndirect{Off: offPort, Size: 2},
-			bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(s.Port), SkipFalse: 1},
-			bpf.RetConstant{Val: accept})
-		if s.Port == 0 {
-			f[len(f)-2] = bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: 0, SkipFalse: 1}
-		}
+	p.emit(bpf.LoadIndirect{Off: offPort, Size: 2})
+	for _, m := range ms {
+		p.jumpIf(bpf.JumpEqual, uint32(m.Port), accept)
 	}
-	for _, a := range addresses(services) {
-		f = append(f,
-			bpf.LoadAbsolute{Off: offDst, Size: 4},
-			bpf.JumpIf{Cond: bpf.JumpEqual, Val: a, SkipFalse: 7},
-			bpf.LoadAbsolute{Off: offProtocol, Size: 1},
-			bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_ICMP, SkipFalse: 5},
-			bpf.LoadMemShift{Off: offIP},
-			bpf.LoadIndirect{Off: offIP, Size: 1},
-			bpf.JumpIf{Cond: bpf.JumpEqual, Val: 3, SkipTrue: 1},
-			bpf.JumpIf{Cond: bpf.JumpEqual, Val: 11, SkipFalse: 1},
-			bpf.RetConstant{Val: accept})
-	}
-	return append(f, bpf.RetConstant{Val: 0})
+	p.jump(reject)
 }

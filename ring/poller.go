@@ -1,77 +1,93 @@
 package ring
 
 import (
+	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Poller waits for descriptors, a time, or a wake-up from another goroutine.
-type Poller struct {
-	epoll, event int
-	fds          map[int32]int // by id
-	events       [64]unix.EpollEvent
-}
-
-// wakeID marks the poller's own eventfd.
+// wakeID marks the poller's own eventfd among the events.
 const wakeID = -1
+
+// Poller waits for descriptors, for a time, or for a [Poller.Wake]. All its
+// methods but Wake belong to one goroutine.
+type Poller struct {
+	epoll  int
+	events [64]unix.EpollEvent
+	count  [8]byte // of wakes, read and forgotten
+	coarse bool    // no epoll_pwait2: milliseconds only
+
+	mu   sync.Mutex // holds Close off while a Wake writes
+	wake int        // eventfd; -1 when closed
+	one  [8]byte    // what a Wake adds: a number above 0 in either byte order
+}
 
 // NewPoller makes a poller that waits for nothing yet.
 func NewPoller() (*Poller, error) {
-	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
-		return nil, fmt.Errorf("epoll: %w", err)
+		return nil, fmt.Errorf("epoll_create: %w", err)
 	}
-	ev, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
-		unix.Close(ep)
+		_ = unix.Close(epoll)
 		return nil, fmt.Errorf("eventfd: %w", err)
 	}
-	p := &Poller{epoll: ep, event: ev, fds: map[int32]int{}}
-	if err := p.Add(ev, wakeID); err != nil {
-		p.Close()
+	p := &Poller{epoll: epoll, wake: wake, one: [8]byte{1}}
+	if err := p.add(wake, wakeID); err != nil {
+		_ = p.Close()
 		return nil, err
 	}
 	return p, nil
 }
 
-// Add waits for fd to become readable from now on; Wait reports it as id (0 or more).
-func (p *Poller) Add(fd, id int) error {
+// Add has Wait report id, which is 0 or more, while fd is readable or has an
+// error to be fetched.
+func (p *Poller) Add(fd int, id int) error {
+	if id < 0 || id > 1<<31-1 {
+		return fmt.Errorf("poll fd %d: id %d out of range", fd, id)
+	}
+	return p.add(fd, id)
+}
+
+func (p *Poller) add(fd, id int) error {
 	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(id)}
 	if err := unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
-		return fmt.Errorf("epoll add: %w", err)
+		return fmt.Errorf("poll fd %d: %w", fd, err)
 	}
-	p.fds[int32(id)] = fd
 	return nil
 }
 
-// Wait returns when a descriptor is ready, after timeout (below 0: never), or after a
-// Wake. It fills ready with the ids and says how many there are.
-func (p *Poller) Wait(timeout time.Duration, ready []int) (int, error) {
-	var ts *unix.Timespec
-	if timeout >= 0 {
-		t := unix.NsecToTimespec(int64(timeout))
-		ts = &t
+// Remove has Wait forget fd. It must come before fd is closed.
+func (p *Poller) Remove(fd int) error {
+	if err := unix.EpollCtl(p.epoll, unix.EPOLL_CTL_DEL, fd, nil); err != nil {
+		return fmt.Errorf("unpoll fd %d: %w", fd, err)
 	}
-	got, errno := waitPrecise(p.epoll, p.events[:], ts)
-	if errno == unix.EINTR {
-		return 0, nil
-	}
-	if errno != 0 {
-		return 0, fmt.Errorf("epoll wait: %w", errno)
-	}
-	n := 0
-	for _, ev := range p.events[:got] {
-		if ev.Events&unix.EPOLLERR != 0 {
-			// The interface went down or away. Reading the error clears it; without
-			// that epoll would report it for ever.
-			unix.GetsockoptInt(p.fds[ev.Fd], unix.SOL_SOCKET, unix.SO_ERROR)
+	return nil
+}
+
+// Wait sleeps until a descriptor is ready, Wake was called or timeout is over,
+// whichever is first; negative waits for ever, 0 only looks. It fills ready with
+// the ids that are ready and returns how many: 0 after a Wake, a timeout or a
+// signal, so look at the clock. The timeout counts in nanoseconds, and the
+// kernel adds its timer slack (50 µs by default) but never wakes early.
+func (p *Poller) Wait(timeout time.Duration, ready []int) (n int, err error) {
+	events := p.events[:min(len(p.events), len(ready)+1)]
+	got, err := p.wait(events, timeout)
+	if err != nil {
+		if errors.Is(err, unix.EINTR) {
+			return 0, nil
 		}
-		if ev.Fd == wakeID {
-			var b [8]byte
-			unix.Read(p.event, b[:])
-		} else if n < len(ready) {
+		return 0, fmt.Errorf("epoll_wait: %w", err)
+	}
+	for _, ev := range events[:got] {
+		switch {
+		case ev.Fd == wakeID:
+			_, _ = unix.Read(p.wake, p.count[:])
+		case n < len(ready):
 			ready[n] = int(ev.Fd)
 			n++
 		}
@@ -79,14 +95,43 @@ func (p *Poller) Wait(timeout time.Duration, ready []int) (int, error) {
 	return n, nil
 }
 
-// Wake makes a Wait return, now or next. It may be called from any goroutine.
-func (p *Poller) Wake() {
-	one := [8]byte{1}
-	unix.Write(p.event, one[:])
+func (p *Poller) wait(events []unix.EpollEvent, timeout time.Duration) (int, error) {
+	if !p.coarse {
+		n, errno := epollPwait2(p.epoll, events, timeout)
+		if errno == 0 {
+			return n, nil
+		}
+		if errno != unix.ENOSYS {
+			return 0, errno
+		}
+		p.coarse = true
+	}
+	ms := -1
+	if timeout >= 0 {
+		ms = int(min((timeout+time.Millisecond-1)/time.Millisecond, 1<<30))
+	}
+	return unix.EpollWait(p.epoll, events, ms)
 }
 
-// Close ends the poller; nobody may be waiting.
+// Wake makes the current Wait, or else the next one, return. It may be called
+// from any goroutine, and after Close, when it does nothing.
+func (p *Poller) Wake() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.wake < 0 {
+		return
+	}
+	_, _ = unix.Write(p.wake, p.one[:])
+}
+
+// Close frees the poller; the descriptors added stay open.
 func (p *Poller) Close() error {
-	unix.Close(p.event)
-	return unix.Close(p.epoll)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.wake < 0 {
+		return nil
+	}
+	err := errors.Join(unix.Close(p.wake), unix.Close(p.epoll))
+	p.wake = -1
+	return err
 }

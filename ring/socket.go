@@ -3,247 +3,381 @@ package ring
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"net"
-	"time"
+	"os"
 
 	"github.com/mdlayher/packet"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
-// Config is what a socket is opened with.
-type Config struct {
-	Interface   string
-	Slots       int                  // of the receive ring; rounded up to whole blocks
-	SlotSize    int                  // bytes a slot, a power of two from 256 to 65536
-	Filter      []bpf.RawInstruction // nil: every frame
-	Promiscuous bool
-	SuperFrames bool // take frames that exceed a slot whole instead of dropping them
-	Qdisc       bool // send through the queueing discipline, where other taps see it
-}
-
-// Stats count since the socket was opened.
-type Stats struct {
-	Received    uint64 // by the kernel for this socket, dropped ones included
-	Dropped     uint64 // for want of a free slot
-	SuperFrames uint64
-	Truncated   uint64 // longer than a slot and not to be had whole
-	Tagged      uint64 // with a VLAN tag in the metadata: not for this interface, skipped
-	Sent        uint64
-	SendErrors  map[unix.Errno]uint64
-}
-
-// Sizes that were measured to matter, or that the kernel asks for.
+// What [Socket.Receive] and [Socket.Err] report of the device, for errors.Is.
 const (
-	blockSize  = 1 << 16
-	sendBatch  = 64
-	bigFrames  = 64               // super-frames in one batch
-	bigSize    = 1<<16 + 256      // the longest IP packet with its headers
-	sendBuffer = 8 << 20          // bytes of SO_SNDBUF, room for a batch of super-frames
-	queueSpace = 16 << 20         // bytes of SO_RCVBUF for super-frames beside the ring
-	sendWait   = time.Millisecond // for room in the send buffer
+	// ErrDown: the interface went down. It passes: once the link is up again
+	// the same socket receives again.
+	ErrDown = unix.ENETDOWN
+
+	// ErrGone: the interface was deleted or moved to another namespace. It
+	// stays: the socket must be closed and another one opened.
+	ErrGone = unix.ENODEV
 )
 
-// Socket is one AF_PACKET socket with its rings. It is not safe for concurrent use.
-type Socket struct {
-	fd    int
-	name  string
-	rx    rxRing
-	tx    txQueue
-	big   [][]byte
-	stats Stats
+const (
+	defaultSlots    = 1024
+	defaultSlotSize = 2048
+	minSlotSize     = 256
+	maxSlotSize     = 1 << 17
+	maxBlock        = 1 << 16 // larger contiguous blocks are hard to allocate
+
+	// reserve makes room in each slot for a VLAN tag to be put back in place.
+	reserve = 16
+
+	// defaultSendBuffer holds a full batch of 64 KiB super-frames (the kernel
+	// doubles it for its own overhead).
+	defaultSendBuffer = 8 << 20
+
+	// superBacklog bounds the bytes of super-frames that wait for recv.
+	superBacklog = 64 << 20
+)
+
+// Config says what to open. Its zero values mean the defaults given.
+type Config struct {
+	Interface string // name of the interface; "" to go by Index
+	Index     int    // index of the interface, used without a name
+	Name      string // what errors call the socket; Interface by default
+
+	Slots    int // frames in the receive ring, rounded up; 1024
+	SlotSize int // bytes of a slot, rounded up to a power of two; 2048
+
+	// Filter is in force before the first frame arrives. nil takes everything.
+	Filter []bpf.RawInstruction
+
+	Promiscuous bool // the device accepts frames to every MAC
+	SuperFrames bool // frames longer than a slot are received whole, not skipped
+	Qdisc       bool // send through the queueing discipline; bypassed by default
+	SendBuffer  int  // bytes of frames that may wait in the device; 8 MiB
 }
 
-// Open opens the interface. The error names it and what to do about a missing right.
-func Open(c Config) (*Socket, error) {
-	ifi, err := net.InterfaceByName(c.Interface)
+// Socket receives from and sends to one interface. It belongs to one
+// goroutine at a time.
+type Socket struct {
+	name    string
+	ifindex int
+	fd      int // receiver
+	rx      receiver
+	tx      sender
+	stats   Stats
+
+	downErr, goneErr error // made once, so that reporting does not allocate
+}
+
+// Open opens a socket on cfg's interface in the network namespace of the
+// calling thread. Errors name the interface; without CAP_NET_RAW it fails with
+// EPERM. An interface that is down can be opened: it receives once it is up.
+func Open(cfg Config) (*Socket, error) {
+	ifi, err := lookup(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: no such interface", c.Interface)
+		return nil, err
 	}
-	// Protocol 0: nothing arrives before the ring is there and the filter set.
-	conn, err := packet.Listen(ifi, packet.Raw, 0, nil)
-	if errors.Is(err, unix.EPERM) {
-		return nil, fmt.Errorf("open %s: operation not permitted: needs CAP_NET_RAW (run as root)", c.Interface)
+	if cfg.Name == "" {
+		cfg.Name = ifi.Name
 	}
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", c.Interface, err)
+	s := &Socket{
+		name: cfg.Name, ifindex: ifi.Index, fd: -1,
+		downErr: fmt.Errorf("%s: %w", cfg.Name, ErrDown),
+		goneErr: fmt.Errorf("%s: %w", cfg.Name, ErrGone),
 	}
-	s := &Socket{name: c.Interface, stats: Stats{SendErrors: map[unix.Errno]uint64{}}}
-	if err := s.take(conn, c); err != nil {
-		return nil, fmt.Errorf("open %s: %w", c.Interface, err)
-	}
-	if err := s.configure(c, ifi.Index); err != nil {
-		s.Close()
-		return nil, fmt.Errorf("open %s: %w", c.Interface, err)
+	s.tx.fd = -1
+	if err := s.open(ifi, cfg); err != nil {
+		_ = s.Close()
+		return nil, openError(cfg.Name, err)
 	}
 	return s, nil
 }
 
-// take sets the filter and the promiscuous mode and takes the socket out of the
-// connection that opened it: the runtime's poller, which watches every connection,
-// would wake a thread for each frame (measured: a third of the CPU time).
-func (s *Socket) take(conn *packet.Conn, c Config) error {
-	defer conn.Close()
-	if len(c.Filter) > 0 {
-		if err := conn.SetBPF(c.Filter); err != nil {
-			return fmt.Errorf("filter: %w", err)
+func lookup(cfg Config) (*net.Interface, error) {
+	if cfg.Interface == "" {
+		ifi, err := net.InterfaceByIndex(cfg.Index)
+		if err != nil {
+			return nil, fmt.Errorf("open interface %d: %w", cfg.Index, cause(err))
 		}
+		return ifi, nil
 	}
-	if c.Promiscuous {
-		if err := conn.SetPromiscuous(true); err != nil {
+	ifi, err := net.InterfaceByName(cfg.Interface)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", cfg.Interface, cause(err))
+	}
+	return ifi, nil
+}
+
+// cause strips the net package's prefix ("route ip+net: ").
+func cause(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}
+
+func openError(name string, err error) error {
+	err = fmt.Errorf("open %s: %w", name, cause(err))
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		return fmt.Errorf("%w: needs CAP_NET_RAW (run as root, or setcap cap_net_raw,cap_net_admin+ep)", err)
+	}
+	return err
+}
+
+func (s *Socket) open(ifi *net.Interface, cfg Config) error {
+	if err := s.openReceiver(ifi, cfg); err != nil {
+		return err
+	}
+	return s.openSender(ifi, cfg)
+}
+
+// openReceiver has the library open the socket and bind it with protocol 0,
+// which receives nothing yet, so that no early frame can land in the plain
+// queue; the ring is set up on its SyscallConn, and a second bind with
+// ETH_P_ALL starts reception.
+func (s *Socket) openReceiver(ifi *net.Interface, cfg Config) error {
+	fd, err := detach(ifi, cfg.Filter, func(c *packet.Conn, fd int) error {
+		if cfg.Promiscuous {
+			if err := c.SetPromiscuous(true); err != nil {
+				return err
+			}
+		}
+		if err := receiverOptions(fd, cfg.SuperFrames); err != nil {
 			return err
 		}
-	}
-	raw, err := conn.SyscallConn()
+		return s.rx.mapRing(fd, cfg)
+	})
 	if err != nil {
 		return err
 	}
-	var dupErr error
-	err = raw.Control(func(fd uintptr) { s.fd, dupErr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) })
-	return errors.Join(err, dupErr)
+	s.fd = fd
+	all := &unix.SockaddrLinklayer{Ifindex: ifi.Index, Protocol: htons(unix.ETH_P_ALL)}
+	if err := unix.Bind(fd, all); err != nil {
+		return os.NewSyscallError("bind", err)
+	}
+	return nil
 }
 
-// configure sets the socket up in the order that the kernel asks for: version and
-// virtio header before the ring, the binding to a protocol last.
-func (s *Socket) configure(c Config, index int) error {
-	for _, o := range s.options(c) {
-		if err := unix.SetsockoptInt(s.fd, o.level, o.name, o.value); err != nil && !o.optional {
-			return fmt.Errorf("%s: %w", o.what, err)
-		}
+func (s *Socket) openSender(ifi *net.Interface, cfg Config) error {
+	if cfg.SendBuffer == 0 {
+		cfg.SendBuffer = defaultSendBuffer
 	}
-	if err := s.rx.open(s.fd, c); err != nil {
+	// A socket of its own: the receiver sits in an epoll set, and the kernel
+	// would walk its wait queue at every frame that has left the device.
+	fd, err := detach(ifi, nil, func(_ *packet.Conn, fd int) error {
+		if err := setInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1, "PACKET_VNET_HDR"); err != nil {
+			return err
+		}
+		if !cfg.Qdisc {
+			if err := setInt(fd, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 1, "PACKET_QDISC_BYPASS"); err != nil {
+				return err
+			}
+		}
+		return setBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, cfg.SendBuffer)
+	})
+	if err != nil {
 		return err
 	}
-	if c.SuperFrames {
-		for range bigFrames {
-			s.big = append(s.big, make([]byte, bigSize))
+	s.tx.init(fd)
+	return nil
+}
+
+// detach opens a packet socket by the library, lets setup configure it and
+// returns a duplicate of its descriptor. The library's own is closed with its
+// Conn, which takes it out of the Go runtime's poller: staying in there would
+// wake a runtime thread at every frame, beside our own epoll.
+func detach(ifi *net.Interface, filter []bpf.RawInstruction, setup func(c *packet.Conn, fd int) error) (int, error) {
+	conn, err := packet.Listen(ifi, packet.Raw, 0, &packet.Config{Filter: filter})
+	if err != nil {
+		return -1, err
+	}
+	defer conn.Close()
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	dup, inner := -1, error(nil)
+	err = raw.Control(func(fd uintptr) {
+		if inner = setup(conn, int(fd)); inner != nil {
+			return
+		}
+		dup, inner = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 3)
+	})
+	if err = errors.Join(err, inner); err != nil {
+		return -1, err
+	}
+	return dup, nil
+}
+
+// receiverOptions sets what must be set before the ring exists (EBUSY after).
+func receiverOptions(fd int, super bool) error {
+	type option struct {
+		opt, value int
+		name       string
+	}
+	options := []option{
+		{unix.PACKET_VERSION, unix.TPACKET_V2, "PACKET_VERSION"},
+		{unix.PACKET_VNET_HDR, 1, "PACKET_VNET_HDR"},
+		{unix.PACKET_IGNORE_OUTGOING, 1, "PACKET_IGNORE_OUTGOING"},
+		{unix.PACKET_RESERVE, reserve, "PACKET_RESERVE"},
+	}
+	if super {
+		options = append(options, option{unix.PACKET_COPY_THRESH, 1, "PACKET_COPY_THRESH"})
+		if err := setBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, superBacklog); err != nil {
+			return err
 		}
 	}
-	s.tx.init()
-	return unix.Bind(s.fd, &unix.SockaddrLinklayer{Ifindex: index, Protocol: htons(unix.ETH_P_ALL)})
+	for _, o := range options {
+		if err := setInt(fd, unix.SOL_PACKET, o.opt, o.value, o.name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-type option struct {
-	level, name, value int
-	what               string
-	optional           bool
+func setInt(fd, level, opt, value int, name string) error {
+	if err := unix.SetsockoptInt(fd, level, opt, value); err != nil {
+		return fmt.Errorf("setsockopt %s: %w", name, err)
+	}
+	return nil
 }
 
-func (s *Socket) options(c Config) []option {
-	list := []option{
-		{unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V2, "TPACKET_V2", false},
-		{unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1, "virtio header", false},
-		{unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1, "ignore outgoing", false},
-		{unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer, "send buffer", true}, // not in a user namespace
-		{unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer, "send buffer", !c.SuperFrames},
+// setBuffer raises a socket buffer beyond the sysctl's limit if that is allowed
+// (CAP_NET_ADMIN in the initial namespace), up to the limit otherwise.
+func setBuffer(fd, force, plain, size int) error {
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, force, size) == nil {
+		return nil
 	}
-	if !c.Qdisc {
-		list = append(list, option{unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 1, "qdisc bypass", true})
+	return setInt(fd, unix.SOL_SOCKET, plain, size, "socket buffer")
+}
+
+// geometry rounds the wanted ring to what the kernel takes: slots of a power of
+// two, blocks of whole pages, and as many slots as fill the blocks.
+func geometry(slots, slotSize int) unix.TpacketReq {
+	if slots <= 0 {
+		slots = defaultSlots
 	}
-	if c.SuperFrames {
-		list = append(list,
-			option{unix.SOL_PACKET, unix.PACKET_COPY_THRESH, 1, "copy threshold", false},
-			option{unix.SOL_SOCKET, unix.SO_RCVBUF, queueSpace, "receive buffer", true},
-			option{unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, queueSpace, "receive buffer", true})
+	if slotSize <= 0 {
+		slotSize = defaultSlotSize
 	}
-	return list
+	slotSize = 1 << bits.Len(uint(min(max(slotSize, minSlotSize), maxSlotSize)-1))
+	block := 1 << bits.Len(uint(slots*slotSize-1))
+	block = max(min(block, maxBlock), slotSize, os.Getpagesize())
+	blocks := (slots*slotSize + block - 1) / block
+	return unix.TpacketReq{
+		Block_size: uint32(block),
+		Block_nr:   uint32(blocks),
+		Frame_size: uint32(slotSize),
+		Frame_nr:   uint32(blocks * (block / slotSize)),
+	}
+}
+
+// Name is what errors call the socket: the interface's name unless [Config]
+// said otherwise.
+func (s *Socket) Name() string { return s.name }
+
+// Index is the index of the interface, as it was when the socket was opened.
+func (s *Socket) Index() int { return s.ifindex }
+
+// FD is the descriptor to wait on: readable while frames are ready. It stays
+// the socket's own.
+func (s *Socket) FD() int { return s.fd }
+
+// SetFilter replaces the filter; nil takes every frame. Frames that are in the
+// ring already stay there.
+func (s *Socket) SetFilter(filter []bpf.RawInstruction) error {
+	if len(filter) == 0 {
+		err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("detach filter %s: %w", s.name, err)
+		}
+		return nil
+	}
+	prog := make([]unix.SockFilter, len(filter))
+	for i, ins := range filter {
+		prog[i] = unix.SockFilter{Code: ins.Op, Jt: ins.Jt, Jf: ins.Jf, K: ins.K}
+	}
+	fprog := unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
+	if err := unix.SetsockoptSockFprog(s.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &fprog); err != nil {
+		return fmt.Errorf("attach filter %s: %w", s.name, err)
+	}
+	return nil
+}
+
+// AcceptMAC has the device take frames to mac, a virtual MAC or a multicast
+// group, until [Socket.RefuseMAC] or Close. It needs CAP_NET_RAW only.
+func (s *Socket) AcceptMAC(mac [6]byte) error {
+	return s.membership(unix.PACKET_ADD_MEMBERSHIP, "accept", mac)
+}
+
+// RefuseMAC takes one AcceptMAC back.
+func (s *Socket) RefuseMAC(mac [6]byte) error {
+	return s.membership(unix.PACKET_DROP_MEMBERSHIP, "refuse", mac)
+}
+
+func (s *Socket) membership(opt int, verb string, mac [6]byte) error {
+	mreq := unix.PacketMreq{Ifindex: int32(s.ifindex), Type: unix.PACKET_MR_UNICAST, Alen: 6}
+	if mac[0]&1 != 0 {
+		mreq.Type = unix.PACKET_MR_MULTICAST
+	}
+	copy(mreq.Address[:], mac[:])
+	if err := unix.SetsockoptPacketMreq(s.fd, unix.SOL_PACKET, opt, &mreq); err != nil {
+		return fmt.Errorf("%s %v on %s: %w", verb, net.HardwareAddr(mac[:]), s.name, err)
+	}
+	return nil
+}
+
+// Err asks the kernel for the socket's pending error and clears it: [ErrDown]
+// once after the link went down, [ErrGone] from when the device was deleted,
+// nil otherwise. [Socket.Receive] asks by itself when it finds no frame.
+func (s *Socket) Err() error {
+	if s.fd < 0 {
+		return net.ErrClosed
+	}
+	errno, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.name, err)
+	}
+	switch {
+	case s.rx.gone:
+		return s.goneErr
+	case errno == 0:
+		return nil
+	case s.detached(): // a deleted device reports ENETDOWN as well, but leaves no index
+		s.rx.gone = true
+		return s.goneErr
+	case unix.Errno(errno) == ErrDown:
+		return s.downErr
+	}
+	return fmt.Errorf("%s: %w", s.name, unix.Errno(errno))
+}
+
+// detached reports whether the kernel has unbound the socket from its device.
+func (s *Socket) detached() bool {
+	sa, err := unix.Getsockname(s.fd)
+	if err != nil {
+		return false
+	}
+	ll, ok := sa.(*unix.SockaddrLinklayer)
+	return ok && ll.Ifindex != s.ifindex
+}
+
+// Close gives back the sockets and the ring. Frames still held become invalid.
+// A second call does nothing.
+func (s *Socket) Close() error {
+	err := errors.Join(s.rx.unmap(), s.tx.close())
+	if s.fd >= 0 {
+		err = errors.Join(err, unix.Close(s.fd))
+		s.fd = -1
+	}
+	if err != nil {
+		return fmt.Errorf("close %s: %w", s.name, err)
+	}
+	return nil
 }
 
 func htons(v uint16) uint16 { return v<<8 | v>>8 }
-
-// Name is the name of the interface.
-func (s *Socket) Name() string { return s.name }
-
-// FD is the descriptor, for a Poller.
-func (s *Socket) FD() int { return s.fd }
-
-// Receive takes up to len(batch) frames, which are valid until Release. Without a
-// frame it returns 0 at once. The error is the socket's (the interface went down, or
-// is gone); frames that are returned with it are good.
-func (s *Socket) Receive(batch []Frame) (n int, err error) {
-	used := 0
-	for n < len(batch) {
-		slot, ok := s.rx.peek()
-		if !ok {
-			break
-		}
-		status := slot.status
-		if status&unix.TP_STATUS_COPY != 0 && used == len(s.big) {
-			break // the rest after the release
-		}
-		s.rx.take()
-		f := Frame{Buf: slot.buf, Time: slot.time, Kind: slot.kind}
-		switch {
-		case status&unix.TP_STATUS_COPY != 0:
-			got, _, err := unix.Recvfrom(s.fd, s.big[used], unix.MSG_DONTWAIT)
-			if err != nil || got < VNetLen {
-				s.stats.Truncated++
-				continue
-			}
-			f.Buf = s.big[used][:got]
-			used++
-			s.stats.SuperFrames++
-		case slot.truncated:
-			s.stats.Truncated++
-			continue
-		}
-		if status&unix.TP_STATUS_VLAN_VALID != 0 {
-			s.stats.Tagged++
-			continue
-		}
-		batch[n] = f
-		n++
-	}
-	return n, nil
-}
-
-// Release gives all received slots back to the kernel.
-func (s *Socket) Release() { s.rx.release() }
-
-// Queue puts a virtio header and the frame behind it in line for Flush, which it calls
-// itself when the line is full. The memory must stay as it is until then.
-func (s *Socket) Queue(buf []byte) {
-	if s.tx.n == sendBatch {
-		s.Flush()
-	}
-	s.tx.push(buf)
-}
-
-// Flush sends what is queued. A frame that cannot be sent is counted by its error and
-// left out; the last such error is returned with the number of frames sent.
-func (s *Socket) Flush() (sent int, err error) {
-	waited := false
-	for done := 0; done < s.tx.n; {
-		n, errno := s.tx.send(s.fd, done)
-		if errno == unix.EAGAIN && !waited {
-			waited = true
-			unix.Poll([]unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLOUT}}, int(sendWait/time.Millisecond))
-			continue
-		}
-		if errno != 0 {
-			s.stats.SendErrors[errno]++
-			err = fmt.Errorf("send on %s: %w", s.name, errno)
-			done++
-			continue
-		}
-		done += n
-		sent += n
-	}
-	s.tx.n = 0
-	s.stats.Sent += uint64(sent)
-	return sent, err
-}
-
-// Stats reads the kernel's counters and returns all of them since the opening.
-func (s *Socket) Stats() Stats {
-	if k, err := unix.GetsockoptTpacketStats(s.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
-		s.stats.Received += uint64(k.Packets)
-		s.stats.Dropped += uint64(k.Drops)
-	}
-	return s.stats
-}
-
-// Close unmaps the ring and closes the socket.
-func (s *Socket) Close() error {
-	return errors.Join(s.rx.close(), unix.Close(s.fd))
-}

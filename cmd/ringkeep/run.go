@@ -221,7 +221,7 @@ func (d *director) close(log *slog.Logger) {
 	for _, s := range d.opened {
 		st := s.Stats()
 		log.Info("ring", "iface", s.Name(), "received", st.Received, "dropped", st.Dropped, "superframes", st.SuperFrames,
-			"truncated", st.Truncated, "tagged", st.Tagged, "sent", st.Sent, "errors", fmt.Sprint(st.SendErrors))
+			"truncated", st.Truncated, "freezes", st.Freezes, "sent", st.Sent, "unsent", st.SendErrors.Total())
 		s.Close()
 	}
 	if d.poller != nil {

@@ -1,0 +1,101 @@
+package proto
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// sink keeps results alive, so that nothing is optimised away.
+type sink struct {
+	addr netip.Addr
+	n    uint64
+}
+
+// The hot path must not allocate: views, accessors, checksums, appends into room.
+func TestNoAllocations(t *testing.T) {
+	frame := vectors(t)["V09"]
+	syn := packet(ProtocolTCP, segment(TCPHeader{Flags: TCPSyn}, 0))
+	datagram := packet(ProtocolUDP, append(UDPHeader{SrcPort: 1, DstPort: 2}.Append(nil, 1000), make([]byte, 1000)...))
+	advert := Advert{Version: 3, VRID: 51, Priority: 100, Interval: time.Second, Addrs: []netip.Addr{vip}}
+	buf := make([]byte, 0, 2048)
+	var s sink
+	for name, f := range map[string]func(){
+		"advert view": func() { s.readAdvert(frame) },
+		"tcp view":    func() { s.readTCP(syn) },
+		"ttl":         func() { syn[ip4TTL] = 64; syn.DecrementTTL() },
+		"advert": func() {
+			msg := advert.Append(buf)
+			SealVRRP(msg, client, vip, ChecksumPseudo)
+		},
+		"garp":        func() { AppendGratuitousARP(buf, Broadcast, vip) },
+		"reset":       func() { AppendReset(buf, syn) },
+		"unreachable": func() { AppendPortUnreachable(buf, datagram) },
+	} {
+		if n := testing.AllocsPerRun(100, f); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
+func (s *sink) readAdvert(frame []byte) {
+	e, err := ParseEthernet(frame)
+	if err != nil {
+		panic(err)
+	}
+	p, err := ParseIPv4(e.Payload())
+	if err != nil || !p.ChecksumOK() {
+		panic(err)
+	}
+	v, err := ParseVRRP(p.Payload())
+	if err != nil {
+		panic(err)
+	}
+	s.addr = v.Addr(0)
+	s.n += uint64(v.ChecksumForm(p.Src(), p.Dst())) + uint64(v.Interval()) + uint64(v.Priority())
+}
+
+func (s *sink) readTCP(p IPv4) {
+	t, err := ParseTCP(p.Payload())
+	if err != nil {
+		panic(err)
+	}
+	s.addr = p.Src()
+	s.n += uint64(t.DstPort()) + uint64(t.Seq()) + uint64(t.Flags())
+}
+
+func BenchmarkDecodeAdvert(b *testing.B) {
+	frame := vectors(b)["V09"]
+	var s sink
+	b.ReportAllocs()
+	for b.Loop() {
+		s.readAdvert(frame)
+	}
+}
+
+func BenchmarkEncodeAdvert(b *testing.B) {
+	advert := Advert{Version: 3, VRID: 51, Priority: 100, Interval: time.Second, Addrs: []netip.Addr{vip}}
+	buf := make([]byte, 0, 2048)
+	b.ReportAllocs()
+	for b.Loop() {
+		msg := advert.Append(buf)
+		SealVRRP(msg, client, vip, ChecksumPseudo)
+	}
+}
+
+func BenchmarkDecrementTTL(b *testing.B) {
+	p := packet(ProtocolTCP, segment(TCPHeader{Flags: TCPAck}, 0))
+	b.ReportAllocs()
+	for b.Loop() {
+		p.DecrementTTL()
+	}
+}
+
+func BenchmarkChecksum1500(b *testing.B) {
+	data := make([]byte, 1500)
+	b.SetBytes(1500)
+	b.ReportAllocs()
+	for b.Loop() {
+		Checksum(data)
+	}
+}

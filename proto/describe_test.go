@@ -1,0 +1,88 @@
+package proto
+
+import (
+	"fmt"
+	"strings"
+)
+
+// describe decodes one frame into one line. What the package does not decode (IPv6,
+// the authentication header, IGMP) becomes a line with its numbers.
+func describe(frame []byte) string {
+	e, err := ParseEthernet(frame)
+	if err != nil {
+		return err.Error()
+	}
+	head := e.Src().String() + " > " + e.Dst().String() + " "
+	switch e.Type() {
+	case EtherTypeARP:
+		return head + describeARP(e.Payload())
+	case EtherTypeIPv4:
+		return head + describeIPv4(e.Payload())
+	}
+	return head + fmt.Sprintf("type %04x, %d bytes", e.Type(), len(e.Payload()))
+}
+
+func describeARP(b []byte) string {
+	a, err := ParseARP(b)
+	if err != nil {
+		return "ARP: " + err.Error()
+	}
+	if a.IsGratuitous() && a.Op() == ARPRequest && a.TargetMAC() == Broadcast {
+		return fmt.Sprintf("gratuitous ARP: %s is at %s", a.Sender(), a.SenderMAC())
+	}
+	return fmt.Sprintf("ARP operation %d: %s is at %s, target %s at %s",
+		a.Op(), a.Sender(), a.SenderMAC(), a.Target(), a.TargetMAC())
+}
+
+func describeIPv4(b []byte) string {
+	p, err := ParseIPv4(b)
+	if err != nil {
+		return "IPv4: " + err.Error()
+	}
+	var flags []string
+	if p.DontFragment() {
+		flags = append(flags, " df")
+	}
+	if p.MoreFragments() || p.FragmentOffset() > 0 {
+		flags = append(flags, fmt.Sprintf(" fragment at %d", p.FragmentOffset()))
+	}
+	if !p.ChecksumOK() {
+		flags = append(flags, " BAD HEADER CHECKSUM")
+	}
+	if pad := len(b) - len(p); pad > 0 {
+		flags = append(flags, fmt.Sprintf(" padding %d", pad))
+	}
+	head := fmt.Sprintf("%s > %s ttl %d tos %02x id %d%s, ", p.Src(), p.Dst(), p.TTL(), p.TOS(), p.ID(), strings.Join(flags, ""))
+	switch p.Protocol() {
+	case ProtocolVRRP:
+		return head + describeVRRP(p)
+	case ProtocolICMP:
+		if m, err := ParseICMP(p.Payload()); err == nil {
+			return head + fmt.Sprintf("ICMP type %d code %d, checksum ok %t", m.Type(), m.Code(), m.ChecksumOK())
+		}
+	}
+	return head + fmt.Sprintf("protocol %d, %d bytes", p.Protocol(), len(p.Payload()))
+}
+
+func describeVRRP(p IPv4) string {
+	v, err := ParseVRRP(p.Payload())
+	if err != nil {
+		return "VRRP: " + err.Error()
+	}
+	var tail strings.Builder
+	if v.Type() != VRRPAdvertisement {
+		fmt.Fprintf(&tail, " TYPE %d", v.Type())
+	}
+	if v.Version() == 2 && v.AuthType() != VRRPAuthNone {
+		auth := v.Auth()
+		fmt.Fprintf(&tail, " auth %d %q", v.AuthType(), strings.TrimRight(string(auth[:]), "\x00"))
+	}
+	if n := len(v) - v.Size(); n != 0 {
+		fmt.Fprintf(&tail, " SURPLUS %d", n)
+	}
+	for i := range v.Count() {
+		tail.WriteString(" " + v.Addr(i).String())
+	}
+	return fmt.Sprintf("VRRPv%d vrid %d priority %d interval %s checksum %s:%s",
+		v.Version(), v.VRID(), v.Priority(), v.Interval(), v.ChecksumForm(p.Src(), p.Dst()), tail.String())
+}
