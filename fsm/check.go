@@ -1,90 +1,165 @@
 package fsm
 
 import (
-	"time"
+	"crypto/subtle"
+	"fmt"
+	"net/netip"
 
 	"github.com/ringkeep/ringkeep/proto"
 )
 
-// Verdict is why an advertisement was refused; zero means it was not. The order is
-// that of the checks.
-type Verdict uint8
-
-// The verdicts.
-const (
-	Accepted          Verdict = iota
-	Fragmented                // IP fragments carry no advertisements
-	BadHeaderChecksum         // of the IPv4 header
-	BadTTL                    // not 255 (RFC 9568 §5.1.1.3), multicast only
-	BadVersion                // not the configured one
-	BadType                   // not ADVERTISEMENT (RFC 9568 §5.2.2)
-	BadAuthType               // not the configured one (RFC 2338 §5.3.6)
-	BadPassword               // auth_pass differs
-	BadInterval               // version 2: not the own (RFC 3768 §7.1); version 3: 0 (erratum 8301)
-	BadChecksum               // neither form of it
-	NoAddresses               // count 0 (RFC 9568 §5.2.5)
-	AddressesDiffer           // remarked only: RFC 9568 §7.1 processes such an advertisement
-)
-
-var verdicts = [...]string{
-	"accepted", "a fragment", "IP header checksum wrong", "TTL is not 255: sent from another link, or by a faulty router",
-	"VRRP version differs: set the same version on both", "not an advertisement", "authentication type differs: set the same auth_type on both",
-	"password differs: set the same auth_pass on both", "advertisement interval differs: set the same advert_int on both",
-	"VRRP checksum wrong", "no virtual address in it", "virtual addresses differ (processed all the same): list the same on both",
-}
-
-// String says it in words, with what to change where the configuration is at fault.
-func (v Verdict) String() string { return verdicts[v] }
-
-// Message is a received advertisement: the packet, and the VRRP view of its payload.
+// Message is a received VRRP message with the packet that brought it.
 type Message struct {
 	IP   proto.IPv4
-	VRRP proto.VRRP
+	VRRP proto.VRRP // payload of IP
 }
 
-// Check tells whether an advertisement for this VRID may take part in the election
-// (RFC 3768 §7.1, RFC 9568 §7.1). It changes nothing.
+// Verdict is the rule that refused a message; the zero value is none.
+type Verdict uint8
+
+const (
+	// Accepted breaks no rule.
+	Accepted Verdict = iota
+	// WrongProtocol: not IP protocol 112; an authentication header is one.
+	WrongProtocol
+	// BadIPChecksum: the IP header is damaged.
+	BadIPChecksum
+	// Fragmented: VRRP is never sent in fragments.
+	Fragmented
+	// BadSource: no host can have this source address.
+	BadSource
+	// OwnSource: our own message, or somebody who took our address.
+	OwnSource
+	// WrongDestination: neither the group for multicast nor a host for unicast.
+	WrongDestination
+	// BadTTL: it crossed a router (RFC 9568 §5.1.1.3). Not asked in unicast mode.
+	BadTTL
+	// WrongVRID: another virtual router.
+	WrongVRID
+	// WrongVersion: not the configured one.
+	WrongVersion
+	// WrongType: not an advertisement.
+	WrongType
+	// BadLength: more or less than the count of addresses calls for.
+	BadLength
+	// BadChecksum: it holds in none of the forms.
+	BadChecksum
+	// WrongAuthType: another authentication than configured (RFC 3768 §5.3.6).
+	WrongAuthType
+	// WrongPassword: the configured authentication, another password.
+	WrongPassword
+	// NoAddresses: a count of 0 in version 3 (RFC 9568 §5.2.5). Version 2 has no
+	// such rule, and keepalived sends it where all addresses are excluded ones.
+	NoAddresses
+	// WrongInterval: version 2 demands equal intervals (RFC 3768 §7.1).
+	WrongInterval
+	// ZeroInterval: no MASTER can keep it (RFC 9568 erratum 8301).
+	ZeroInterval
+
+	// Verdicts is how many there are, for tables of counters.
+	Verdicts
+)
+
+// verdictNames is beside the constants above.
+var verdictNames = [Verdicts]string{
+	"accepted", "wrong protocol", "bad ip checksum", "fragmented", "bad source", "own source",
+	"wrong destination", "bad ttl", "wrong vrid", "wrong version", "wrong type", "bad length", "bad checksum",
+	"wrong auth type", "wrong password", "no addresses", "wrong interval", "zero interval",
+}
+
+// String names the verdict in a few lowercase words.
+func (v Verdict) String() string {
+	if v < Verdicts {
+		return verdictNames[v]
+	}
+	return fmt.Sprintf("Verdict(%d)", uint8(v))
+}
+
+// group is where multicast advertisements go (RFC 9568 §5.1.1.2).
+var group = netip.AddrFrom4([4]byte{224, 0, 0, 18})
+
+// Check judges a received message: first the packet, then the message from its
+// framing to its contents (RFC 9568 §7.1, RFC 3768 §7.1). It changes nothing, and
+// knows nothing of states: what INIT and FAULT accept they ignore.
 func (in *Instance) Check(m Message) Verdict {
-	c, v := &in.cfg, m.VRRP
+	if v := in.checkIP(m.IP); v != Accepted {
+		return v
+	}
+	if len(m.VRRP) < 8 {
+		return BadLength
+	}
+	if v := in.checkFrame(m); v != Accepted {
+		return v
+	}
+	if in.cfg.Version == 2 {
+		return in.checkV2(m.VRRP)
+	}
+	return in.checkV3(m.VRRP)
+}
+
+// checkIP does what a kernel would have done, and the TTL.
+func (in *Instance) checkIP(ip proto.IPv4) Verdict {
+	src, dst := ip.Src(), ip.Dst()
 	switch {
-	case m.IP.FragmentOffset() != 0 || m.IP.MoreFragments():
+	case ip.Protocol() != proto.ProtocolVRRP:
+		return WrongProtocol
+	case !ip.ChecksumOK():
+		return BadIPChecksum
+	case ip.IsFragment():
 		return Fragmented
-	case !m.IP.ChecksumOK():
-		return BadHeaderChecksum
-	case !c.Unicast && m.IP.TTL() != 255:
+	case src.IsUnspecified() || src.IsMulticast() || src.IsLoopback():
+		return BadSource
+	case src == in.source:
+		return OwnSource
+	case in.cfg.Unicast && dst.IsMulticast() || !in.cfg.Unicast && dst != group:
+		return WrongDestination
+	case !in.cfg.Unicast && ip.TTL() != proto.VRRPTTL:
 		return BadTTL
-	case v.Version() != c.Version:
-		return BadVersion
-	case v.Type() != proto.VRRPAdvertisement:
-		return BadType
-	case v.AuthType() != c.AuthType:
-		return BadAuthType
-	case c.AuthType != 0 && v.Auth() != c.Auth:
-		return BadPassword
-	case c.Version == 2 && v.Interval() != c.Interval || v.Interval() < 10*time.Millisecond:
-		return BadInterval
-	case v.ChecksumForm(m.IP.Src(), m.IP.Dst()) == proto.ChecksumBad:
-		return BadChecksum
-	case v.Count() == 0:
-		return NoAddresses
 	}
 	return Accepted
 }
 
-// SameAddresses tells whether an accepted advertisement lists the addresses of this
-// instance, in any order. It is a remark and no reason to refuse (RFC 9568 §7.1).
-func (in *Instance) SameAddresses(v proto.VRRP) bool {
-	if v.Count() != len(in.cfg.Addrs) {
-		return false
+// checkFrame judges what both versions have in common. The version comes before the
+// length, which depends on it.
+func (in *Instance) checkFrame(m Message) Verdict {
+	v := m.VRRP
+	switch {
+	case v.VRID() != in.cfg.VRID:
+		return WrongVRID
+	case v.Version() != in.cfg.Version:
+		return WrongVersion
+	case v.Type() != proto.VRRPAdvertisement:
+		return WrongType
+	case len(v) != v.Size():
+		return BadLength
+	case v.ChecksumForm(m.IP.Src(), m.IP.Dst()) == proto.ChecksumBad:
+		return BadChecksum
 	}
-	for _, own := range in.cfg.Addrs {
-		found := false
-		for i := range v.Count() {
-			found = found || v.Addr(i) == own
-		}
-		if !found {
-			return false
-		}
+	return Accepted
+}
+
+// checkV2 adds authentication and interval (RFC 3768 §7.1). Without authentication
+// its eight bytes are ignored (§5.3.10).
+func (in *Instance) checkV2(v proto.VRRP) Verdict {
+	auth := v.Auth()
+	switch {
+	case v.AuthType() != in.cfg.AuthType:
+		return WrongAuthType
+	case v.AuthType() == proto.VRRPAuthPass && subtle.ConstantTimeCompare(auth[:], in.cfg.Auth[:]) == 0:
+		return WrongPassword
+	case v.Interval() != in.cfg.Interval:
+		return WrongInterval
 	}
-	return true
+	return Accepted
+}
+
+// checkV3 adds the errata of RFC 9568. A different interval is no fault.
+func (in *Instance) checkV3(v proto.VRRP) Verdict {
+	switch {
+	case v.Count() == 0:
+		return NoAddresses
+	case v.Interval() == 0:
+		return ZeroInterval
+	}
+	return Accepted
 }

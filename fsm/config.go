@@ -3,89 +3,97 @@ package fsm
 import (
 	"net/netip"
 	"time"
-
-	"github.com/ringkeep/ringkeep/proto"
 )
 
-// State of an instance. FAULT is keepalived's: it cannot take part in the election.
-type State uint8
+// OwnerPriority is the priority of the router that owns the addresses
+// (RFC 9568 §5.2.4). It is MASTER whenever it can be, and no tracking changes it.
+const OwnerPriority uint8 = 255
 
-// The states.
-const (
-	Init State = iota
-	Backup
-	Master
-	Fault
-)
+// defaultDownTimerAdverts is the 3 in Master_Down_Interval (RFC 9568 §6.1).
+const defaultDownTimerAdverts = 3
 
-// String is the name that operators know.
-func (s State) String() string { return [...]string{"INIT", "BACKUP", "MASTER", "FAULT"}[s] }
+// Config is what an instance is. Zero values are taken as they stand (no GARP, no
+// delay) unless a field says otherwise: the caller fills in the defaults.
+type Config struct {
+	Name     string
+	VRID     uint8
+	Version  uint8         // 2 or 3
+	Priority uint8         // 1 to 255; 255 is the owner
+	Interval time.Duration // between own advertisements
+	// StateMaster tells that the configuration says state MASTER. It changes
+	// nothing: below 255 every instance begins as BACKUP, the owner as MASTER.
+	StateMaster bool
 
-// Tri is what is known of a tracked object.
+	NoPreempt    bool          // stay BACKUP while a lower MASTER lives; not for the owner
+	PreemptDelay time.Duration // how long to put up with a lower MASTER
+
+	Source   netip.Addr   // of own advertisements; the zero value is a fault
+	Addrs    []netip.Addr // virtual addresses, as advertised
+	Excluded []netip.Addr // virtual addresses that are not advertised
+	Unicast  bool         // to peers instead of the group
+
+	AuthType uint8 // version 2: 0 or 1 (a password)
+	Auth     [8]byte
+
+	DownTimerAdverts int           // missing advertisements that make a takeover; 0 means 3
+	StartupDelay     time.Duration // hear nothing and stay BACKUP for so long
+
+	GARPRepeat          int           // rounds of gratuitous ARP on becoming MASTER
+	GARPDelay           time.Duration // until the same again; 0: never
+	GARPRefresh         time.Duration // between refreshes while MASTER; 0: never
+	GARPRefreshRepeat   int           // rounds of a refresh
+	GARPLowerPrioRepeat int           // rounds on hearing a lower MASTER
+	GARPLowerPrioDelay  time.Duration // until the same again; 0: never
+
+	HigherPrioSendAdvert bool // advertise once more before yielding
+	LowerPrioNoAdvert    bool // do not answer a lower MASTER with an advertisement
+	SkipCheckAdvAddr     bool // BACKUP: compare the address list of a new MASTER only
+
+	Trackers []Tracker
+}
+
+// Tri is what is known about a tracked object.
 type Tri uint8
 
-// What a tracked object can be.
+// An object is Unknown until its first result.
 const (
 	Unknown Tri = iota
 	Up
 	Down
 )
 
-// Tracker is an object whose state decides about an instance: with weight 0 its
-// failure is a FAULT (and while it is unknown the instance does not take part),
-// else it changes the priority (1 to 253 or -253 to -1). Reverse turns it round.
+// Tracker is an object whose state changes the priority, or with weight 0 decides
+// whether the instance can take part at all.
 type Tracker struct {
-	Name    string
-	Weight  int
+	Name string
+	// Kind is the word for it in causes, such as "script" or "interface"; when
+	// empty, "tracker".
+	Kind string
+	// Weight above 0 is added while the object is up; below 0 it is added, and so
+	// subtracts, while it is down. Weight 0 means FAULT while it is down, and INIT
+	// until it is known.
+	Weight int
+	// Reverse changes the sign of the contribution; with weight 0, FAULT while up.
 	Reverse bool
 	Initial Tri
 }
 
-// Config is what an instance is made from. The caller fills in every default.
-type Config struct {
-	Name                    string
-	VRID, Version, Priority uint8         // Version 2 or 3; Priority 1 to 255
-	Interval                time.Duration // whole seconds in version 2, centiseconds in 3
-	NoPreempt               bool
-	PreemptDelay            time.Duration
-	Source                  netip.Addr   // of own advertisements; zero: none yet, which is a FAULT
-	Addrs, Excluded         []netip.Addr // virtual addresses: advertised, and not
-	Unicast                 bool
-	AuthType                uint8 // 0 or 1 (PASS), version 2 only
-	Auth                    [8]byte
-
-	DownTimerAdverts int // advertisements that may be missed: 3 in the RFCs
-	StartupDelay     time.Duration
-
-	GARPRepeat          int           // rounds on becoming MASTER
-	GARPDelay           time.Duration // until the second burst; 0: none
-	GARPRefresh         time.Duration // between rounds while MASTER; 0: none
-	GARPRefreshRepeat   int
-	GARPLowerPrioRepeat int // rounds on a losing advertisement
-	GARPLowerPrioDelay  time.Duration
-
-	HigherPrioSendAdvert, LowerPrioNoAdvert bool
-
-	Trackers []Tracker
+// fails reports whether the object in this state is a reason for FAULT.
+func (t *Tracker) fails(s Tri) bool {
+	if t.Weight != 0 {
+		return false
+	}
+	return s == Down && !t.Reverse || s == Up && t.Reverse
 }
 
-// owner has priority 255: the addresses are its own (RFC 9568 §6.1).
-const owner = 255
-
-// skew is the Skew_Time of priority p (RFC 3768 §6.1, RFC 9568 §6.1): version 2 does
-// not scale it with the interval.
-func (c *Config) skew(p uint8, interval time.Duration) time.Duration {
-	if c.Version == 2 {
-		interval = time.Second
+// contribution is what the object in this state adds to the priority.
+func (t *Tracker) contribution(s Tri) int {
+	w := 0
+	if t.Weight > 0 && s == Up || t.Weight < 0 && s == Down {
+		w = t.Weight
 	}
-	return time.Duration(256-int(p)) * interval / 256
-}
-
-// Advert is the advertisement of this instance with the given priority.
-func (in *Instance) Advert(priority uint8) proto.Advert {
-	c := &in.cfg
-	return proto.Advert{
-		Version: c.Version, VRID: c.VRID, Priority: priority, Interval: c.Interval,
-		AuthType: c.AuthType, Auth: c.Auth, Addrs: c.Addrs,
+	if t.Reverse {
+		return -w
 	}
+	return w
 }

@@ -1,11 +1,28 @@
-// Package fsm is the state machine of one VRRP instance over IPv4, versions 2 and 3
-// (RFC 3768 §6.4, RFC 9568 §6.4), with what keepalived adds to it: FAULT, nopreempt
-// and preempt_delay, tracking with and without weight, bursts of gratuitous ARP.
+// Package fsm is one VRRP instance as a state machine: who is MASTER, since when, and
+// why. It follows RFC 9568 (version 3) and RFC 3768 (version 2), and where they leave
+// a choice it does what keepalived does by default.
 //
-// Events with a time go in, actions come out, the next deadline is a value to be
-// asked for. It leaves frames, sockets and addresses to others and knows no clock.
-// Where keepalived and the RFC differ it does what keepalived does, except that a
-// frame that is refused moves no timer, and that no timer outlives its state.
+// An [Instance] is driven by [Instance.Step]: an [Event] and the time go in, a list
+// of [Action] comes out, to be carried out in order. [Instance.Deadline] is when it
+// wants the next [Tick]. It holds no clock, no socket and no goroutine; the same
+// calls give the same answers. Received messages are judged by [Instance.Check]
+// first, and only accepted ones become a [Heard].
 //
-// RFC 9568 says Active where this package says MASTER.
+// The states are those of keepalived. INIT is before [Startup], after [Shutdown], and
+// while a tracker of weight 0 has not answered yet. BACKUP and MASTER are the RFC's
+// (RFC 9568 says Active for MASTER). FAULT cannot take part: it ignores and sends
+// nothing and holds no address, until the last reason for it is gone.
+//
+// Where this package does not follow keepalived 2.2.7, on purpose:
+//
+//   - The advertisement timer is restarted by own advertisements only. A frame that
+//     was refused changes nothing, so nobody can silence a MASTER with bad frames.
+//   - Timers die with the state that armed them: no late gratuitous ARP of a former
+//     term, one burst timer of each kind, one refresh timer.
+//   - Entering FAULT from MASTER sends one advertisement of priority 0, not two, and
+//     none over a link that is down.
+//   - An interval of 0 and a count of 0 are refused (RFC 9568 errata 8299, 8301).
+//   - A different address list is a remark, not a refusal (RFC 9568 §7.1; keepalived
+//     from 2.3.3).
+//   - Two owners: see [Instance.Step] on [Heard] in MASTER, in master.go.
 package fsm

@@ -3,31 +3,63 @@ package fsm
 import (
 	"fmt"
 	"net/netip"
-	"strconv"
 	"time"
 )
 
-// Event is something that happened to an instance.
-type Event interface{ event() }
+// State is one of the four states.
+type State uint8
+
+// Init is the zero value.
+const (
+	Init State = iota
+	Backup
+	Master
+	Fault
+)
+
+// String gives keepalived's word for the state.
+func (s State) String() string {
+	switch s {
+	case Init:
+		return "INIT"
+	case Backup:
+		return "BACKUP"
+	case Master:
+		return "MASTER"
+	case Fault:
+		return "FAULT"
+	}
+	return fmt.Sprintf("State(%d)", uint8(s))
+}
+
+// Event is something that happened to the instance.
+type Event interface {
+	fmt.Stringer
+	event()
+}
 
 type (
-	// Startup begins the election.
+	// Startup begins the election (RFC 9568 §6.4.1).
 	Startup struct{}
-	// Shutdown ends it.
+	// Shutdown ends it; a MASTER resigns.
 	Shutdown struct{}
-	// Tick says that the deadline has come.
+	// Tick says that time has passed; what is due is done. One that comes early
+	// does nothing.
 	Tick struct{}
-	// Heard is an advertisement that Check accepted.
+	// Heard is an advertisement that [Instance.Check] accepted. A Step with it
+	// re-arms timers from now: pass the time at which the frame arrived.
 	Heard struct {
 		Priority uint8
-		Interval time.Duration
+		Interval time.Duration // as advertised; used in version 3 only
 		Src      netip.Addr
 	}
-	// LinkChanged tells the carrier of the instance's interface.
+	// LinkChanged tells the carrier of the interface. Until the first one the link
+	// is taken to be up.
 	LinkChanged struct{ Up bool }
-	// SourceChanged tells the primary address; zero when there is none any more.
+	// SourceChanged tells the new source address; the zero value says that there
+	// is none any more.
 	SourceChanged struct{ Addr netip.Addr }
-	// Tracked tells the state of a tracked object.
+	// Tracked tells the state of a tracked object. Names of no tracker are ignored.
 	Tracked struct {
 		Name string
 		Up   bool
@@ -42,102 +74,28 @@ func (LinkChanged) event()   {}
 func (SourceChanged) event() {}
 func (Tracked) event()       {}
 
-// Action is something that must be done, in the order of the list.
-type Action interface {
-	action()
-	String() string
+func (Startup) String() string  { return "startup" }
+func (Shutdown) String() string { return "shutdown" }
+func (Tick) String() string     { return "tick" }
+
+func (e Heard) String() string {
+	return fmt.Sprintf("heard %s priority=%d interval=%s", e.Src, e.Priority, e.Interval)
 }
 
-type (
-	// SendAdvert sends an advertisement with this priority.
-	SendAdvert struct{ Priority uint8 }
-	// AddVIP and RemoveVIP change the addresses of the host.
-	AddVIP    struct{ Addr netip.Addr }
-	RemoveVIP struct{ Addr netip.Addr }
-	// SendGARP announces a virtual address once.
-	SendGARP struct{ Addr netip.Addr }
-	// Changed reports a transition.
-	Changed struct {
-		From, To State
-		Cause    Cause
+func (e LinkChanged) String() string { return "link " + upDown(e.Up) }
+
+func (e SourceChanged) String() string {
+	if !e.Addr.IsValid() {
+		return "source none"
 	}
-	// PriorityChanged reports a new effective priority.
-	PriorityChanged struct{ From, To uint8 }
-	// Notify calls for the notification scripts of a state.
-	Notify struct{ State State }
-	// NotifyStop calls for those of the end.
-	NotifyStop struct{}
-)
-
-func (SendAdvert) action()      {}
-func (AddVIP) action()          {}
-func (RemoveVIP) action()       {}
-func (SendGARP) action()        {}
-func (Changed) action()         {}
-func (PriorityChanged) action() {}
-func (Notify) action()          {}
-func (NotifyStop) action()      {}
-
-func (a SendAdvert) String() string { return "send-advert priority=" + strconv.Itoa(int(a.Priority)) }
-func (a AddVIP) String() string     { return "add-vip " + a.Addr.String() }
-func (a RemoveVIP) String() string  { return "remove-vip " + a.Addr.String() }
-func (a SendGARP) String() string   { return "send-garp " + a.Addr.String() }
-func (a Changed) String() string {
-	return fmt.Sprintf("%v -> %v (%v)", a.From, a.To, a.Cause)
-}
-func (a PriorityChanged) String() string { return fmt.Sprintf("priority %d -> %d", a.From, a.To) }
-func (a Notify) String() string          { return "notify " + a.State.String() }
-func (NotifyStop) String() string        { return "notify STOP" }
-
-// CauseKind is why a transition happened.
-type CauseKind uint8
-
-// The causes.
-const (
-	Started          CauseKind = iota
-	Stopped                    // shutdown
-	OwnsAddresses              // priority 255
-	MasterDown                 // nothing heard for Cause.After
-	HeardHigher                // an advertisement that wins, from Cause.Src
-	LinkLost                   // the interface is down
-	SourceLost                 // no address to send from
-	TrackerBad                 // Cause.Name with weight 0
-	FaultGone                  // the last fault is over
-	TrackersAnswered           // every script has answered once
-)
-
-// Cause is why a transition happened (with what an operator wants to know).
-type Cause struct {
-	Kind     CauseKind
-	Src      netip.Addr
-	Priority uint8
-	After    time.Duration
-	Name     string
+	return "source " + e.Addr.String()
 }
 
-// String is one phrase.
-func (c Cause) String() string {
-	switch c.Kind {
-	case Started:
-		return "started"
-	case Stopped:
-		return "stopped"
-	case OwnsAddresses:
-		return "priority 255 owns the addresses"
-	case MasterDown:
-		return fmt.Sprintf("nothing heard from a master for %v", c.After)
-	case HeardHigher:
-		return fmt.Sprintf("advertisement of priority %d from %v", c.Priority, c.Src)
-	case LinkLost:
-		return "interface down"
-	case SourceLost:
-		return "no address to send from"
-	case TrackerBad:
-		return c.Name + " failed"
-	case FaultGone:
-		return "last fault is over"
-	case TrackersAnswered:
-		return "tracking scripts have answered"
+func (e Tracked) String() string { return "tracked " + e.Name + " " + upDown(e.Up) }
+
+func upDown(up bool) string {
+	if up {
+		return "up"
 	}
-	return "unknown"
+	return "down"
 }

@@ -3,302 +3,215 @@ package fsm
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
+
+	"github.com/ringkeep/ringkeep/proto"
 )
 
-// timerName is what a timer is for. All of them but down and startup belong to MASTER.
-type timerName int
-
-const (
-	mainTimer timerName = iota // Master_Down_Timer or Adver_Timer
-	garpTimer                  // second burst
-	refreshTimer
-	lowerTimer // second burst after a losing advertisement
-	timerCount
-)
-
-// none is a timer that is not armed.
-const none = time.Duration(-1)
-
-// Instance is one virtual router on one interface. It is not safe for concurrent use.
+// Instance is one virtual router on one interface (RFC 9568 §6.4).
 type Instance struct {
 	cfg      Config
-	state    State
+	trackers map[string]int // index in cfg.Trackers
+
+	// The world, as the events told it.
 	started  bool
-	linkUp   bool
-	source   netip.Addr
-	tracked  []Tri
-	priority uint8 // effective
+	linkDown bool
+	noSource bool
+	source   netip.Addr // the last there was
+	tracked  []Tri      // beside cfg.Trackers
+	priority uint8      // base and tracking
+	conceded bool       // an owner that left the role to another owner
+	deafTill time.Duration
 
-	timers    [timerCount]time.Duration
-	interval  time.Duration // Master_Adver_Interval: learned in version 3, else the own
-	armed     time.Duration // what the Master_Down_Timer was set to
-	deafUntil time.Duration // startup delay: advertisements are ignored until then
-	preemptAt time.Duration // preempt_delay runs until then, none otherwise
+	// What the states own: becoming one clears the other.
+	state  State
+	backup backup
+	master master
 
+	// During a Step.
+	now time.Duration
 	out []Action
 }
 
-// New makes an instance in INIT with its link up.
+// New makes an instance in INIT. It keeps cfg and its slices, which must not change.
 func New(cfg Config) *Instance {
-	in := &Instance{cfg: cfg, linkUp: true, source: cfg.Source, interval: cfg.Interval, preemptAt: none}
-	for _, t := range cfg.Trackers {
+	in := &Instance{cfg: cfg, source: cfg.Source, noSource: !cfg.Source.IsValid(), trackers: map[string]int{}}
+	for i, t := range cfg.Trackers {
+		in.trackers[t.Name] = i
 		in.tracked = append(in.tracked, t.Initial)
 	}
-	in.priority = in.effective()
-	in.disarm()
+	in.priority = in.weigh()
 	return in
 }
 
-// State is where the instance is.
+// State is the present state.
 func (in *Instance) State() State { return in.state }
 
-// Priority is the effective priority, 1 to 255.
-func (in *Instance) Priority() uint8 { return in.priority }
-
-// Deadline is when the instance next wants a Tick; ok is false with no timer.
-func (in *Instance) Deadline() (at time.Duration, ok bool) {
-	for _, t := range in.timers {
-		if t != none && (!ok || t < at) {
-			at, ok = t, true
-		}
+// Priority is the effective priority: what own advertisements carry.
+func (in *Instance) Priority() uint8 {
+	if in.conceded {
+		return OwnerPriority - 1
 	}
-	return at, ok
+	return in.priority
+}
+
+// Source is the address that own advertisements come from; invalid when none is left.
+func (in *Instance) Source() netip.Addr {
+	if in.noSource {
+		return netip.Addr{}
+	}
+	return in.source
+}
+
+// Advert is the message for a [SendAdvert] of this priority. Its addresses alias the
+// configuration.
+func (in *Instance) Advert(priority uint8) proto.Advert {
+	return proto.Advert{
+		Version: in.cfg.Version, VRID: in.cfg.VRID, Priority: priority, AuthType: in.cfg.AuthType,
+		Interval: in.cfg.Interval, Auth: in.cfg.Auth, Addrs: in.cfg.Addrs,
+	}
 }
 
 // Step tells the instance what happened at now and appends to out what must be
 // done about it, in order. The same state and arguments give the same result.
 func (in *Instance) Step(now time.Duration, ev Event, out []Action) []Action {
-	in.out = out
-	switch ev := ev.(type) {
-	case Startup:
-		in.started = true
-		in.deafUntil = now + in.cfg.StartupDelay
-		in.evaluate(now, Cause{Kind: Started})
-	case Shutdown:
-		in.stepShutdown()
-	case Tick:
-		in.stepTick(now)
-	case Heard:
-		in.stepHeard(now, ev)
-	case LinkChanged:
-		in.linkUp = ev.Up
-		in.evaluate(now, Cause{Kind: FaultGone})
-	case SourceChanged:
-		in.source = ev.Addr
-		in.evaluate(now, Cause{Kind: FaultGone})
-	case Tracked:
-		in.stepTracked(now, ev)
-	default:
-		panic(fmt.Sprintf("fsm: %s in %v: unknown event %T", in.cfg.Name, in.state, ev))
+	in.now, in.out = now, out
+	switch in.state {
+	case Init:
+		in.stepInit(ev)
+	case Backup:
+		in.stepBackup(ev)
+	case Master:
+		in.stepMaster(ev)
+	case Fault:
+		in.stepFault(ev)
 	}
 	out, in.out = in.out, nil
 	return out
 }
 
-func (in *Instance) emit(a Action) { in.out = append(in.out, a) }
-
-func (in *Instance) disarm() {
-	for i := range in.timers {
-		in.timers[i] = none
-	}
-}
-
-// masterDown is the Master_Down_Interval (RFC 9568 §6.1).
-func (in *Instance) masterDown() time.Duration {
-	return time.Duration(in.cfg.DownTimerAdverts)*in.interval + in.cfg.skew(in.priority, in.interval)
-}
-
-func (in *Instance) armDown(at, wait time.Duration) {
-	in.timers[mainTimer], in.armed = at+wait, wait
-}
-
-func (in *Instance) stepTick(now time.Duration) {
-	due := in.timers
-	for name, at := range due {
-		if at == none || at > now || in.timers[name] != at {
-			continue
-		}
-		in.timers[name] = none
-		switch timerName(name) {
-		case mainTimer:
-			in.stepMainTimer(now)
-		case garpTimer:
-			in.announce(in.cfg.GARPRepeat)
-		case lowerTimer:
-			in.announce(in.cfg.GARPLowerPrioRepeat)
-		case refreshTimer:
-			in.announce(in.cfg.GARPRefreshRepeat)
-			in.timers[refreshTimer] = now + in.cfg.GARPRefresh
-		}
-	}
-}
-
-func (in *Instance) stepMainTimer(now time.Duration) {
-	switch in.state {
-	case Backup: // RFC 9568 §6.4.2: Active_Down_Timer fires
-		in.becomeMaster(now, Cause{Kind: MasterDown, After: in.armed})
-	case Master: // §6.4.3: Adver_Timer fires
-		in.advertise(now)
-	case Init, Fault:
-		panic(fmt.Sprintf("fsm: %s in %v: timer fired", in.cfg.Name, in.state))
-	}
-}
-
-// advertise sends an advertisement and plans the next (RFC 9568 §6.4.3).
-func (in *Instance) advertise(now time.Duration) {
-	in.emit(SendAdvert{in.priority})
-	in.timers[mainTimer] = now + in.cfg.Interval
-}
-
-// announce sends rounds of gratuitous ARP: every address, then all again.
-func (in *Instance) announce(rounds int) {
-	for range rounds {
-		for _, a := range in.addresses() {
-			in.emit(SendGARP{a})
-		}
-	}
-}
-
-func (in *Instance) addresses() []netip.Addr {
-	return append(in.cfg.Addrs[:len(in.cfg.Addrs):len(in.cfg.Addrs)], in.cfg.Excluded...)
-}
-
-// stepHeard is an advertisement that was accepted.
-func (in *Instance) stepHeard(now time.Duration, ev Heard) {
+// Deadline is when the instance next wants a [Tick]; ok is false with no timer.
+func (in *Instance) Deadline() (at time.Duration, ok bool) {
 	switch in.state {
 	case Backup:
-		if now >= in.deafUntil {
-			in.stepBackup(now, ev)
-		}
+		return in.backup.down, true
 	case Master:
-		in.stepMaster(now, ev)
-	case Init, Fault: // takes no part
+		return in.master.deadline(), true
+	}
+	return 0, false
+}
+
+// stepInit waits for Startup (RFC 9568 §6.4.1), and after it for trackers.
+func (in *Instance) stepInit(ev Event) {
+	switch ev := ev.(type) {
+	case Startup:
+		in.started, in.deafTill = true, in.now+in.cfg.StartupDelay
+		cause := Cause{Reason: Started}
+		if in.faulty() {
+			cause = in.fault()
+		}
+		in.enter(cause)
+	case Shutdown:
+		if in.started {
+			in.started = false
+			in.emit(NotifyStop{})
+		}
+	case Tick, Heard:
+	default:
+		if cause, ok := in.note(ev); ok && in.started {
+			in.enter(cause)
+		}
 	}
 }
 
-// stepBackup is RFC 9568 §6.4.2.
-func (in *Instance) stepBackup(now time.Duration, ev Heard) {
+// stepFault waits until the last fault is gone.
+func (in *Instance) stepFault(ev Event) {
+	switch ev := ev.(type) {
+	case Shutdown:
+		in.becomeInit()
+	case Startup, Tick, Heard:
+	default:
+		if cause, ok := in.note(ev); ok && !in.faulty() {
+			in.enter(cause)
+		}
+	}
+}
+
+// enter goes from INIT or FAULT to where the instance belongs now.
+func (in *Instance) enter(cause Cause) {
 	switch {
-	case ev.Priority == 0: // the master leaves: only the skew remains, its interval is not learned
-		in.armDown(now, in.cfg.skew(in.priority, in.interval))
-	case ev.Priority >= in.priority || in.cfg.NoPreempt || in.delayed(now):
-		in.learn(ev)
-		in.armDown(now, in.masterDown())
-		if ev.Priority >= in.priority {
-			in.preemptAt = none
-		}
-	}
-	// A losing advertisement is discarded: the timer keeps running.
-}
-
-// delayed tells whether preempt_delay still protects a losing master. The first
-// losing advertisement starts it.
-func (in *Instance) delayed(now time.Duration) bool {
-	if in.cfg.PreemptDelay == 0 {
-		return false
-	}
-	if in.preemptAt == none {
-		in.preemptAt = now + in.cfg.PreemptDelay
-	}
-	return now < in.preemptAt
-}
-
-// learn takes the interval of the master (RFC 9568 §6.4.2); version 2 has refused
-// any but the own.
-func (in *Instance) learn(ev Heard) {
-	if in.cfg.Version == 3 {
-		in.interval = ev.Interval
+	case in.faulty():
+		in.becomeFault(cause)
+	case in.pending():
+	case in.cfg.Priority == OwnerPriority && in.now >= in.deafTill:
+		in.becomeMaster(cause)
+	default:
+		in.becomeBackup(cause, in.cfg.Interval)
 	}
 }
 
-// stepMaster is RFC 9568 §6.4.3.
-func (in *Instance) stepMaster(now time.Duration, ev Heard) {
-	switch {
-	case ev.Priority == 0:
-		in.advertise(now)
-	case ev.Priority > in.priority || ev.Priority == in.priority && in.source.Less(ev.Src):
-		if in.cfg.HigherPrioSendAdvert {
-			in.emit(SendAdvert{in.priority})
-		}
-		in.interval = in.cfg.Interval
-		in.learn(ev)
-		in.becomeBackup(now, Cause{Kind: HeardHigher, Src: ev.Src, Priority: ev.Priority})
-	case ev.Priority == in.priority && ev.Src == in.source: // an own frame, come back by a loop
-	default: // a losing router that is MASTER as well: tell it and the hosts at once
-		if !in.cfg.LowerPrioNoAdvert {
-			in.advertise(now)
-		}
-		in.announce(in.cfg.GARPLowerPrioRepeat)
-		if in.cfg.GARPLowerPrioDelay > 0 {
-			in.timers[lowerTimer] = now + in.cfg.GARPLowerPrioDelay
-		}
+// changeWorld is what BACKUP and MASTER do about links, addresses and trackers.
+func (in *Instance) changeWorld(ev Event) {
+	if cause, ok := in.note(ev); ok && in.faulty() {
+		in.becomeFault(cause)
 	}
 }
 
-func (in *Instance) stepShutdown() {
-	in.emit(Changed{From: in.state, To: Init, Cause: Cause{Kind: Stopped}})
-	if in.state == Master { // RFC 9568 §6.4.3: Shutdown
-		in.leaveMaster(true)
+// becomeFault leaves the election. A MASTER tells it, unless nothing can leave.
+func (in *Instance) becomeFault(cause Cause) {
+	from := in.become(Fault, cause)
+	if from == Master {
+		in.resign()
 	}
+	in.emit(Notify{Fault})
+}
+
+// becomeInit ends the instance's part (Shutdown of RFC 9568 §6.4.2 and §6.4.3).
+func (in *Instance) becomeInit() {
 	in.started = false
-	in.disarm()
-	in.state = Init
+	if from := in.become(Init, Cause{Reason: Stopped}); from == Master {
+		in.resign()
+	}
 	in.emit(NotifyStop{})
 }
 
-// leaveMaster gives the addresses up, the last first; resign tells the others by
-// priority 0.
-func (in *Instance) leaveMaster(resign bool) {
-	if resign {
-		in.emit(SendAdvert{0})
+// resign is the end of a term other than by losing the election.
+func (in *Instance) resign() {
+	if !in.linkDown {
+		in.emit(SendAdvert{Priority: 0, Src: in.source})
 	}
-	for _, a := range slices.Backward(in.addresses()) {
-		in.emit(RemoveVIP{a})
-	}
-	in.disarm()
+	in.removeVIPs()
 }
 
-func (in *Instance) becomeMaster(now time.Duration, why Cause) {
-	in.emit(Changed{From: in.state, To: Master, Cause: why})
-	in.state = Master
-	in.disarm()
-	in.interval = in.cfg.Interval
-	in.advertise(now)
-	for _, a := range in.addresses() {
-		in.emit(AddVIP{a})
+// become changes the state and clears what the former one owned. It is called by
+// becomeX methods only.
+func (in *Instance) become(to State, cause Cause) (from State) {
+	from, in.state = in.state, to
+	in.backup, in.master = backup{}, master{}
+	in.emit(Changed{From: from, To: to, Cause: cause})
+	if in.conceded && to != Backup {
+		in.conceded = false
+		in.emit(PriorityChanged{From: OwnerPriority - 1, To: OwnerPriority})
 	}
-	in.announce(in.cfg.GARPRepeat)
-	if in.cfg.GARPDelay > 0 {
-		in.timers[garpTimer] = now + in.cfg.GARPDelay
-	}
-	if in.cfg.GARPRefresh > 0 {
-		in.timers[refreshTimer] = now + in.cfg.GARPRefresh
-	}
-	in.emit(Notify{Master})
+	return from
 }
 
-func (in *Instance) becomeBackup(now time.Duration, why Cause) {
-	in.emit(Changed{From: in.state, To: Backup, Cause: why})
-	if in.state == Master {
-		in.leaveMaster(false)
-	} else {
-		in.interval = in.cfg.Interval
+func (in *Instance) emit(a Action) { in.out = append(in.out, a) }
+
+// eachVIP visits the virtual addresses in keepalived's order.
+func (in *Instance) eachVIP(visit func(netip.Addr)) {
+	for _, a := range in.cfg.Addrs {
+		visit(a)
 	}
-	in.state = Backup
-	in.disarm()
-	in.preemptAt = none
-	in.armDown(max(now, in.deafUntil), in.masterDown())
-	in.emit(Notify{Backup})
+	for _, a := range in.cfg.Excluded {
+		visit(a)
+	}
 }
 
-func (in *Instance) becomeFault(why Cause) {
-	in.emit(Changed{From: in.state, To: Fault, Cause: why})
-	if in.state == Master {
-		in.leaveMaster(in.linkUp && in.source.IsValid())
-	}
-	in.state = Fault
-	in.disarm()
-	in.emit(Notify{Fault})
+func (in *Instance) addVIPs()    { in.eachVIP(func(a netip.Addr) { in.emit(AddVIP{a}) }) }
+func (in *Instance) removeVIPs() { in.eachVIP(func(a netip.Addr) { in.emit(RemoveVIP{a}) }) }
+
+// unexpected is for what the sealed interfaces exclude.
+func (in *Instance) unexpected(ev Event) {
+	panic(fmt.Sprintf("fsm: %s in %s", ev, in.state))
 }

@@ -135,7 +135,9 @@ func (l *Loop) report(a node.Action) {
 	case node.PriorityChanged:
 		l.Log.Info(fmt.Sprintf("(%s) Changing effective priority from %d to %d", a.Instance, a.From, a.To), "instance", a.Instance)
 	case node.Refused:
-		l.Log.Warn("advertisement refused", "instance", a.Instance, "vrid", a.VRID, "src", a.Src, "reason", a.Verdict.String())
+		l.Log.Warn("advertisement refused", "instance", a.Instance, "vrid", a.VRID, "src", a.Src, "reason", refusal(a.Verdict))
+	case node.Remarked:
+		l.Log.Warn("advertisement accepted with a remark", "instance", a.Instance, "vrid", a.VRID, "src", a.Src, "reason", a.Remarks.String())
 	case node.ServerChanged:
 		l.Log.Info(serverWords(a), "vs", service(a.Service), "rs", a.Server, "reason", a.Reason)
 	case node.QuorumChanged:
@@ -151,6 +153,23 @@ func (l *Loop) report(a node.Action) {
 	default:
 		panic(fmt.Sprintf("loop: unknown action %T", a))
 	}
+}
+
+// remedies say what to change where a refusal comes from the configuration.
+var remedies = map[fsm.Verdict]string{
+	fsm.BadTTL:        "it crossed a router, or its sender is faulty",
+	fsm.WrongVersion:  "set the same version (vrrp_version) on both nodes",
+	fsm.WrongAuthType: "set the same auth_type on both nodes",
+	fsm.WrongPassword: "set the same auth_pass on both nodes",
+	fsm.WrongInterval: "set the same advert_int on both nodes",
+	fsm.OwnSource:     "another host sends with this one's address",
+}
+
+func refusal(v fsm.Verdict) string {
+	if remedy := remedies[v]; remedy != "" {
+		return v.String() + ": " + remedy
+	}
+	return v.String()
 }
 
 func transition(a node.Changed) string {

@@ -109,6 +109,14 @@ type (
 		Src      netip.Addr
 		Verdict  fsm.Verdict
 	}
+	// Remarked reports what is odd about advertisements of Src that take part all
+	// the same.
+	Remarked struct {
+		Instance string
+		VRID     uint8
+		Src      netip.Addr
+		Remarks  fsm.Remarks
+	}
 	// ServerChanged reports a real server that went up or down.
 	ServerChanged struct {
 		Service forward.ServiceKey
@@ -143,6 +151,7 @@ func (Notify) action()          {}
 func (Changed) action()         {}
 func (PriorityChanged) action() {}
 func (Refused) action()         {}
+func (Remarked) action()        {}
 func (ServerChanged) action()   {}
 func (QuorumChanged) action()   {}
 func (ScriptChanged) action()   {}

@@ -32,7 +32,9 @@ type instance struct {
 	vips    map[netip.Addr]config.Address
 	devices map[string]int // tracked interfaces that are not the own: name to port
 	refused map[refusal]uint64
-	acts    []fsm.Action
+
+	remarked map[netip.Addr]fsm.Remarks
+	acts     []fsm.Action
 }
 
 // refusal is what is reported once and then counted.
@@ -54,7 +56,7 @@ func (n *Node) addInstance(c *config.Instance) error {
 	i := len(n.instances)
 	in := instance{
 		cfg: c, port: p, timer: n.newTimer(timerInstance, i),
-		vips: map[netip.Addr]config.Address{}, devices: map[string]int{}, refused: map[refusal]uint64{},
+		vips: map[netip.Addr]config.Address{}, devices: map[string]int{}, refused: map[refusal]uint64{}, remarked: map[netip.Addr]fsm.Remarks{},
 	}
 	for _, a := range append(append([]config.Address(nil), c.Addresses...), c.Excluded...) {
 		if a.Device == "" {
@@ -92,13 +94,13 @@ func (n *Node) trackers(i int) ([]fsm.Tracker, error) {
 		if n.ports[p].link.Up {
 			up = fsm.Up
 		}
-		list = append(list, fsm.Tracker{Name: t.Name, Weight: t.Weight, Reverse: t.Reverse, Initial: up})
+		list = append(list, fsm.Tracker{Kind: "interface", Name: t.Name, Weight: t.Weight, Reverse: t.Reverse, Initial: up})
 	}
 	for _, t := range in.cfg.TrackScripts {
 		for s := range n.scripts {
 			if n.scripts[s].cfg.Name == t.Name {
 				n.scripts[s].users = append(n.scripts[s].users, i)
-				list = append(list, fsm.Tracker{Name: t.Name, Weight: t.Weight, Reverse: t.Reverse, Initial: fsm.Unknown})
+				list = append(list, fsm.Tracker{Kind: "script", Name: t.Name, Weight: t.Weight, Reverse: t.Reverse, Initial: fsm.Unknown})
 			}
 		}
 	}
@@ -116,6 +118,7 @@ func instanceConfig(c *config.Instance, source netip.Addr, trackers []fsm.Tracke
 		GARPRefresh: c.GARPMasterRefresh, GARPRefreshRepeat: c.GARPMasterRefreshRepeat,
 		GARPLowerPrioRepeat: c.GARPLowerPrioRepeat, GARPLowerPrioDelay: c.GARPLowerPrioDelay,
 		HigherPrioSendAdvert: c.HigherPrioSendAdvert, LowerPrioNoAdvert: c.LowerPrioNoAdvert,
+		SkipCheckAdvAddr: c.SkipCheckAdvAddr, StateMaster: c.State == "MASTER",
 		Trackers: trackers,
 	}
 	if c.AuthType == "PASS" {
@@ -227,7 +230,7 @@ func (n *Node) stepInstance(now time.Duration, i int, ev fsm.Event) {
 func (n *Node) act(in *instance, a fsm.Action) {
 	switch a := a.(type) {
 	case fsm.SendAdvert:
-		n.advertise(in, a.Priority)
+		n.advertise(in, a)
 	case fsm.AddVIP:
 		n.addAddress(in.vips[a.Addr])
 	case fsm.RemoveVIP:
@@ -248,12 +251,12 @@ func (n *Node) act(in *instance, a fsm.Action) {
 
 // advertise sends an advertisement to the group or to every unicast peer. All
 // copies of one advertisement carry the same IP identification.
-func (n *Node) advertise(in *instance, priority uint8) {
+func (n *Node) advertise(in *instance, a fsm.SendAdvert) {
 	if in.id++; in.id == 0 {
 		in.id = 1
 	}
 	if !in.unicast() {
-		n.emit(Send{Port: in.port, Frame: n.advert(in, priority, vrrpGroupMAC, vrrpGroup)})
+		n.emit(Send{Port: in.port, Frame: n.advert(in, a, vrrpGroupMAC, vrrpGroup)})
 		return
 	}
 	for _, peer := range in.cfg.UnicastPeers {
@@ -261,21 +264,21 @@ func (n *Node) advertise(in *instance, priority uint8) {
 		if nb < 0 || !n.neighbours[nb].resolved {
 			continue // asked for since the start; the next advertisement will find it
 		}
-		n.emit(Send{Port: in.port, Frame: n.advert(in, priority, n.neighbours[nb].mac, peer)})
+		n.emit(Send{Port: in.port, Frame: n.advert(in, a, n.neighbours[nb].mac, peer)})
 	}
 }
 
 // advert builds one frame. Version 3 sums the pseudo-header as keepalived and FRR
 // do (reference: interoperation; RFC 9568 §5.2.8 would leave it out).
-func (n *Node) advert(in *instance, priority uint8, mac proto.MAC, dst netip.Addr) []byte {
-	msg := in.fsm.Advert(priority).Append(make([]byte, 0, 8+4*len(in.cfg.Addresses)+8))
+func (n *Node) advert(in *instance, a fsm.SendAdvert, mac proto.MAC, dst netip.Addr) []byte {
+	msg := in.fsm.Advert(a.Priority).Append(make([]byte, 0, 8+4*len(in.cfg.Addresses)+8))
 	form := proto.ChecksumMessage
 	if in.cfg.Version == 3 {
 		form = proto.ChecksumPseudo
 	}
-	proto.SealVRRP(msg, in.source, dst, form)
+	proto.SealVRRP(msg, a.Src, dst, form)
 	f := proto.AppendEthernet(make([]byte, 0, 14+20+len(msg)), mac, n.ports[in.port].link.MAC, proto.EtherTypeIPv4)
-	h := proto.IPv4Header{TOS: vrrpTOS, ID: in.id, TTL: vrrpTTL, Protocol: proto.ProtocolVRRP, Src: in.source, Dst: dst}
+	h := proto.IPv4Header{TOS: vrrpTOS, ID: in.id, TTL: vrrpTTL, Protocol: proto.ProtocolVRRP, Src: a.Src, Dst: dst}
 	return append(h.Append(f, len(msg)), msg...)
 }
 
@@ -335,10 +338,19 @@ func (n *Node) heardVRRP(now time.Duration, port int, eth proto.Ethernet) {
 			n.refuse(in, ip.Src(), v)
 			continue
 		}
-		if !in.fsm.SameAddresses(msg) && !in.cfg.SkipCheckAdvAddr {
-			n.refuse(in, ip.Src(), fsm.AddressesDiffer)
-		}
+		n.remark(in, ip.Src(), in.fsm.Remark(m))
 		n.stepInstance(now, i, fsm.Heard{Priority: msg.Priority(), Interval: msg.Interval(), Src: ip.Src()})
+	}
+}
+
+// remark reports what is odd about an accepted advertisement, once for each sender.
+func (n *Node) remark(in *instance, src netip.Addr, r fsm.Remarks) {
+	if in.remarked[src] == r || len(in.remarked) == refusalsKept {
+		return
+	}
+	in.remarked[src] = r
+	if r != 0 {
+		n.emit(Remarked{Instance: in.cfg.Name, VRID: in.cfg.VRID, Src: src, Remarks: r})
 	}
 }
 

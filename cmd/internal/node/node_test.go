@@ -20,18 +20,18 @@ func TestElectionTakeoverAndReturn(t *testing.T) {
 	w.log = nil
 	w.kill(0) // its last advertisement was at 9.4140625s
 	w.run(20 * time.Second)
-	w.expect("13.0235375s 1 VI_1 BACKUP -> MASTER (nothing heard from a master for 3.609375s)", "1 add 10.0.0.100/32 eth0")
+	w.expect("13.0235375s 1 VI_1 BACKUP -> MASTER (master down timer expired (3.609375s))", "1 add 10.0.0.100/32 eth0")
 
 	w.log = nil
 	w.nodes[0] = newWorld(t, with(instanceConf(150))).nodes[0]
 	w.start(0)
 	w.run(30 * time.Second)
-	w.expect("0 VI_1 BACKUP -> MASTER", "1 VI_1 MASTER -> BACKUP (advertisement of priority 150 from 10.0.0.1)", "1 remove 10.0.0.100/32 eth0")
+	w.expect("0 VI_1 BACKUP -> MASTER", "1 VI_1 MASTER -> BACKUP (advert from 10.0.0.1 priority 150)", "1 remove 10.0.0.100/32 eth0")
 
 	w.log = nil
 	w.step(0, Stop{})
 	w.run(32 * time.Second)
-	w.expect("30s 0 VI_1 MASTER -> INIT (stopped)", "30s 0 remove", "30.609475s 1 VI_1 BACKUP -> MASTER (nothing heard from a master for 609.375ms)")
+	w.expect("30s 0 VI_1 MASTER -> INIT (shutdown)", "30s 0 remove", "30.609475s 1 VI_1 BACKUP -> MASTER (10.0.0.1 resigned with priority 0, skew time expired (609.375ms))")
 }
 
 func TestUnicastPeersAreResolvedByARP(t *testing.T) {
@@ -72,7 +72,7 @@ func TestScriptFaultMovesTheAddress(t *testing.T) {
 		ok = at < 10*time.Second || at > 20*time.Second
 		answer()
 	}
-	w.expect("1s 0 VI_1 INIT -> BACKUP", "BACKUP -> MASTER", "12s 0 VI_1 MASTER -> FAULT (chk failed)", "12s 0 remove",
+	w.expect("1s 0 VI_1 INIT -> BACKUP", "BACKUP -> MASTER", "12s 0 VI_1 MASTER -> FAULT (script chk failed)", "12s 0 remove",
 		"26s 0 VI_1 FAULT -> BACKUP", "BACKUP -> MASTER")
 }
 

@@ -73,7 +73,7 @@ func (w *world) carry(i int, actions []Action) {
 			to := w.nodes[i].Check(a.Check).Connect.String()
 			defer w.step(i, CheckDone{Check: a.Check, OK: w.checks[to], Reason: "test"})
 		case Changed:
-			w.note(i, "%s %v", a.Instance, a.Changed)
+			w.note(i, "%s %v (%v)", a.Instance, a.Changed, a.Cause)
 		case Notify:
 			w.note(i, "notify %s", strings.Join(append(slices.Clone(a.Command.Args), a.Extra...), " "))
 		case ServerChanged:

@@ -1,0 +1,373 @@
+package fsm
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+
+	"github.com/ringkeep/ringkeep/proto"
+)
+
+// rig is an instance under a script. The one of the conformance tests is VRID 51 on
+// 10.77.0.50, version 2, priority 100, 1 s, address 10.77.0.100, preempting.
+type rig struct {
+	t   *testing.T
+	in  *Instance
+	now time.Duration
+	cfg Config
+}
+
+func defaultConfig() Config {
+	return Config{
+		Name: "VI_1", VRID: 51, Version: 2, Priority: 100, Interval: time.Second,
+		Source: netip.MustParseAddr("10.77.0.50"), Addrs: []netip.Addr{netip.MustParseAddr("10.77.0.100")},
+		GARPRepeat: 5, GARPDelay: 5 * time.Second, GARPRefreshRepeat: 1,
+		GARPLowerPrioRepeat: 5, GARPLowerPrioDelay: 5 * time.Second,
+	}
+}
+
+// args gives typed access to the arguments of a command.
+type args struct {
+	t    *testing.T
+	d    *datadriven.TestData
+	vals map[string][]string
+}
+
+func newArgs(t *testing.T, d *datadriven.TestData) args {
+	a := args{t, d, map[string][]string{}}
+	for _, c := range d.CmdArgs {
+		a.vals[c.Key] = append(a.vals[c.Key], c.Vals...)
+		if len(c.Vals) == 0 {
+			a.vals[c.Key] = []string{}
+		}
+	}
+	return a
+}
+
+func (a args) has(key string) bool { _, ok := a.vals[key]; return ok }
+
+func (a args) str(key, otherwise string) string {
+	if v := a.vals[key]; len(v) > 0 {
+		return v[0]
+	}
+	return otherwise
+}
+
+func (a args) num(key string, otherwise int) int {
+	if !a.has(key) {
+		return otherwise
+	}
+	n, err := strconv.ParseInt(a.str(key, ""), 0, 32)
+	if err != nil {
+		a.d.Fatalf(a.t, "%s: %v", key, err)
+	}
+	return int(n)
+}
+
+func (a args) dur(key string, otherwise time.Duration) time.Duration {
+	if !a.has(key) {
+		return otherwise
+	}
+	v, err := time.ParseDuration(a.str(key, ""))
+	if err != nil {
+		a.d.Fatalf(a.t, "%s: %v", key, err)
+	}
+	return v
+}
+
+// addr reads an address; ".2" is short for 10.77.0.2 and "none" is the zero value.
+func (a args) addr(key, otherwise string) netip.Addr { return a.parseAddr(a.str(key, otherwise)) }
+
+func (a args) addrs(key string, otherwise []netip.Addr) []netip.Addr {
+	if !a.has(key) {
+		return otherwise
+	}
+	list := []netip.Addr{}
+	for _, s := range a.vals[key] {
+		if s == "" { // "key=()"
+			continue
+		}
+		list = append(list, a.parseAddr(s))
+	}
+	return list
+}
+
+func (a args) parseAddr(s string) netip.Addr {
+	if s == "none" {
+		return netip.Addr{}
+	}
+	if strings.HasPrefix(s, ".") {
+		s = "10.77.0" + s
+	}
+	v, err := netip.ParseAddr(s)
+	if err != nil {
+		a.d.Fatalf(a.t, "%v", err)
+	}
+	return v
+}
+
+// config reads the arguments of the command "new".
+func (a args) config() Config {
+	c := defaultConfig()
+	c.Version = uint8(a.num("version", int(c.Version)))
+	c.Priority = uint8(a.num("priority", int(c.Priority)))
+	c.Interval = a.dur("interval", c.Interval)
+	c.NoPreempt, c.StateMaster, c.Unicast = a.has("nopreempt"), a.has("state-master"), a.has("unicast")
+	c.PreemptDelay, c.StartupDelay = a.dur("preempt-delay", 0), a.dur("startup-delay", 0)
+	c.DownTimerAdverts = a.num("down-timer-adverts", 0)
+	c.HigherPrioSendAdvert, c.LowerPrioNoAdvert = a.has("higher-prio-send-advert"), a.has("lower-prio-no-advert")
+	c.SkipCheckAdvAddr = a.has("skip-check-adv-addr")
+	c.Source = a.addr("source", c.Source.String())
+	c.Addrs, c.Excluded = a.addrs("vips", c.Addrs), a.addrs("excluded", nil)
+	c.GARPRepeat, c.GARPDelay = a.num("garp", c.GARPRepeat), a.dur("garp-delay", c.GARPDelay)
+	c.GARPLowerPrioRepeat, c.GARPLowerPrioDelay = a.num("garp-lower", c.GARPLowerPrioRepeat), a.dur("garp-lower-delay", c.GARPLowerPrioDelay)
+	c.GARPRefresh, c.GARPRefreshRepeat = a.dur("refresh", 0), a.num("refresh-repeat", 1)
+	if a.has("password") {
+		c.AuthType = 1
+		copy(c.Auth[:], a.str("password", ""))
+	}
+	for _, s := range a.vals["track"] {
+		c.Trackers = append(c.Trackers, a.tracker(s))
+	}
+	return c
+}
+
+// tracker reads "name/weight", then "/reverse", "/up" or "/down" in any order.
+func (a args) tracker(s string) Tracker {
+	parts := strings.Split(s, "/")
+	t := Tracker{Name: parts[0], Kind: "script"}
+	for _, p := range parts[1:] {
+		switch p {
+		case "up":
+			t.Initial = Up
+		case "down":
+			t.Initial = Down
+		case "reverse":
+			t.Reverse = true
+		default:
+			w, err := strconv.Atoi(p)
+			if err != nil {
+				a.d.Fatalf(a.t, "tracker %q: %v", s, err)
+			}
+			t.Weight = w
+		}
+	}
+	return t
+}
+
+// message builds the packet of the command "receive" and "feed": a good one of
+// 10.77.0.2 with priority 200, but for the arguments.
+func (a args) message(c Config) Message {
+	adv := proto.Advert{
+		Version: uint8(a.num("version", int(c.Version))), VRID: uint8(a.num("vrid", int(c.VRID))),
+		Priority: uint8(a.num("priority", 200)), AuthType: uint8(a.num("auth", int(c.AuthType))),
+		Interval: a.dur("interval", c.Interval), Auth: c.Auth, Addrs: a.addrs("addrs", c.Addrs),
+	}
+	if a.has("password") {
+		adv.Auth = [8]byte{}
+		copy(adv.Auth[:], a.str("password", ""))
+	}
+	dst := "224.0.0.18"
+	if c.Unicast {
+		dst = c.Source.String()
+	}
+	h := proto.IPv4Header{
+		TOS: proto.VRRPTOS, TTL: uint8(a.num("ttl", 255)), Protocol: uint8(a.num("protocol", int(proto.ProtocolVRRP))),
+		Src: a.addr("src", ".2"), Dst: a.addr("dst", dst),
+	}
+	msg := adv.Append(nil)
+	msg[0] = msg[0]&0xf0 | uint8(a.num("type", 1))
+	msg[3] = uint8(a.num("count", int(msg[3])))
+	msg[4] |= uint8(a.num("reserved", 0)) << 4
+	msg = append(msg, make([]byte, a.num("surplus", 0))...)
+	msg = msg[:len(msg)-a.num("cut", 0)]
+	form := proto.ChecksumMessage
+	if adv.Version == 3 && a.str("checksum", "") != "message" {
+		form = proto.ChecksumPseudo
+	}
+	proto.SealVRRP(msg, h.Src, h.Dst, form)
+	if a.str("checksum", "") == "bad" {
+		msg[7] ^= 1
+	}
+	ip := append(h.Append(nil, len(msg)), msg...)
+	if a.has("padding") { // as a NIC fills a short frame up
+		ip = append(ip, "garbage!"...)
+	}
+	p, err := proto.ParseIPv4(ip)
+	if err != nil {
+		a.d.Fatalf(a.t, "%v", err)
+	}
+	if a.has("damaged") { // the identification, which the header checksum covers
+		p[4] ^= 1
+	}
+	if a.has("fragment") { // more fragments, and the header checksum for it
+		p[6] ^= 0x20
+		sum := proto.UpdateChecksum(p.Checksum(), 0, 0x2000)
+		p[10], p[11] = byte(sum>>8), byte(sum)
+	}
+	return Message{IP: p, VRRP: proto.VRRP(p.Payload())}
+}
+
+// step runs one event and prints what came of it.
+func (r *rig) step(ev Event, out *strings.Builder) {
+	last, times := "", 0
+	flush := func() {
+		if times > 1 {
+			last += fmt.Sprintf(" ×%d", times)
+		}
+		if times > 0 {
+			fmt.Fprintln(out, last)
+		}
+		times = 0
+	}
+	for _, a := range r.in.Step(r.now, ev, nil) {
+		line := a.String()
+		if c, ok := a.(Changed); ok {
+			line += "\n  because " + c.Cause.String()
+		}
+		if line != last {
+			flush()
+		}
+		last, times = line, times+1
+	}
+	flush()
+}
+
+// deadline prints what the instance waits for.
+func (r *rig) deadline(out *strings.Builder) {
+	if at, ok := r.in.Deadline(); ok {
+		fmt.Fprintf(out, "deadline %s\n", at)
+	} else {
+		fmt.Fprintln(out, "no deadline")
+	}
+}
+
+// run lets time pass until end, with a tick at every deadline.
+func (r *rig) run(end time.Duration, out *strings.Builder) {
+	for {
+		at, ok := r.in.Deadline()
+		if !ok || at > end {
+			break
+		}
+		if at < r.now {
+			r.t.Fatalf("deadline %s is before now, %s", at, r.now)
+		}
+		r.now = at
+		fmt.Fprintf(out, "at %s\n", at)
+		r.step(Tick{}, out)
+	}
+	r.now = end
+}
+
+// receive judges a message and lets the instance hear an accepted one.
+func (r *rig) receive(m Message, out *strings.Builder) {
+	if v := r.in.Check(m); v != Accepted {
+		fmt.Fprintf(out, "refused: %s\n", v)
+		return
+	}
+	if remarks := r.in.Remark(m); remarks != 0 {
+		fmt.Fprintf(out, "remark: %s\n", remarks)
+	}
+	r.step(Heard{Priority: m.VRRP.Priority(), Interval: m.VRRP.Interval(), Src: m.IP.Src()}, out)
+}
+
+// feed repeats a message from now on, every so often until the end, both included.
+func (r *rig) feed(a args, out *strings.Builder) {
+	m, every, until := a.message(r.cfg), a.dur("every", time.Second), a.dur("until", 0)
+	for at := a.dur("at", r.now); at <= until; at += every {
+		r.run(at, out)
+		var heard strings.Builder
+		r.receive(m, &heard)
+		if heard.Len() > 0 {
+			fmt.Fprintf(out, "heard at %s\n%s", r.now, heard.String())
+		}
+	}
+	fmt.Fprintf(out, "%s ", r.in.State())
+	r.deadline(out)
+}
+
+// event reads the commands that are one event.
+func (r *rig) event(a args) (Event, bool) {
+	switch a.d.Cmd {
+	case "startup":
+		return Startup{}, true
+	case "shutdown":
+		return Shutdown{}, true
+	case "tick":
+		return Tick{}, true
+	case "link":
+		return LinkChanged{Up: a.has("up")}, true
+	case "source":
+		return SourceChanged{Addr: a.addr("addr", "none")}, true
+	case "tracked":
+		return Tracked{Name: a.str("name", ""), Up: a.has("up")}, true
+	}
+	return nil, false
+}
+
+// command runs one command of a trace. Its time is given with at=; the time between
+// passes without ticks, unless "run" lets it pass.
+func (r *rig) command(t *testing.T, d *datadriven.TestData) string {
+	a := newArgs(t, d)
+	var out strings.Builder
+	if d.Cmd != "feed" {
+		r.now = a.dur("at", r.now)
+	}
+	if ev, ok := r.event(a); ok {
+		r.step(ev, &out)
+		r.deadline(&out)
+		return out.String()
+	}
+	switch d.Cmd {
+	case "new":
+		r.cfg = a.config()
+		r.in, r.now = New(r.cfg), 0
+		fmt.Fprintf(&out, "%s priority=%d\n", r.in.State(), r.in.Priority())
+	case "run":
+		r.run(a.dur("until", 0), &out)
+	case "receive":
+		r.receive(a.message(r.cfg), &out)
+		r.deadline(&out)
+	case "feed":
+		r.feed(a, &out)
+	case "quiet": // bring it to MASTER without the lines of that
+		r.quiet(&out)
+	default:
+		d.Fatalf(t, "unknown command %q", d.Cmd)
+	}
+	return out.String()
+}
+
+// quiet starts the instance and lets time pass until it is MASTER.
+func (r *rig) quiet(out *strings.Builder) {
+	var unseen strings.Builder
+	r.step(Startup{}, &unseen)
+	for r.in.State() != Master {
+		at, ok := r.in.Deadline()
+		if !ok {
+			r.t.Fatalf("%s without a deadline", r.in.State())
+		}
+		r.run(at, &unseen)
+	}
+	fmt.Fprintf(out, "MASTER at %s\n", r.now)
+}
+
+// The traces in testdata are the conformance tests of the state machine.
+func TestTraces(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no traces: %v", err)
+	}
+	for _, path := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".txt"), func(t *testing.T) {
+			r := &rig{t: t}
+			datadriven.RunTest(t, path, r.command)
+		})
+	}
+}

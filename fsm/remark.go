@@ -1,0 +1,77 @@
+package fsm
+
+import (
+	"strings"
+
+	"github.com/ringkeep/ringkeep/proto"
+)
+
+// Remarks are what is odd about an accepted message, as a set of bits. They should
+// be logged, at a limited rate (RFC 9568 §7.1), and change nothing.
+type Remarks uint8
+
+const (
+	// AddressesDiffer: the message lists other addresses than are configured here.
+	// The order does not matter.
+	AddressesDiffer Remarks = 1 << iota
+	// IntervalDiffers: version 3 only, where it is no reason to refuse.
+	IntervalDiffers
+	// OwnerHeard: another router speaks although we own the addresses
+	// (RFC 9568 erratum 8298).
+	OwnerHeard
+	// TwoOwners: it even says that it owns them (RFC 9568 §8.3.2).
+	TwoOwners
+	// MessageChecksum: version 3 without the pseudo-header, the form of RFC 9568.
+	MessageChecksum
+)
+
+// String lists the remarks with commas.
+func (r Remarks) String() string {
+	var words []string
+	for i, w := range [...]string{"addresses differ", "interval differs", "owner hears a rival", "two owners", "checksum without pseudo-header"} {
+		if r&(1<<i) != 0 {
+			words = append(words, w)
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+// Remark looks at a message that [Instance.Check] accepted.
+func (in *Instance) Remark(m Message) Remarks {
+	var r Remarks
+	v, src := m.VRRP, m.IP.Src()
+	known := in.cfg.SkipCheckAdvAddr && in.state == Backup && in.backup.master == src
+	if !known && !in.sameAddrs(v) {
+		r |= AddressesDiffer
+	}
+	if in.cfg.Version == 3 && v.Interval() != in.cfg.Interval {
+		r |= IntervalDiffers
+	}
+	if in.cfg.Priority == OwnerPriority {
+		r |= OwnerHeard
+		if v.Priority() == OwnerPriority {
+			r |= TwoOwners
+		}
+	}
+	if in.cfg.Version == 3 && v.ChecksumForm(src, m.IP.Dst()) == proto.ChecksumMessage {
+		r |= MessageChecksum
+	}
+	return r
+}
+
+// sameAddrs reports whether the message lists the own addresses in any order.
+func (in *Instance) sameAddrs(v proto.VRRP) bool {
+	if v.Count() != len(in.cfg.Addrs) {
+		return false
+	}
+	for _, own := range in.cfg.Addrs {
+		found := false
+		for i := range v.Count() {
+			found = found || v.Addr(i) == own
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
+}
