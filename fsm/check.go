@@ -8,7 +8,9 @@ import (
 	"github.com/ringkeep/ringkeep/proto"
 )
 
-// Message is a received VRRP message with the packet that brought it.
+// Message is a received VRRP message with the packet that brought it. VRRP need not
+// have passed [proto.ParseVRRP]: [Instance.Check] judges the lengths itself, so that a
+// message cut short gets its verdict like any other.
 type Message struct {
 	IP   proto.IPv4
 	VRRP proto.VRRP // payload of IP

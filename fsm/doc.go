@@ -24,5 +24,7 @@
 //   - An interval of 0 and a count of 0 are refused (RFC 9568 errata 8299, 8301).
 //   - A different address list is a remark, not a refusal (RFC 9568 §7.1; keepalived
 //     from 2.3.3).
-//   - Two owners: see [Instance.Step] on [Heard] in MASTER, in master.go.
+//   - Of two owners the one with the greater address stays MASTER, and the other obeys
+//     until it is gone. If the other does not listen to owners (RFC 3768 §7.1), the
+//     greater one gives in after 1.2 intervals and goes on as 254, for so long.
 package fsm

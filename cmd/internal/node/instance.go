@@ -282,13 +282,14 @@ func (n *Node) advert(in *instance, a fsm.SendAdvert, mac proto.MAC, dst netip.A
 	return append(h.Append(f, len(msg)), msg...)
 }
 
-// announce sends one gratuitous ARP on the interface that carries the address.
-func (n *Node) announce(in *instance, vip netip.Addr) {
-	p, err := n.portNamed(in.cfg.Pos, in.vips[vip].Device)
-	if err != nil {
-		return
+// announce sends one gratuitous ARP on the interface that carries the address: for a
+// virtual one the device of its line, for the own source that of the instance.
+func (n *Node) announce(in *instance, addr netip.Addr) {
+	p := in.port
+	if vip, ok := in.vips[addr]; ok {
+		p, _ = n.portNamed(vip.Pos, vip.Device) // looked up before, when the node was made
 	}
-	n.emit(Send{Port: p, Frame: proto.AppendGratuitousARP(make([]byte, 0, 42), n.ports[p].link.MAC, vip)})
+	n.emit(Send{Port: p, Frame: proto.AppendGratuitousARP(make([]byte, 0, 42), n.ports[p].link.MAC, addr)})
 }
 
 // addAddress asks for the address and takes it for present at once: the kernel's
@@ -324,13 +325,13 @@ func (n *Node) heardVRRP(now time.Duration, port int, eth proto.Ethernet) {
 	if err != nil || ip.Protocol() != proto.ProtocolVRRP || n.local(ip.Src()) {
 		return
 	}
-	msg, err := proto.ParseVRRP(ip.Payload())
-	if err != nil {
+	msg := proto.VRRP(ip.Payload()) // what is wrong with its length, Check says
+	if len(msg) < 2 {
 		return
 	}
 	for i := range n.instances {
 		in := &n.instances[i]
-		if in.port != port || in.cfg.VRID != msg.VRID() || in.unicast() != !ip.Dst().IsMulticast() {
+		if in.port != port || in.cfg.VRID != msg.VRID() || in.unicast() != n.local(ip.Dst()) {
 			continue
 		}
 		m := fsm.Message{IP: ip, VRRP: msg}
