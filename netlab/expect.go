@@ -69,7 +69,9 @@ func (l *lab) between(what string, got time.Duration, low, high string) error {
 	if err != nil {
 		return fmt.Errorf("%s: must be a time", high)
 	}
-	l.say("", "= %s: %v (expected %v to %v)", what, got.Round(100*time.Microsecond), lo, hi)
+	line := fmt.Sprintf("%s: %v (expected %v to %v)", what, got.Round(100*time.Microsecond), lo, hi)
+	l.say("", "= %s", line)
+	l.measured = append(l.measured, line)
 	if got < lo || got > hi {
 		return fmt.Errorf("%s was %v", what, got.Round(100*time.Microsecond))
 	}

@@ -43,6 +43,7 @@ type lab struct {
 	garps     map[string]time.Time
 	dir       string
 	lock      *os.File
+	measured  []string // what expectations found, for the end
 
 	mu        sync.Mutex
 	violation error
@@ -184,6 +185,9 @@ func (l *lab) conclude(r *Result) {
 		if s := f.summary(); s != "" {
 			l.say("flow "+name, "%s", s)
 		}
+	}
+	for _, line := range l.measured {
+		l.printf("measured %s\n", line)
 	}
 	verdict := "PASSED"
 	if !r.Passed {
