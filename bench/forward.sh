@@ -43,13 +43,15 @@ director() {
   sleep 0.6
   local pid; pid=$(pgrep -f "$bin/ringkeep run" | head -1)
   local rx0 rx1 c0 c1
-  rx0=$(sink_rx); c0=$(ticks "$pid")
+  local t0 t1
+  rx0=$(sink_rx); c0=$(ticks "$pid"); t0=$(date +%s%N)
   ip netns exec $D "$bin/xgen" -i d0 -d $D0M -D 10.9.0.100 -s 64 -t 1 >/dev/null
+  t1=$(date +%s%N)
   sleep 0.1
   rx1=$(sink_rx); c1=$(ticks "$pid")
   kill "$pid"; wait $p || true
-  awk -v n=$((rx1-rx0)) -v c=$((c1-c0)) -v hz="$(getconf CLK_TCK)" \
-    'BEGIN{printf "forward ringkeep pps %d cpu_ns_per_pkt %.0f\n", n, c/hz*1e9/(n?n:1)}'
+  awk -v n=$((rx1-rx0)) -v c=$((c1-c0)) -v t=$((t1-t0)) -v hz="$(getconf CLK_TCK)" \
+    'BEGIN{printf "forward ringkeep pps %.0f cpu_ns_per_pkt %.0f\n", n/t*1e9, c/hz*1e9/(n?n:1)}'
 }
 for _ in $(seq "$rounds"); do
   topo_up

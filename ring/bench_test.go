@@ -1,6 +1,7 @@
 package ring_test
 
 import (
+	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +23,8 @@ func BenchmarkForward(b *testing.B) {
 	frame := broadcast(1, 50)
 	batch := make([]ring.Frame, 64)
 	var cpu int64
+	runtime.LockOSThread() // the CPU time is that of one thread
+	defer runtime.UnlockOSThread()
 	b.ReportAllocs()
 	b.ResetTimer()
 	for left := b.N; left > 0; {

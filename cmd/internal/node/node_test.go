@@ -225,6 +225,12 @@ func TestSorryServerStepsInAndOut(t *testing.T) {
 	}
 }
 
+// renew makes a frame that was forwarded arrive again.
+func renew(f []byte) {
+	f[22] = 64
+	proto.Ethernet(f).SetDst(macOf(0))
+}
+
 func TestFrameDoesNotAllocate(t *testing.T) {
 	w := serviceWorld(t)
 	n := w.nodes[0]
@@ -235,10 +241,13 @@ func TestFrameDoesNotAllocate(t *testing.T) {
 	f := syn(1, proto.TCPAck)
 	if got := testing.AllocsPerRun(1000, func() {
 		b.Reset()
-		f[22] = 64
+		renew(f)
 		n.Frame(w.now, 1, nil, f, &b)
 	}); got != 0 {
 		t.Fatalf("%v allocations a frame", got)
+	}
+	if b.Verdicts[0].Fate != Forwarded {
+		t.Fatalf("measured %v", b.Verdicts)
 	}
 }
 
@@ -246,6 +255,7 @@ func BenchmarkFrame(b *testing.B) {
 	cfg := with(instanceConf(150))
 	cfg.VirtualServers = []*config.VirtualServer{webService(3, 4)}
 	w := newWorld(&testing.T{}, cfg)
+	w.checks["10.0.0.3:80"], w.checks["10.0.0.4:80"] = true, true
 	w.start(0)
 	w.run(4 * time.Second)
 	n := w.nodes[0]
@@ -257,7 +267,10 @@ func BenchmarkFrame(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		batch.Reset()
-		f[22] = 64
+		renew(f)
 		n.Frame(w.now, 1, nil, f, &batch)
+	}
+	if batch.Verdicts[0].Fate != Forwarded {
+		b.Fatalf("measured %v", batch.Verdicts)
 	}
 }
