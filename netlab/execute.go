@@ -237,7 +237,10 @@ func (l *lab) wait(w []string) error {
 		return err
 	}
 	for end := time.Now().Add(limit); ; {
-		if err := errors.Join(l.ctx.Err(), l.violated()); err != nil {
+		if l.ctx.Err() != nil {
+			return errors.New("interrupted")
+		}
+		if err := l.violated(); err != nil {
 			return err
 		}
 		ok := holds()

@@ -45,16 +45,24 @@ func (l *lab) newFlow(name string, client *host, to string) (*flow, context.Cont
 // clientTimeout bounds one short connection.
 const clientTimeout = 3 * time.Second
 
+// dial connects from the thread it runs on; the connection ends after clientTimeout.
+func dial(ctx context.Context, to string) (net.Conn, error) {
+	d := net.Dialer{Timeout: clientTimeout}
+	c, err := d.DialContext(ctx, "tcp4", to)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.SetDeadline(time.Now().Add(clientTimeout))
+}
+
 // ask opens one connection from the thread it runs on, sends a line and returns the
 // answer.
 func ask(ctx context.Context, to, line string) (string, error) {
-	d := net.Dialer{Timeout: clientTimeout}
-	c, err := d.DialContext(ctx, "tcp4", to)
+	c, err := dial(ctx, to)
 	if err != nil {
 		return "", err
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(clientTimeout))
 	if _, err := fmt.Fprintln(c, line); err != nil {
 		return "", err
 	}
@@ -64,13 +72,11 @@ func ask(ctx context.Context, to, line string) (string, error) {
 
 // askHTTP fetches a page, on a connection of its own.
 func askHTTP(ctx context.Context, to string) (string, error) {
-	d := net.Dialer{Timeout: clientTimeout}
-	c, err := d.DialContext(ctx, "tcp4", to)
+	c, err := dial(ctx, to)
 	if err != nil {
 		return "", err
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(clientTimeout))
 	fmt.Fprintf(c, "GET / HTTP/1.0\r\nHost: %s\r\n\r\n", to)
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
@@ -164,8 +170,7 @@ func (f *flow) download(ctx context.Context, size int64) {
 }
 
 func fetch(ctx context.Context, to string, size int64) error {
-	d := net.Dialer{Timeout: clientTimeout}
-	c, err := d.DialContext(ctx, "tcp4", to)
+	c, err := dial(ctx, to)
 	if err != nil {
 		return err
 	}

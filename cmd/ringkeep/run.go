@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -86,10 +88,28 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	if err := l.Watch(ctx, k, links); err != nil {
 		return err
 	}
+	ignoreSignals(ctx, log)
 	log.Info("started", "instances", len(cfg.Instances), "services", len(cfg.VirtualServers), "version", version)
 	err = l.Run(ctx)
 	log.Info("stopped")
 	return err
+}
+
+// ignoreSignals keeps the signals by which keepalived reloads and dumps its data from
+// ending the process, which would leave its addresses behind.
+func ignoreSignals(ctx context.Context, log *slog.Logger) {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case s := <-c:
+				log.Warn("signal ignored: reload and dumps are not available in this version, restart instead", "reason", s.String())
+			}
+		}
+	}()
 }
 
 // sweep removes what a killed run left on this host.

@@ -108,6 +108,11 @@ func (n *Node) Uses() []Use {
 		u := &uses[n.instances[i].port]
 		u.Control = true
 		u.Multicast = u.Multicast || !n.instances[i].unicast()
+		for _, a := range n.instances[i].vips {
+			if p, err := n.portNamed(a.Pos, a.Device); err == nil {
+				uses[p].Control = true // gratuitous ARP leaves where the address is
+			}
+		}
 	}
 	for i := range n.ports {
 		if len(n.services) > 0 && !n.ports[i].link.Loopback {
@@ -234,9 +239,12 @@ func (n *Node) linkChanged(now time.Duration, ev LinkChanged) {
 
 func (n *Node) addressChanged(now time.Duration, ev AddressChanged) {
 	p := &n.ports[ev.Port]
-	p.prefixes = slices.DeleteFunc(p.prefixes, func(q netip.Prefix) bool { return q == ev.Prefix })
-	if ev.Present {
+	known := slices.Contains(p.prefixes, ev.Prefix)
+	switch {
+	case ev.Present && !known: // in the kernel's order, of which the first is the primary
 		p.prefixes = append(p.prefixes, ev.Prefix)
+	case !ev.Present:
+		p.prefixes = slices.DeleteFunc(p.prefixes, func(q netip.Prefix) bool { return q == ev.Prefix })
 	}
 	n.localChanged(ev.Prefix.Addr())
 	for i := range n.instances {

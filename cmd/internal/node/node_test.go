@@ -274,3 +274,46 @@ func BenchmarkFrame(b *testing.B) {
 		b.Fatalf("measured %v", batch.Verdicts)
 	}
 }
+
+// TestRepeatedAddressKeepsTheSource: the kernel may tell of an address again; the
+// first of an interface stays the source of the advertisements.
+func TestRepeatedAddressKeepsTheSource(t *testing.T) {
+	w := newWorld(t, with(instanceConf(150)))
+	second := netip.MustParsePrefix("10.0.0.50/24")
+	w.start(0)
+	w.step(0, AddressChanged{Port: 1, Prefix: second, Present: true})
+	w.step(0, AddressChanged{Port: 1, Prefix: netip.PrefixFrom(addrOf(0), 24), Present: true})
+	if got := w.nodes[0].instances[0].source; got != addrOf(0) {
+		t.Fatalf("source is %v", got)
+	}
+	w.step(0, AddressChanged{Port: 1, Prefix: netip.PrefixFrom(addrOf(0), 24)})
+	if got := w.nodes[0].instances[0].source; got != second.Addr() {
+		t.Fatalf("source is %v", got)
+	}
+}
+
+// TestAddressesOnAnotherInterface: gratuitous ARP leaves by the device of the address.
+func TestAddressesOnAnotherInterface(t *testing.T) {
+	c := instanceConf(255)
+	c.Addresses[0].Device = "eth1"
+	other := proto.MAC{2, 0, 0, 0, 1, 1}
+	n, err := New(with(c), []Link{
+		{Name: "eth0", MAC: macOf(0), Up: true, Prefixes: []netip.Prefix{netip.PrefixFrom(addrOf(0), 24)}},
+		{Name: "eth1", MAC: other, Up: true},
+	}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if uses := n.Uses(); !uses[1].Control || uses[1].Multicast || !uses[0].Multicast {
+		t.Fatalf("uses %+v", uses)
+	}
+	garps := 0
+	for _, a := range n.Step(0, Start{}, nil) {
+		if s, ok := a.(Send); ok && s.Port == 1 && proto.Ethernet(s.Frame).Src() == other {
+			garps++
+		}
+	}
+	if garps != 5 {
+		t.Fatalf("%d gratuitous ARPs on eth1", garps)
+	}
+}
