@@ -98,8 +98,8 @@ func (l *Loop) notified(d checks.Done) {
 	}
 }
 
-// Flush waits are bounded by the kernel; Watch turns what the kernel tells about
-// links and addresses into events. links is the list that the node was made with.
+// Watch turns what the kernel tells about links and addresses into events, until ctx
+// ends. links is the list that the node was made with.
 func (l *Loop) Watch(ctx context.Context, k *kernel.Kernel, links []kernel.Link) error {
 	ports := map[string]int{}
 	for i, link := range links {

@@ -27,8 +27,6 @@ type Port interface {
 	Release()
 	Queue(buf []byte)
 	Flush() (sent int, err error)
-	Stats() ring.Stats
-	Close() error
 }
 
 // Sockets are the rings of one interface; Service is nil where no service traffic
@@ -64,7 +62,7 @@ type Config struct {
 // traffic and timers wait 100 to 200 µs at most.
 const batchSize = 64
 
-// Loop drives one node. All its methods but Post and Stats belong to Run's thread.
+// Loop drives one node. All its methods but Post belong to Run's thread.
 type Loop struct {
 	Config
 	notifier *checks.Notifier
