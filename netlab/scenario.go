@@ -55,6 +55,11 @@ func unwrapPath(err error) error {
 
 // Parse reads the text of a scenario. Every statement is checked before anything runs.
 func Parse(name string, text []byte) (*Scenario, error) {
+	for i, line := range strings.Split(string(text), "\n") {
+		if strings.TrimRight(line, "\r") == "-- --" { // txtar panics at it
+			return nil, fmt.Errorf("%s:%d:1: a file must have a name: -- NAME --", name, i+1)
+		}
+	}
 	archive := txtar.Parse(text)
 	s := &Scenario{Name: name, files: map[string][]byte{}}
 	for _, f := range archive.Files {

@@ -23,6 +23,7 @@ func TestParseNamesThePosition(t *testing.T) {
 		{"lan lan\nhost c wan:eth0 10.0.0.1/24\n", "s:2:8: no lan wan is declared above"},
 		{"lan lan\nhost c lan 10.0.0.1/24\n", "s:2:8: lan: must be LAN:IFACE"},
 		{"lan lan\nhost c lan:eth0 10.0.0.1\n", "s:2:17: 10.0.0.1: must be ADDR/LEN"},
+		{oneNode + "-- --\n", "s:3:1: a file must have a name: -- NAME --"},
 		{"lan lan\nlan lan\n", "s:2:5: lan is declared twice"},
 	} {
 		_, err := Parse("s", []byte(tt.text))
