@@ -3,7 +3,6 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  = -X main.version=$(VERSION)
 FUZZTIME ?= 10s
-SCENARIO ?= netlab/scenarios/demo.txtar
 
 .PHONY: all build vet fast demo test peers race fuzz lab bench lint golden help clean
 
