@@ -177,7 +177,7 @@ func (l *lab) ask(w []string) error {
 		case "udp":
 			name, err = askUDP(w[3])
 		default:
-			name, err = ask(l.ctx, w[3], "NAME")
+			name, err = ask(l.ctx, w[3], "NAME", 0)
 		}
 	})
 	<-done
@@ -214,7 +214,7 @@ func (l *lab) traffic(w []string) error {
 	f, ctx := l.newFlow(w[1], l.hosts[w[2]], w[4])
 	switch w[3] {
 	case "connect":
-		go f.connect(ctx, int(n))
+		go f.connect(ctx, int(n), l.port)
 	case "download":
 		go f.download(ctx, n)
 	default:

@@ -45,9 +45,10 @@ func (l *lab) newFlow(name string, client *host, to string) (*flow, context.Cont
 // clientTimeout bounds one short connection.
 const clientTimeout = 3 * time.Second
 
-// dial connects from the thread it runs on; the connection ends after clientTimeout.
-func dial(ctx context.Context, to string) (net.Conn, error) {
-	d := net.Dialer{Timeout: clientTimeout}
+// dial connects from the thread it runs on, from a port that the kernel chooses for 0;
+// the connection ends after clientTimeout.
+func dial(ctx context.Context, to string, port int) (net.Conn, error) {
+	d := net.Dialer{Timeout: clientTimeout, LocalAddr: &net.TCPAddr{Port: port}}
 	c, err := d.DialContext(ctx, "tcp4", to)
 	if err != nil {
 		return nil, err
@@ -57,8 +58,8 @@ func dial(ctx context.Context, to string) (net.Conn, error) {
 
 // ask opens one connection from the thread it runs on, sends a line and returns the
 // answer.
-func ask(ctx context.Context, to, line string) (string, error) {
-	c, err := dial(ctx, to)
+func ask(ctx context.Context, to, line string, port int) (string, error) {
+	c, err := dial(ctx, to, port)
 	if err != nil {
 		return "", err
 	}
@@ -72,7 +73,7 @@ func ask(ctx context.Context, to, line string) (string, error) {
 
 // askHTTP fetches a page, on a connection of its own.
 func askHTTP(ctx context.Context, to string) (string, error) {
-	c, err := dial(ctx, to)
+	c, err := dial(ctx, to, 0)
 	if err != nil {
 		return "", err
 	}
@@ -106,7 +107,7 @@ func askUDP(to string) (string, error) {
 const workers = 4
 
 // connect opens rate short connections a second until it is stopped.
-func (f *flow) connect(ctx context.Context, rate int) {
+func (f *flow) connect(ctx context.Context, rate int, port func() int) {
 	tokens := make(chan struct{}, rate)
 	go func() {
 		const tick = 10 * time.Millisecond
@@ -134,12 +135,25 @@ func (f *flow) connect(ctx context.Context, rate int) {
 		f.client.spawn(func() {
 			defer wg.Done()
 			for range tokens {
-				f.result(ask(context.Background(), f.to, "NAME"))
+				f.result(ask(context.Background(), f.to, "NAME", port()))
 			}
 		})
 	}
 	wg.Wait()
 	close(f.done)
+}
+
+// The ports of connect flows, below those that the kernel gives to others. Each
+// connection takes the next: a director keeps the server of a connection that ends for
+// two minutes, and a port that came again within them would go there, scheduled by
+// nobody (the kernel starts anew after some 3,000 connections).
+const (
+	firstPort = 10_000
+	endPort   = 32_000
+)
+
+func (l *lab) port() int {
+	return firstPort + int(l.opened.Add(1)-1)%(endPort-firstPort)
 }
 
 func (f *flow) result(name string, err error) {
@@ -170,7 +184,7 @@ func (f *flow) download(ctx context.Context, size int64) {
 }
 
 func fetch(ctx context.Context, to string, size int64) error {
-	c, err := dial(ctx, to)
+	c, err := dial(ctx, to, 0)
 	if err != nil {
 		return err
 	}

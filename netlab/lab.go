@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -43,7 +44,8 @@ type lab struct {
 	garps     map[string]time.Time
 	dir       string
 	lock      *os.File
-	measured  []string // what expectations found, for the end
+	measured  []string     // what expectations found, for the end
+	opened    atomic.Int64 // connections of connect flows
 
 	mu        sync.Mutex
 	violation error
