@@ -66,6 +66,7 @@ func TestParseEthernet(t *testing.T) {
 	}
 }
 
+// RFC 826, "Packet Reception": other hardware and protocols are not for us.
 func TestParseARP(t *testing.T) {
 	request := "0001 0800 06 04 0001 020000007701 0a4d0001 000000000000 0a4d0002"
 	for _, c := range []struct {
@@ -101,6 +102,7 @@ func TestParseARP(t *testing.T) {
 	}
 }
 
+// RFC 791 §3.1: the header length is five words at least, the total length covers it.
 func TestParseIPv4(t *testing.T) {
 	good := "45c0 0018 0001 0000 ff70 0000 0a4d0001 e0000012 01020304"
 	for _, c := range []struct {
@@ -128,6 +130,7 @@ func TestParseIPv4(t *testing.T) {
 	}
 }
 
+// RFC 791 §3.1: flags, and the offset in units of eight bytes.
 func TestIPv4Fragments(t *testing.T) {
 	for _, c := range []struct {
 		word              string
@@ -150,7 +153,7 @@ func TestIPv4Fragments(t *testing.T) {
 	}
 }
 
-// RFC 1624: after every hop the checksum is what a full computation gives.
+// RFC 1624 §3: after every hop the checksum is what a full computation gives.
 func TestDecrementTTL(t *testing.T) {
 	for protocol := range 256 {
 		b := IPv4Header{ID: uint16(protocol * 251), TTL: 255, Protocol: uint8(protocol), Src: addr("10.0.0.1"), Dst: addr("10.0.0.2")}.Append(dirty(), 0)
@@ -167,6 +170,7 @@ func TestDecrementTTL(t *testing.T) {
 	}
 }
 
+// RFC 9293 §3.1: the data offset; RFC 768: the length.
 func TestParseTransport(t *testing.T) {
 	tcp := "c000 0050 00000001 00000002 5012 ffff 0000 0000"
 	for _, c := range []struct {
@@ -212,6 +216,35 @@ func TestParseTransport(t *testing.T) {
 	}
 }
 
+// RFC 792: eight bytes of header; RFC 1122 §3.2.2: which types are errors.
+func TestParseICMP(t *testing.T) {
+	for _, c := range []struct {
+		name, in string
+		isError  bool
+		sumOK    bool
+		payload  string
+		err      error
+	}{
+		{"echo", "08 00 e5ca 1234 0001", false, true, "", nil},
+		{"echo reply with data", "00 00 e5ca 1234 0001 0800", false, true, "0800", nil},
+		{"port unreachable", "03 03 fcfc 0000 0000", true, true, "", nil},
+		{"source quench", "04 00 fbff 0000 0000", true, true, "", nil},
+		{"redirect", "05 01 faf3 0000 000b", true, true, "", nil},
+		{"time exceeded", "0b 00 f4ff 0000 0000", true, true, "", nil},
+		{"parameter problem", "0c 00 f3ff 0000 0000", true, true, "", nil},
+		{"damaged", "03 03 fcfd 0000 0000", true, false, "", nil},
+		{"cut", "03 03 fcfc 0000 00", false, false, "", ErrShort},
+		{"empty", "", false, false, "", ErrShort},
+	} {
+		m, err := ParseICMP(unhex(c.in))
+		if !errors.Is(err, c.err) {
+			t.Errorf("%s: %v, want %v", c.name, err, c.err)
+		} else if err == nil && (m.IsError() != c.isError || m.ChecksumOK() != c.sumOK || !bytes.Equal(m.Payload(), unhex(c.payload))) {
+			t.Errorf("%s: error %t, checksum %t, payload %x", c.name, m.IsError(), m.ChecksumOK(), m.Payload())
+		}
+	}
+}
+
 // RFC 768: a computed checksum of zero is sent as all ones, and zero means none.
 func TestUDPChecksum(t *testing.T) {
 	src, dst := addr("10.0.0.1"), addr("10.0.0.2")
@@ -229,6 +262,7 @@ func TestUDPChecksum(t *testing.T) {
 	}
 }
 
+// RFC 9568 §5.2, RFC 3768 §5.3: the count says how long the message must be.
 func TestParseVRRP(t *testing.T) {
 	v2 := "21 33 64 01 00 01 0000 0a4d0064 0000000000000000"
 	v3 := "31 33 64 01 f064 0000 0a4d0064"

@@ -96,6 +96,8 @@ func TestAppendICMPErrors(t *testing.T) {
 		{"ICMP error", packet(ProtocolICMP, unreachable), 0},
 		{"cut ICMP", packet(ProtocolICMP, echo[:4]), 0},
 		{"from a group", change(func(p IPv4) { p[ip4Src] = 224 }), 0},
+		{"from loopback", change(func(p IPv4) { p[ip4Src] = 127 }), 0},
+		{"to itself", change(func(p IPv4) { copy(p[ip4Src:], p[ip4Dst:ip4Dst+4]) }), 0},
 		{"from 0.0.0.0", change(func(p IPv4) { copy(p[ip4Src:], []byte{0, 0, 0, 0}) }), 0},
 		{"from broadcast", change(func(p IPv4) { copy(p[ip4Src:], []byte{255, 255, 255, 255}) }), 0},
 		{"to a group", change(func(p IPv4) { p[ip4Dst] = 224 }), 0},

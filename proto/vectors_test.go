@@ -154,7 +154,8 @@ func sameAdvert(a, b Advert) bool {
 	return bytes.Equal(a.Append(nil), b.Append(nil)) && a.Interval == b.Interval
 }
 
-// Gratuitous ARP as keepalived and FRR send it (RFC 9568 §6.4.2 with errata 7947, 7949).
+// Gratuitous ARP as keepalived and FRR send it (RFC 9568 §6.4.1, §6.4.2): the target
+// MAC is broadcast, where errata 7947 and 7949 have the virtual MAC.
 func TestVectorsGratuitousARP(t *testing.T) {
 	for name, f := range map[string]struct {
 		mac MAC
