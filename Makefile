@@ -2,9 +2,9 @@
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  = -X main.version=$(VERSION)
-FUZZTIME ?= 10s
+FUZZTIME ?= 60s
 
-.PHONY: all build vet fast demo test peers race fuzz lab bench lint golden help clean
+.PHONY: all build vet fast demo test peers race fuzz fuzz-parser lab bench lint golden help clean
 
 all: build vet fast ## build, vet and test without privilege (under a minute)
 
@@ -21,7 +21,7 @@ fast: ## the tests that need no privilege and no peers
 demo: build ## two directors, real traffic, a crash, a clean stop: the measured gaps
 	./ringkeep lab run netlab/scenarios/demo.txtar
 
-test: peers build vet lint race lab ## everything: linters, race detector, traces, fuzz corpora, lab, interop with real peers
+test: peers build vet lint race fuzz-parser lab ## everything: linters, race detector, traces, fuzzing, lab, interop with real peers
 
 peers: ## install the missing test peers (Debian packages) when root
 	./.ci/peers
@@ -35,9 +35,12 @@ lab: ## every scenario of netlab/scenarios, with real keepalived where one says 
 fuzz: ## each fuzz target for FUZZTIME
 	@for p in $$($(GO) list ./...); do \
 	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
-	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
+	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$p || exit 1; \
 	  done; \
 	done
+
+fuzz-parser: ## the parser of keepalived.conf for 10 s
+	$(GO) test -run '^$$' -fuzz '^FuzzParse$$' -fuzztime 10s -fuzzminimizetime 20x ./cmd/internal/config
 
 bench: build ## the hot paths: packets per second and allocations
 	$(GO) test -run '^$$' -bench . -benchmem ./sched ./forward ./proto ./ring ./cmd/internal/...

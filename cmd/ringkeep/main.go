@@ -29,7 +29,9 @@ type coded struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := root().ExecuteContext(ctx)
+	cmd := root()
+	cmd.SetArgs(withTestFile(os.Args[1:]))
+	err := cmd.ExecuteContext(ctx)
 	if err == nil {
 		return
 	}

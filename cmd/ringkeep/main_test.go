@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"testing"
@@ -16,7 +17,8 @@ func TestMain(m *testing.M) {
 // root and a network namespace of their own.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		Dir:  "testdata/script",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
 		Condition: func(cond string) (bool, error) {
 			if cond == "root" {
 				_, err := exec.LookPath("unshare")
@@ -29,4 +31,12 @@ func TestScripts(t *testing.T) {
 			return false, nil
 		},
 	})
+}
+
+// exits runs a command and holds its exit status against the first argument.
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	got := exitOf(ts.Exec(args[1], args[2:]...))
+	if want := args[0]; fmt.Sprint(got) != want {
+		ts.Fatalf("exit status %d, want %s", got, want)
+	}
 }

@@ -10,6 +10,8 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -23,31 +25,177 @@ import (
 	"github.com/ringkeep/ringkeep/ring"
 )
 
+// runner holds the options of run, which are keepalived's.
+type runner struct {
+	file, id, level, test, pidFile string
+	includeCheck, dump, detail     bool
+	onlyVRRP, onlyChecks           bool
+}
+
+// ignoredOptions are keepalived's that mean nothing here, by their letter and name, and
+// whether they take a value.
+var ignoredOptions = []struct {
+	letter, name string
+	value        bool
+	why          string
+}{
+	{"n", "dont-fork", false, "the daemon never forks"}, {"l", "log-console", false, "the log goes to standard error"},
+	{"S", "log-facility", true, "the log goes to standard error"}, {"g", "log-file", true, "the log goes to standard error"},
+	{"G", "no-syslog", false, "the log goes to standard error"}, {"B", "no_bfd", false, "BFD is not spoken by this version"},
+	{"", "all", false, "there is one process"}, {"r", "vrrp_pid", true, "there is one process: see --pid"},
+	{"c", "checkers_pid", true, "there is one process: see --pid"}, {"b", "bfd_pid", true, "there is one process: see --pid"},
+	{"a", "address-monitoring", false, "changes of addresses are logged anyway"}, {"x", "snmp", false, "SNMP is not spoken"},
+	{"A", "snmp-agent-socket", true, "SNMP is not spoken"}, {"u", "umask", true, "files are written with mode 0600"},
+	{"m", "core-dump", false, "there are no core dumps"}, {"R", "dont-respawn", false, "there are no child processes"},
+	{"I", "dont-release-ipvs", false, "the kernel's IPVS is not used by this version"},
+}
+
 func runCommand() *cobra.Command {
-	var file, level string
+	r := &runner{}
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run as a director in the foreground",
 		Long: `Run as a director in the foreground until SIGTERM or SIGINT. A MASTER that is
 stopped sends priority 0 and gives its addresses up. Needs CAP_NET_ADMIN and
-CAP_NET_RAW (root, or a user namespace with a network namespace of its own).`,
+CAP_NET_RAW (root, or a user namespace with a network namespace of its own).
+
+The options have keepalived's names. With -t the file is only read and compared with
+this machine; the exit status is 0 without a complaint, 2 if a keyword lacks its value
+(the daemon would stop), 4 if the file cannot be read, 6 if scripts could be changed by
+others than root or a mandatory include is missing, and 5 for any other complaint.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			var l slog.Level
-			if err := l.UnmarshalText([]byte(level)); err != nil {
-				return fmt.Errorf("--log-level %s: must be debug, info, warn or error", level)
-			}
-			log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l}))
-			cfg, err := load(file, cmd.ErrOrStderr())
-			if err != nil {
-				return err
-			}
-			return run(cmd.Context(), cfg, log)
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return r.run(cmd) },
 	}
-	cmd.Flags().StringVarP(&file, "file", "f", "/etc/keepalived/keepalived.conf", "configuration `file`")
-	cmd.Flags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
+	f := cmd.Flags()
+	f.StringVarP(&r.file, "use-file", "f", "/etc/keepalived/keepalived.conf", "configuration `file`")
+	f.StringVarP(&r.id, "config-id", "i", "", "the `id` of lines that start with @ID (default the host name up to its first dot)")
+	f.StringVarP(&r.test, "config-test", "t", "", "only test the configuration; findings go to standard error, or are appended to `file`")
+	f.Lookup("config-test").NoOptDefVal = "-"
+	f.BoolVarP(&r.includeCheck, "include-check", "e", false, "a missing include is told as one")
+	f.BoolVarP(&r.onlyVRRP, "vrrp", "P", false, "run VRRP only")
+	f.BoolVarP(&r.onlyChecks, "check", "C", false, "run the virtual servers only")
+	f.BoolVarP(&r.dump, "dump-conf", "d", false, "write the effective configuration to standard error first")
+	f.BoolVarP(&r.detail, "log-detail", "D", false, "log in detail: --log-level debug")
+	f.StringVarP(&r.pidFile, "pid", "p", "", "write the process id to `file`")
+	f.StringVar(&r.level, "log-level", "info", "debug, info, warn or error")
+	for _, o := range ignoredOptions {
+		text := "without effect: " + o.why
+		if o.value {
+			f.StringP(o.name, o.letter, "", text)
+		} else {
+			f.BoolP(o.name, o.letter, false, text)
+		}
+		f.Lookup(o.name).Hidden = true
+	}
 	return cmd
+}
+
+// withTestFile gives -tFILE the form that the flag library knows.
+func withTestFile(args []string) []string {
+	list := slices.Clone(args)
+	for i, a := range list {
+		if len(list) > 0 && list[0] == "run" && strings.HasPrefix(a, "-t") && len(a) > 2 {
+			list[i] = "--config-test=" + strings.TrimPrefix(a[2:], "=")
+		}
+	}
+	return list
+}
+
+func (r *runner) run(cmd *cobra.Command) error {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(r.level)); err != nil {
+		return fmt.Errorf("--log-level %s: must be debug, info, warn or error", r.level)
+	}
+	if r.detail {
+		l = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l}))
+	o := config.Options{ConfigID: r.id}
+	if r.includeCheck {
+		o.IncludeCheck = config.IncludeCheck{Read: true, Match: true, WildcardMatch: true, Braces: true}
+	}
+	if r.test != "" {
+		return r.configTest(cmd, o)
+	}
+	cfg, _, err := load(r.file, o, cmd.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	for _, o := range ignoredOptions {
+		if cmd.Flags().Changed(o.name) {
+			log.Debug("option without effect", "reason", "--"+o.name+": "+o.why)
+		}
+	}
+	if r.dump {
+		if err := cfg.Print(cmd.ErrOrStderr()); err != nil {
+			return err
+		}
+	}
+	if r.onlyVRRP {
+		cfg.VirtualServers = nil
+	}
+	if r.onlyChecks {
+		cfg.Instances = nil
+	}
+	if r.pidFile != "" {
+		if err := os.WriteFile(r.pidFile, fmt.Appendln(nil, os.Getpid()), 0o644); err != nil {
+			return err
+		}
+		defer os.Remove(r.pidFile)
+	}
+	return run(cmd.Context(), cfg, log)
+}
+
+// The exit codes of keepalived -t.
+const (
+	exitLacksValue = 2
+	exitNoFile     = 4
+	exitComplaint  = 5
+	exitSecurity   = 6
+)
+
+// configTest is keepalived -t.
+func (r *runner) configTest(cmd *cobra.Command, o config.Options) error {
+	h, err := thisHost()
+	if err != nil {
+		return err
+	}
+	o.Host = h
+	out := cmd.ErrOrStderr()
+	if r.test != "-" {
+		f, err := os.OpenFile(r.test, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		out = f
+	}
+	_, messages, err := config.Load(r.file, o)
+	if err != nil {
+		fmt.Fprintln(out, "ringkeep:", err)
+		return coded{errors.New(""), exitNoFile}
+	}
+	show(out, messages)
+	if code := testCode(messages); code != 0 {
+		return coded{errors.New(""), code}
+	}
+	return nil
+}
+
+// testCode is the exit code of a config test: the worst finding decides.
+func testCode(messages []config.Message) int {
+	code := 0
+	for _, m := range messages {
+		switch {
+		case m.Level == config.Error:
+			return exitLacksValue
+		case m.Class == config.Security:
+			code = exitSecurity
+		case m.Level == config.Warning:
+			code = max(code, exitComplaint)
+		}
+	}
+	return code
 }
 
 // run is the daemon: it opens everything the node needs of this host, and gives

@@ -20,7 +20,7 @@ type securer struct {
 func secure(cfg *config.Config, log *slog.Logger) {
 	s := &securer{global: &cfg.Global, defaultUser: checks.DefaultUser(), log: log}
 	for _, sc := range cfg.Scripts {
-		if s.allow(sc.Pos, sc.Args, &sc.User, &sc.Group) {
+		if s.allow(sc.Pos, sc.Script.Args, &sc.Account) {
 			continue
 		}
 		for _, in := range cfg.Instances {
@@ -40,26 +40,26 @@ func secure(cfg *config.Config, log *slog.Logger) {
 
 func (s *securer) commands(list ...**config.Command) {
 	for _, c := range list {
-		if *c != nil && !s.allow((*c).Pos, (*c).Args, &(*c).User, &(*c).Group) {
+		if *c != nil && !s.allow((*c).Pos, (*c).Args, &(*c).Account) {
 			*c = nil
 		}
 	}
 }
 
 // allow fills in the user and tells whether the script may run.
-func (s *securer) allow(pos config.Pos, args []string, user, group *string) bool {
-	if *user == "" {
-		*user, *group = s.global.ScriptUser, s.global.ScriptGroup
+func (s *securer) allow(pos config.Pos, args []string, who *config.Account) bool {
+	if who.User == "" {
+		*who = s.global.ScriptUser
 	}
-	if *user == "" {
-		*user = s.defaultUser
+	if who.User == "" {
+		who.User = s.defaultUser
 	}
-	if *user == "" && s.global.EnableScriptSecurity {
+	if who.User == "" && s.global.EnableScriptSecurity {
 		s.log.Warn("script disabled", "at", pos.String(), "script", args[0],
 			"reason", "enable_script_security needs script_user, or an account keepalived_script")
 		return false
 	}
-	v := checks.Script{Args: args, User: *user, Group: *group}.Check(checks.SecurityOptions{Enabled: s.global.EnableScriptSecurity})
+	v := checks.Script{Args: args, User: who.User, Group: who.Group}.Check(checks.SecurityOptions{Enabled: s.global.EnableScriptSecurity})
 	switch {
 	case !v.Run:
 		s.log.Warn("script disabled", "at", pos.String(), "script", args[0], "reason", v.String())

@@ -12,8 +12,8 @@ import (
 
 var rewrite = flag.Bool("rewrite", false, "rewrite the golden files")
 
-// TestSeeds holds the messages and the typed result of every seed file against the
-// text beside it, which people review.
+// TestSeeds holds the messages on every seed file and its effective configuration
+// against the text beside it, which people review.
 func TestSeeds(t *testing.T) {
 	files, err := filepath.Glob("testdata/seed/*.conf")
 	if err != nil || len(files) == 0 {
@@ -48,32 +48,32 @@ func dump(t *testing.T, name string, text []byte) string {
 	cfg, messages := Parse(name, text, Options{ConfigID: "here"})
 	var b strings.Builder
 	for _, m := range messages {
-		fmt.Fprintln(&b, m)
+		fmt.Fprintf(&b, "%v\n%s", m, m.Excerpt())
 	}
-	j, err := json.MarshalIndent(cfg, "", " ")
-	if err != nil {
+	b.WriteString("----\n")
+	if err := cfg.Print(&b); err != nil {
 		t.Fatal(err)
 	}
-	return b.String() + string(j) + "\n"
+	return b.String()
 }
 
 // TestMessages has one line of configuration a row, inside a good instance.
 func TestMessages(t *testing.T) {
 	for _, tt := range []struct{ line, want string }{
-		{`preemtp_delay 300`, `a.conf:5:1: warning: unknown keyword "preemtp_delay" in vrrp_instance (did you mean "preempt_delay"?)`},
-		{`wxyzzy`, `a.conf:5:1: warning: unknown keyword "wxyzzy" in vrrp_instance`},
-		{`linkbeat_use_polling`, `a.conf:5:1: notice: linkbeat_use_polling in vrrp_instance: has no effect in this version`},
-		{`priority 300`, `a.conf:5:10: warning: priority 300: must be a number from 1 to 255; the line is ignored`},
-		{`priority`, `a.conf:5:1: warning: priority: needs a value; the line is ignored`},
-		{`advert_int 1.5`, `a.conf:5:1: warning: advert_int 1.5s: version 2 takes steps of 1s up to 4m15s; it becomes 2s`},
+		{`preemtp_delay 300`, `a.conf:5:1: warning: unknown keyword "preemtp_delay" in vrrp_instance A (did you mean "preempt_delay"?)`},
+		{`wxyzzy`, `a.conf:5:1: warning: unknown keyword "wxyzzy" in vrrp_instance A`},
+		{`linkbeat_use_polling`, `a.conf:5:1: notice: linkbeat_use_polling: has no meaning here: deprecated; links are watched by netlink`},
+		{`priority 300`, `a.conf:5:10: warning: priority 300: must be a whole number from 1 to 255; the line is ignored`},
+		{`priority`, `a.conf:5:1: error: priority needs a value, N: keepalived stops at the bare word`},
+		{`advert_int 1.5`, `a.conf:5:12: warning: advert_int 1.5s: version 2 takes steps of 1s up to 4m15s; it becomes 2s`},
 		{`authentication { auth_type PASS auth_pass x }`, `a.conf:5:1: warning: authentication without auth_pass; it is ignored`},
 		{"authentication {\nauth_type PASS\nauth_pass 1234567890\n}", `a.conf:7:11: warning: auth_pass "1234567890": only its first 8 bytes count: "12345678"`},
-		{"authentication {\nauth_type PSAA\n}", `a.conf:6:11: warning: auth_type PSAA: must be PASS or AH; the line is ignored`},
+		{"authentication {\nauth_type PSAA\n}", `a.conf:6:11: warning: auth_type PSAA: must be PASS or AH (did you mean PASS?); the line is ignored`},
 		{`notify_fault “/x y”`, `a.conf:5:14: warning: curly quote “ is not a quote to keepalived: write " instead`},
 		{`mcast_src_ip <IPADDR>`, `a.conf:5:14: warning: <IPADDR> is a placeholder from a manual: put your own value there`},
-		{`notify "/x`, `a.conf:5:8: error: quote " is not closed on this line`},
+		{`notify "/x`, `a.conf:5:8: warning: the quote " is not closed on this line; the line is ignored`},
 		{`unicast_peer { here }`, `a.conf:5:16: warning: unicast_peer here: must be an IP address; the line is ignored`},
-		{`}`, `a.conf:6:1: error: extra } closes no block`},
+		{`}`, `a.conf:6:1: warning: extra } closes no block`},
 		{`track_script { nobody }`, `a.conf:5:16: warning: track_script nobody: no vrrp_script of that name above; it is ignored`},
 	} {
 		text := "vrrp_instance A {\ninterface eth0\nvirtual_router_id 1\nvirtual_ipaddress { 10.0.0.1 }\n" + tt.line + "\n}\n"
@@ -103,7 +103,7 @@ func TestSpellings(t *testing.T) {
 		in := cfg.Instances[0]
 		a := in.Addresses[0]
 		if in.Interface != "eth0" || in.VRID != 7 || in.Priority != 100 || a.Prefix.String() != "10.0.0.1/24" ||
-			a.Device != "eth1" || a.Label != "eth1:x" || a.Broadcast.String() != "10.0.0.255" {
+			a.Device != "eth1" || a.Label != "eth1:x" || a.Broadcast.Addr.String() != "10.0.0.255" {
 			t.Errorf("%q: %+v", text, in)
 		}
 	}
@@ -116,7 +116,7 @@ func TestCommandsAreSplitTwice(t *testing.T) {
 		t.Fatal(messages)
 	}
 	s := cfg.Scripts[0]
-	if got := strings.Join(s.Args, "|"); got != "/opt/x/n.sh|one|two three|four five|A" || s.User != "nobody" {
+	if got := strings.Join(s.Script.Args, "|"); got != "/opt/x/n.sh|one|two three|four five|A" || s.User != "nobody" {
 		t.Errorf("got %s as %q", got, s.User)
 	}
 }
@@ -139,6 +139,8 @@ func TestLoadSaysWhatIsWrongWithTheFile(t *testing.T) {
 	}
 }
 
+// FuzzParse holds that no text makes the reader panic or say something outside of it,
+// and that what it prints reads as itself.
 func FuzzParse(f *testing.F) {
 	files, _ := filepath.Glob("testdata/seed/*.conf")
 	for _, file := range files {
@@ -148,13 +150,96 @@ func FuzzParse(f *testing.F) {
 		}
 		f.Add(text)
 	}
+	f.Add([]byte("$A=1 \\\n @here x\n~SEQ(A,1,3) ~LST({B,C},{1,2}) $A ${B}${_RANDOM 1 2}\n@^here include x{a,b}*\n"))
+	f.Add([]byte("static_routes {\nblackhole default\n192.0.2.0/24 nexthop via 192.0.2.1 dev eth0 weight 2 nexthop via 192.0.2.2\n10.0.0.0/8 encap mpls 1/2 mtu lock 1400\n}\n"))
+	f.Add([]byte("vrrp_instance A { use_vmac name x 0:0:5e:0:1\nauth_hmac { key 1 hex:00\n}\nvirtual_rules { from 10.0.0.0/8 table 7 sport 1-2\n}\n}\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
+		o := Options{ConfigID: "here", glob: func(string) ([]string, error) { return nil, nil }, lines: 2000}
+		whole := Options{ConfigID: "here", glob: o.glob}
 		lines := strings.Count(string(text), "\n") + 1
-		_, messages := Parse("f", text, Options{ConfigID: "here"})
+		cfg, messages := Parse("f", text, o)
 		for _, m := range messages {
 			if m.Pos.Line < 1 || m.Pos.Line > lines || m.Pos.Column < 1 {
 				t.Fatalf("message outside the file: %v", m)
 			}
 		}
+		var first, second strings.Builder
+		if err := cfg.Print(&first); err != nil {
+			t.Fatal(err)
+		}
+		again, messages := Parse("f", []byte(first.String()), whole)
+		if err := again.Print(&second); err != nil {
+			t.Fatal(err)
+		}
+		if first.String() != second.String() {
+			t.Fatalf("printed\n%s\nis read as\n%s\n%v", first.String(), second.String(), messages)
+		}
 	})
+}
+
+// TestPrintIsRead holds that what is printed reads as the same configuration, and prints
+// the same text again.
+func TestPrintIsRead(t *testing.T) {
+	files, _ := filepath.Glob("testdata/*/*.conf")
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		printsTheSame(t, file, text)
+	}
+}
+
+func printsTheSame(t *testing.T, name string, text []byte) {
+	t.Helper()
+	var first, second strings.Builder
+	cfg, _ := Parse(name, text, Options{ConfigID: "here"})
+	if err := cfg.Print(&first); err != nil {
+		t.Fatal(err)
+	}
+	again, messages := Parse(name, []byte(first.String()), Options{ConfigID: "here"})
+	if err := again.Print(&second); err != nil {
+		t.Fatal(err)
+	}
+	if first.String() != second.String() {
+		t.Errorf("%s: printed\n%s\nis read as\n%s\n%v", name, first.String(), second.String(), messages)
+	}
+	if a, b := withoutPlaces(t, cfg), withoutPlaces(t, again); a != b {
+		t.Errorf("%s: is\n%s\nand read again\n%s\n%v", name, a, b, messages)
+	}
+}
+
+// withoutPlaces writes a configuration without the places of its parts.
+func withoutPlaces(t *testing.T, cfg *Config) string {
+	t.Helper()
+	j, err := json.Marshal(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v any
+	if err := json.Unmarshal(j, &v); err != nil {
+		t.Fatal(err)
+	}
+	var strip func(any)
+	strip = func(v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			delete(v, "file")
+			delete(v, "line")
+			delete(v, "column")
+			for key, inner := range v {
+				strip(inner)
+				if list, ok := inner.([]any); ok && len(list) == 0 {
+					v[key] = nil
+				}
+			}
+		case []any:
+			for _, inner := range v {
+				strip(inner)
+			}
+		}
+	}
+	strip(v)
+	j, _ = json.MarshalIndent(v, "", " ")
+	return string(j)
 }

@@ -1,97 +1,341 @@
 package config
 
 import (
-	"math/bits"
+	"cmp"
+	"fmt"
 	"net/netip"
+	"reflect"
+	"slices"
 	"strconv"
-	"strings"
 	"time"
 )
 
-// unset is a time or count that neither this block nor the one around it gives.
-const unset = -1
-
-func (r *reader) virtualServer(s *stmt) {
-	if s.arg(0) == "fwmark" || s.arg(0) == "group" {
-		r.say(Warning, s.pos(), "virtual_server %s: only services of one address and port are served by this version; it is ignored", s.arg(0))
-		return
+// head reads ADDR [PORT], fwmark N or group NAME.
+func (vs *VirtualServer) head(a *args) bool {
+	switch a.peek() {
+	case "fwmark":
+		a.next()
+		n, ok := a.number(0, 1<<32-1)
+		vs.ByMark, vs.Fwmark = true, uint32(n)
+		return ok
+	case "group":
+		a.next()
+		name, ok := a.value()
+		vs.Group = name.text
+		return ok
 	}
-	addr, ok := r.endpoint(s, 0)
-	if !ok {
-		return
-	}
-	vs := &VirtualServer{
-		Pos: s.pos(), Addr: addr, Scheduler: "wlc", Method: "NAT", PersistenceMask: addr.Addr().BitLen(), Quorum: 1,
-		DelayLoop: time.Minute, connectTimeout: 5 * time.Second, retry: unset, delayBeforeRetry: unset, warmup: unset, weight: 1,
-	}
-	// The real servers inherit: they are read after everything else.
-	var rest, servers []stmt
-	for _, b := range s.block {
-		if b.keyword() == "real_server" {
-			servers = append(servers, b)
-		} else {
-			rest = append(rest, b)
-		}
-	}
-	walk(r, "virtual_server", rest, virtualServerTable(), vs)
-	r.resolveService(s, vs)
-	for i := range servers {
-		r.realServer(&servers[i], vs)
-	}
-	r.resolveQuorum(vs)
-	if r.served(vs) {
-		r.cfg.VirtualServers = append(r.cfg.VirtualServers, vs)
-	}
+	var ok bool
+	vs.Addr, ok = a.endpoint(0)
+	return ok
 }
 
-// endpoint reads an address and a port, which may be missing.
-func (r *reader) endpoint(s *stmt, i int) (netip.AddrPort, bool) {
-	a, ok := r.addr(s, i)
-	if !ok {
-		return netip.AddrPort{}, false
+func (vs *VirtualServer) header() []string {
+	switch {
+	case vs.ByMark:
+		return []string{"fwmark", strconv.FormatUint(uint64(vs.Fwmark), 10)}
+	case vs.Group != "":
+		return []string{"group", vs.Group}
 	}
-	port := 0
-	if t := s.arg(i + 1); t != "" {
-		n, err := strconv.Atoi(t)
-		if err != nil || n < 1 || n > 65535 {
-			r.say(Warning, s.argPos(i+1), "port %s: must be a number from 1 to 65535; the line is ignored", t)
-			return netip.AddrPort{}, false
-		}
-		port = n
-	}
-	return netip.AddrPortFrom(a, uint16(port)), true
+	return endpointWords(vs.Addr)
 }
 
-func (r *reader) resolveService(s *stmt, vs *VirtualServer) {
-	if vs.Protocol == 0 {
-		r.say(Warning, s.pos(), "virtual_server %v: has no protocol: keepalived takes UDP; write \"protocol TCP\" for TCP", vs.Addr)
+// String names the service as its line does.
+func (vs *VirtualServer) String() string {
+	switch {
+	case vs.ByMark:
+		return "fwmark " + strconv.FormatUint(uint64(vs.Fwmark), 10)
+	case vs.Group != "":
+		return "group " + vs.Group
+	}
+	return vs.Addr.String()
+}
+
+// endpoint takes an address and a port, which may be missing.
+func (a *args) endpoint(least float64) (netip.AddrPort, bool) {
+	addr, ok := a.addr()
+	if !ok || !a.more() {
+		return netip.AddrPortFrom(addr, 0), ok
+	}
+	a.keyword.text = "port"
+	n, ok := a.number(least, 65535)
+	return netip.AddrPortFrom(addr, uint16(n)), ok
+}
+
+func endpointWords(a netip.AddrPort) []string {
+	if a.Port() == 0 {
+		return []string{a.Addr().String()}
+	}
+	return []string{a.Addr().String(), strconv.Itoa(int(a.Port()))}
+}
+
+func (rs *RealServer) head(a *args) bool {
+	var ok bool
+	rs.Addr, ok = a.endpoint(0)
+	return ok
+}
+
+func (rs *RealServer) header() []string { return endpointWords(rs.Addr) }
+
+// read reads a sorry_server.
+func (rs *RealServer) read(a *args) bool {
+	rs.Pos, rs.Weight = a.keyword.pos, 1
+	return rs.head(a)
+}
+
+func (rs *RealServer) words() []string { return rs.header() }
+
+func (r *reader) resolveService(vs *VirtualServer) {
+	if vs.Protocol == 0 && !vs.ByMark {
+		r.say(Warning, vs.Pos, "virtual_server %v: has no protocol: keepalived takes UDP; write \"protocol TCP\" for TCP", vs)
 		vs.Protocol = 17
 	}
-	if vs.Addr.Port() == 0 && vs.Persistence == 0 {
+	if vs.ByMark && vs.Protocol != 0 {
+		r.say(Warning, vs.At("protocol"), "virtual_server %v: a mark says nothing of protocols; protocol is ignored", vs)
+		vs.Protocol = 0
+	}
+	if !vs.Has("lvs_sched") {
+		r.say(Notice, vs.Pos, "virtual_server %v: has no lvs_sched: wlc is taken", vs)
+	}
+	r.resolvePersistence(vs)
+	if vs.OPS && vs.Protocol != 17 {
+		r.say(Warning, vs.At("ops"), "virtual_server %v: ops is for UDP; it is ignored", vs)
+		vs.OPS = false
+	}
+	r.schedulerFlags(vs)
+	r.resolvePool(vs)
+	r.resolveQuorum(vs)
+	r.alerts(&vs.Block, &vs.SMTPAlert, r.cfg.Global.SMTPAlertChecker, false)
+	if vs.HASuspend && (vs.ByMark || vs.Group != "") {
+		r.say(Warning, vs.At("ha_suspend"), "virtual_server %v: has no address of its own for ha_suspend to wait for; it is ignored", vs)
+		vs.HASuspend = false
+	}
+	r.served(vs)
+}
+
+func (r *reader) resolvePersistence(vs *VirtualServer) {
+	family := 32
+	if vs.Addr.Addr().Is6() {
+		family = 128
+	}
+	if vs.PersistenceMask == 0 || int(vs.PersistenceMask) > family {
+		if vs.PersistenceMask != 0 {
+			r.say(Warning, vs.At("persistence_granularity"), "persistence_granularity %d: must be 1 to %d; it is ignored", vs.PersistenceMask, family)
+			delete(vs.at, "persistence_granularity")
+		}
+		vs.PersistenceMask = MaskLength(family)
+	} else if vs.Has("persistence_granularity") && !vs.Has("persistence_timeout") {
 		vs.Persistence = defaultPersistence
 	}
-}
-
-// served tells whether the data plane of this version has what the service needs.
-func (r *reader) served(vs *VirtualServer) bool {
-	switch {
-	case vs.Method != "DR":
-		r.say(Warning, vs.Pos, "virtual_server %v: lb_kind %s is not available in this version (DR is): the service is not served", vs.Addr, vs.Method)
-	case vs.Protocol == 132:
-		r.say(Warning, vs.Pos, "virtual_server %v: SCTP is not available in this version: the service is not served", vs.Addr)
-	case vs.Addr.Addr().Is6():
-		r.say(Warning, vs.Pos, "virtual_server %v: IPv6 is not available in this version: the service is not served", vs.Addr)
-	case !served[vs.Scheduler]:
-		r.say(Warning, vs.Pos, "virtual_server %v: scheduler %s is not available in this version (rr, wrr, lc and wlc are): the service is not served", vs.Addr, vs.Scheduler)
-	default:
-		return true
+	if vs.Addr.IsValid() && vs.Addr.Port() == 0 && vs.Persistence == 0 {
+		vs.Persistence = defaultPersistence
 	}
-	return false
+	if vs.Persistence > 0 {
+		if !vs.Has("persistence_timeout") {
+			vs.mark("persistence_timeout", vs.Pos)
+		}
+		if !vs.Has("persistence_granularity") {
+			vs.mark("persistence_granularity", vs.Pos)
+		}
+	}
 }
 
-var served = map[string]bool{"rr": true, "wrr": true, "lc": true, "wlc": true}
+// schedulerFlags drops flags of another scheduler. keepalived wants lvs_sched above them.
+func (r *reader) schedulerFlags(vs *VirtualServer) {
+	for _, f := range []struct {
+		keyword string
+		of      Scheduler
+		on      *bool
+	}{{"sh-port", "sh", &vs.SHPort}, {"sh-fallback", "sh", &vs.SHFallback}, {"mh-port", "mh", &vs.MHPort}, {"mh-fallback", "mh", &vs.MHFallback}} {
+		switch {
+		case !*f.on:
+		case vs.Scheduler != f.of:
+			r.say(Warning, vs.At(f.keyword), "%s is for lvs_sched %s; it is ignored", f.keyword, f.of)
+			*f.on = false
+		case before(vs.At(f.keyword), vs.At("lvs_sched")):
+			r.say(Warning, vs.At(f.keyword), "%s stands above lvs_sched %s: keepalived ignores it there; it is ignored", f.keyword, f.of)
+			*f.on = false
+		}
+	}
+}
 
-var schedulers = []string{"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "fo", "ovf", "twos"}
+// resolvePool gives the real servers and their checks what they do not say.
+func (r *reader) resolvePool(vs *VirtualServer) {
+	outer, inner := tables()["virtual_server"], tables()["real_server"]
+	var kept []*RealServer
+	for _, rs := range vs.RealServers {
+		r.inherit(inner, reflect.ValueOf(rs).Elem(), reflect.ValueOf(vs).Elem(), outer)
+		r.alerts(&rs.Block, &rs.SMTPAlert, r.cfg.Global.SMTPAlertChecker, true)
+		r.resolvePort(vs, rs)
+		if i := slices.IndexFunc(kept, func(o *RealServer) bool { return o.Addr == rs.Addr }); i >= 0 {
+			r.say(Warning, rs.Pos, "real_server %v stands at %v already; this one is ignored", rs.Addr, kept[i].Pos)
+			continue
+		}
+		if vs.Addr.IsValid() && rs.Addr.Addr().Is4() != vs.Addr.Addr().Is4() && rs.Method.Forwarding != "TUN" {
+			r.say(Warning, rs.Pos, "real_server %v: is of another family than the service, which only TUN can bridge; it is ignored", rs.Addr)
+			continue
+		}
+		if rs.UThreshold != 0 && rs.LThreshold > rs.UThreshold {
+			r.say(Warning, rs.At("lthreshold"), "lthreshold %d is above uthreshold %d", rs.LThreshold, rs.UThreshold)
+		}
+		kept = append(kept, rs)
+		r.resolveChecks(rs)
+	}
+	vs.RealServers = kept
+	if s := vs.SorryServer; s != nil {
+		if s.Method = vs.SorryServerMethod; s.Method.Forwarding == "" {
+			s.Method = vs.Method
+		}
+		r.resolvePort(vs, s)
+		s.Virtualhost = vs.Virtualhost
+	} else {
+		for _, keyword := range []string{"sorry_server_inhibit", "sorry_server_lvs_method"} {
+			if vs.Has(keyword) {
+				r.say(Warning, vs.At(keyword), "%s without a sorry_server; it is ignored", keyword)
+			}
+		}
+		vs.SorryServerInhibit, vs.SorryServerMethod = false, Method{}
+	}
+}
+
+// resolvePort gives a server of a DR or TUN service the port of the service: these
+// methods do not change it. A mark has no port.
+func (r *reader) resolvePort(vs *VirtualServer, rs *RealServer) {
+	port := vs.Addr.Port()
+	switch {
+	case rs.Method.Forwarding == "NAT" && rs.Addr.Port() != 0:
+		return
+	case rs.Addr.Port() != 0 && vs.ByMark:
+		r.say(Warning, rs.Pos, "real_server %v: a service by mark keeps the ports of its packets; the port is ignored", rs.Addr)
+	case rs.Addr.Port() != 0 && vs.Group != "":
+		r.say(Warning, rs.Pos, "real_server %v: %s keeps the port of the group's entry; the port is that of checks only", rs.Addr, rs.Method.Forwarding)
+		port = rs.Addr.Port()
+	case rs.Addr.Port() != 0 && rs.Addr.Port() != port:
+		r.say(Warning, rs.Pos, "real_server %v: %s does not change ports: it becomes %d", rs.Addr, rs.Method.Forwarding, port)
+	}
+	rs.Addr = netip.AddrPortFrom(rs.Addr.Addr(), port)
+}
+
+// resolveChecks also makes a check of its own of every host block of SMTP_CHECK: the
+// first one takes the place of a check that names no target.
+func (r *reader) resolveChecks(rs *RealServer) {
+	var all []*Check
+	for _, c := range rs.Checks {
+		hosts := c.Hosts
+		c.Hosts = nil
+		r.inherit(tables()[c.Kind], reflect.ValueOf(c).Elem(), reflect.ValueOf(rs).Elem(), tables()["real_server"])
+		if len(hosts) == 0 || c.Has("connect_ip") || c.Has("connect_port") || c.Has("bindto") {
+			all = append(all, c)
+		}
+		for _, h := range hosts {
+			r.say(Notice, h.Pos, "host: is one more SMTP_CHECK; write it as one")
+			r.inherit(tables()["host"], reflect.ValueOf(h).Elem(), reflect.ValueOf(c).Elem(), tables()[c.Kind])
+			h.Kind, h.HeloName = c.Kind, c.HeloName
+			all = append(all, h)
+		}
+	}
+	rs.Checks = nil
+	for _, c := range all {
+		if r.resolveCheck(rs, c) {
+			rs.Checks = append(rs.Checks, c)
+		}
+	}
+}
+
+func (r *reader) resolveCheck(rs *RealServer, c *Check) bool {
+	t := tables()[c.Kind]
+	r.inheritGlobal(t, reflect.ValueOf(c).Elem())
+	if !c.Has("warmup") {
+		c.Warmup = c.DelayLoop
+		c.mark("warmup", c.At("delay_loop"))
+	}
+	if t.byName["delay_before_retry"] != nil && !c.Has("delay_before_retry") {
+		c.DelayBeforeRetry = c.DelayLoop
+		c.mark("delay_before_retry", c.At("delay_loop"))
+	}
+	c.Connect = netip.AddrPortFrom(c.ConnectIP, cmp.Or(c.ConnectPort, rs.Addr.Port()))
+	if !c.ConnectIP.IsValid() {
+		c.Connect = netip.AddrPortFrom(rs.Addr.Addr(), c.Connect.Port())
+	}
+	if c.BindTo.IsValid() && c.BindTo.Is4() != c.Connect.Addr().Is4() {
+		r.say(Warning, c.At("bindto"), "bindto and connect_ip must be of one family; bindto is ignored")
+		c.BindTo = netip.Addr{}
+	}
+	if c.BindTo.IsValid() || c.BindPort != 0 {
+		c.Bind = netip.AddrPortFrom(c.BindTo, c.BindPort)
+	}
+	if c.Connect.Addr().IsLinkLocalUnicast() && c.Connect.Addr().Is6() && c.BindInterface == "" {
+		r.say(Warning, c.Pos, "%s of %v: a link-local address needs bind_if; the check is ignored", c.Kind, c.Connect.Addr())
+		return false
+	}
+	return r.completeCheck(rs, c)
+}
+
+// completeCheck drops a check that lacks what it is about.
+func (r *reader) completeCheck(rs *RealServer, c *Check) bool {
+	drop := func(what string) bool {
+		r.say(Warning, c.Pos, "%s of %v: %s; the check is ignored", c.Kind, rs.Addr, what)
+		return false
+	}
+	switch c.Kind {
+	case "HTTP_GET", "SSL_GET":
+		c.URLs = slices.DeleteFunc(c.URLs, func(u *URL) bool {
+			if u.Path == "" {
+				r.say(Warning, u.Pos, "url without a path; it is ignored")
+				return true
+			}
+			r.inherit(tables()["url"], reflect.ValueOf(u).Elem(), reflect.ValueOf(c).Elem(), tables()[c.Kind])
+			r.regexOptions(u)
+			return false
+		})
+		if len(c.URLs) == 0 {
+			return drop("has no url with a path")
+		}
+	case "MISC_CHECK":
+		if c.MiscPath == nil {
+			return drop("has no misc_path")
+		}
+		if c.MiscPath.User != "" && c.User == "" {
+			c.Account = c.MiscPath.Account
+		}
+		if c.MiscPath.Account = (Account{}); c.User == "" {
+			c.Account = r.cfg.Global.ScriptUser
+		}
+		if c.MiscTimeout == 0 {
+			c.MiscTimeout = c.DelayLoop
+		}
+	case "BFD_CHECK":
+		if c.BFD == "" {
+			return drop("has no name")
+		}
+		if !slices.ContainsFunc(r.cfg.BFDs, func(b *BFD) bool { return b.Name == c.BFD && before(b.Pos, c.Pos) }) {
+			return drop("there is no bfd_instance " + c.BFD + " above")
+		}
+	case "FILE_CHECK":
+		i := slices.IndexFunc(r.cfg.TrackFiles, func(f *TrackFile) bool { return f.Name == c.TrackFile && before(f.Pos, c.Pos) })
+		switch {
+		case c.TrackFile == "":
+			return drop("has no track_file")
+		case i < 0:
+			return drop("there is no track_file " + c.TrackFile + " above")
+		case !c.Has("weight"):
+			c.Weight, c.Reverse = r.cfg.TrackFiles[i].Weight, r.cfg.TrackFiles[i].Reverse
+			c.mark("weight", r.cfg.TrackFiles[i].Pos)
+		}
+	}
+	return true
+}
+
+func (r *reader) regexOptions(u *URL) {
+	if u.Regex != "" {
+		return
+	}
+	for _, keyword := range []string{"regex_no_match", "regex_options", "regex_min_offset", "regex_max_offset"} {
+		if u.Has(keyword) {
+			r.say(Warning, u.At(keyword), "%s without a regex; it is ignored", keyword)
+		}
+	}
+	u.RegexNoMatch, u.RegexOptions, u.RegexMinOffset, u.RegexMaxOffset = false, nil, 0, 0
+}
 
 // resolveQuorum applies keepalived's corrections.
 func (r *reader) resolveQuorum(vs *VirtualServer) {
@@ -100,225 +344,56 @@ func (r *reader) resolveQuorum(vs *VirtualServer) {
 		sum += max(0, rs.Weight)
 	}
 	if sum > 0 && vs.Quorum > sum {
-		r.say(Warning, vs.Pos, "virtual_server %v: quorum %d is more than all weights together; it becomes %d", vs.Addr, vs.Quorum, sum)
+		r.say(Warning, vs.At("quorum"), "virtual_server %v: quorum %d is more than all weights together; it becomes %d", vs, vs.Quorum, sum)
 		vs.Quorum = sum
 	}
 	if vs.Hysteresis >= vs.Quorum {
 		if vs.Hysteresis > 0 {
-			r.say(Warning, vs.Pos, "virtual_server %v: hysteresis %d must be below the quorum; it becomes %d", vs.Addr, vs.Hysteresis, vs.Quorum-1)
+			r.say(Warning, vs.At("hysteresis"), "virtual_server %v: hysteresis %d must be below the quorum; it becomes %d", vs, vs.Hysteresis, vs.Quorum-1)
 		}
 		vs.Hysteresis = vs.Quorum - 1
 	}
 	if len(vs.RealServers) == 0 {
-		r.say(Warning, vs.Pos, "virtual_server %v: has no real_server", vs.Addr)
+		r.say(Warning, vs.Pos, "virtual_server %v: has no real_server", vs)
 	}
 }
 
-// defaultPersistence is what a bare persistence_timeout means.
-const defaultPersistence = 360 * time.Second
-
-func (r *reader) choice(s *stmt, among []string) (string, bool) {
-	t, ok := r.text(s)
-	if !ok {
-		return "", false
-	}
-	if strings.Contains(t, "|") {
-		r.say(Warning, s.argPos(0), "%s %s: alternatives pasted from a manual: choose one; the line is ignored", s.keyword(), t)
-		return "", false
-	}
-	for _, a := range among {
-		if strings.EqualFold(a, t) {
-			return a, true
-		}
-	}
-	near := nearest(t, append([]string(nil), among...))
-	if near != "" {
-		near = " (did you mean " + near + "?)"
-	}
-	r.say(Warning, s.argPos(0), "%s %s: must be one of %s%s; the line is ignored", s.keyword(), t, strings.Join(among, ", "), near)
-	return "", false
-}
-
-func setChoice[T any](among []string, field func(T) *string) func(*reader, *stmt, T) {
-	return func(r *reader, s *stmt, v T) {
-		if t, ok := r.choice(s, among); ok {
-			*field(v) = t
-		}
-	}
-}
-
-var protocols = map[string]uint8{"TCP": 6, "UDP": 17, "SCTP": 132}
-
-func virtualServerTable() table[*VirtualServer] {
-	method := setChoice([]string{"NAT", "DR", "TUN"}, func(v *VirtualServer) *string { return &v.Method })
-	scheduler := setChoice(schedulers, func(v *VirtualServer) *string { return &v.Scheduler })
-	return table[*VirtualServer]{
-		"lb_algo": scheduler, "lvs_sched": scheduler, "lb_kind": method, "lvs_method": method,
-		"delay_loop": setSeconds(0.000001, maxSeconds, func(v *VirtualServer) *time.Duration { return &v.DelayLoop }),
-		"protocol": func(r *reader, s *stmt, v *VirtualServer) {
-			if t, ok := r.choice(s, []string{"TCP", "UDP", "SCTP"}); ok {
-				v.Protocol = protocols[t]
-			}
-		},
-		"persistence_timeout": func(r *reader, s *stmt, v *VirtualServer) {
-			v.Persistence = defaultPersistence
-			if s.arg(0) != "" {
-				setSeconds(1, 1<<31, func(v *VirtualServer) *time.Duration { return &v.Persistence })(r, s, v)
-			}
-		},
-		"persistence_granularity": func(r *reader, s *stmt, v *VirtualServer) {
-			if n, ok := r.maskLength(s); ok {
-				v.PersistenceMask = n
-			}
-		},
-		"ha_suspend":         setFlag(func(v *VirtualServer) *bool { return &v.HASuspend }),
-		"alpha":              setFlag(func(v *VirtualServer) *bool { return &v.Alpha }),
-		"omega":              setFlag(func(v *VirtualServer) *bool { return &v.Omega }),
-		"inhibit_on_failure": setFlag(func(v *VirtualServer) *bool { return &v.InhibitOnFailure }),
-		"virtualhost":        setText(func(v *VirtualServer) *string { return &v.Virtualhost }),
-		"quorum":             setNumber(1, 1<<30, func(v *VirtualServer) *int { return &v.Quorum }),
-		"hysteresis":         setNumber(0, 1<<30, func(v *VirtualServer) *int { return &v.Hysteresis }),
-		"quorum_up":          setCommand(func(v *VirtualServer) **Command { return &v.QuorumUp }),
-		"quorum_down":        setCommand(func(v *VirtualServer) **Command { return &v.QuorumDown }),
-		"weight":             setNumber(0, 65535, func(v *VirtualServer) *int { return &v.weight }),
-		"connect_timeout":    setSeconds(0.000001, maxSeconds, func(v *VirtualServer) *time.Duration { return &v.connectTimeout }),
-		"retry":              setNumber(1, 1<<30, func(v *VirtualServer) *int { return &v.retry }),
-		"delay_before_retry": setSeconds(0, maxSeconds, func(v *VirtualServer) *time.Duration { return &v.delayBeforeRetry }),
-		"warmup":             setSeconds(0, maxSeconds, func(v *VirtualServer) *time.Duration { return &v.warmup }),
-		"sorry_server": func(r *reader, s *stmt, v *VirtualServer) {
-			if a, ok := r.endpoint(s, 0); ok {
-				v.SorryServer = &RealServer{Pos: s.pos(), Addr: samePort(a, v), Weight: 1}
-			}
-		},
-	}
-}
-
-// samePort gives a server of a DR service the port of the service: direct routing
-// does not change it.
-func samePort(a netip.AddrPort, v *VirtualServer) netip.AddrPort {
-	return netip.AddrPortFrom(a.Addr(), v.Addr.Port())
-}
-
-// maskLength reads a netmask, or the length of one.
-func (r *reader) maskLength(s *stmt) (int, bool) {
-	t, ok := r.text(s)
-	if !ok || placeholder(t) {
-		return 0, false
-	}
-	if n, err := strconv.Atoi(t); err == nil && n >= 1 && n <= 128 {
-		return n, true
-	}
-	if a, err := netip.ParseAddr(t); err == nil && a.Is4() {
-		b := a.As4()
-		m := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
-		if n := bits.LeadingZeros32(^m); m != 0 && m<<n == 0 {
-			return n, true
-		}
-	}
-	r.say(Warning, s.argPos(0), "%s %s: must be a netmask or its length; the line is ignored", s.keyword(), t)
-	return 0, false
-}
-
-func (r *reader) realServer(s *stmt, vs *VirtualServer) {
-	addr, ok := r.endpoint(s, 0)
-	if !ok {
+// served says why the data plane of this version cannot serve a service.
+func (r *reader) served(vs *VirtualServer) {
+	switch {
+	case vs.ByMark || vs.Group != "":
+		vs.Disabled = "services by mark or group are read, but not served by this version"
+	case vs.Method.Forwarding != "DR":
+		vs.Disabled = fmt.Sprintf("lb_kind %s is not available in this version (DR is)", vs.Method.Forwarding)
+	case vs.Protocol == 132:
+		vs.Disabled = "SCTP is not available in this version"
+	case vs.Addr.Addr().Is6():
+		vs.Disabled = "IPv6 is not available in this version"
+	case !slices.Contains([]Scheduler{"rr", "wrr", "lc", "wlc"}, vs.Scheduler):
+		vs.Disabled = fmt.Sprintf("scheduler %s is not available in this version (rr, wrr, lc and wlc are)", vs.Scheduler)
+	default:
 		return
 	}
-	if addr.Port() != 0 && addr.Port() != vs.Addr.Port() && vs.Method != "NAT" {
-		r.say(Warning, s.argPos(1), "real_server %v: %s does not change ports: it becomes %d", addr, vs.Method, vs.Addr.Port())
-	}
-	if addr.Port() == 0 || vs.Method != "NAT" {
-		addr = samePort(addr, vs)
-	}
-	for _, other := range vs.RealServers {
-		if other.Addr == addr {
-			r.say(Warning, s.pos(), "real_server %v stands at %v already; this one is ignored", addr, other.Pos)
-			return
-		}
-	}
-	rs := &RealServer{
-		Pos: s.pos(), Addr: addr, Weight: vs.weight, InhibitOnFailure: vs.InhibitOnFailure, Alpha: vs.Alpha,
-		delayLoop: vs.DelayLoop, connectTimeout: vs.connectTimeout, retry: vs.retry, delayBeforeRetry: vs.delayBeforeRetry, warmup: vs.warmup,
-	}
-	var rest, checks []stmt
-	for _, b := range s.block {
-		if b.keyword() == "TCP_CHECK" {
-			checks = append(checks, b)
-		} else {
-			rest = append(rest, b)
-		}
-	}
-	walk(r, "virtual_server/real_server", rest, realServerTable(), rs)
-	for i := range checks {
-		r.check(&checks[i], rs)
-	}
-	vs.RealServers = append(vs.RealServers, rs)
+	r.say(Warning, vs.Pos, "virtual_server %v: %s: the service is not served", vs, vs.Disabled)
 }
 
-func realServerTable() table[*RealServer] {
-	return table[*RealServer]{
-		"weight":             setNumber(0, 65535, func(v *RealServer) *int { return &v.Weight }),
-		"inhibit_on_failure": setFlag(func(v *RealServer) *bool { return &v.InhibitOnFailure }),
-		"alpha":              setFlag(func(v *RealServer) *bool { return &v.Alpha }),
-		"notify_up":          setCommand(func(v *RealServer) **Command { return &v.NotifyUp }),
-		"notify_down":        setCommand(func(v *RealServer) **Command { return &v.NotifyDown }),
-		"delay_loop":         setSeconds(0.000001, maxSeconds, func(v *RealServer) *time.Duration { return &v.delayLoop }),
-		"connect_timeout":    setSeconds(0.000001, maxSeconds, func(v *RealServer) *time.Duration { return &v.connectTimeout }),
-		"retry":              setNumber(1, 1<<30, func(v *RealServer) *int { return &v.retry }),
-		"delay_before_retry": setSeconds(0, maxSeconds, func(v *RealServer) *time.Duration { return &v.delayBeforeRetry }),
-		"warmup":             setSeconds(0, maxSeconds, func(v *RealServer) *time.Duration { return &v.warmup }),
+func (r *reader) crossServices() {
+	c := r.cfg
+	c.ServerGroups = unique(r, "virtual_server_group", c.ServerGroups, func(s *ServerGroup) string { return s.Name }, func(s *ServerGroup) Pos { return s.Pos })
+	c.VirtualServers = unique(r, "virtual_server", c.VirtualServers, func(vs *VirtualServer) string { return fmt.Sprint(vs, " ", vs.Protocol) }, func(vs *VirtualServer) Pos { return vs.Pos })
+	c.VirtualServers = slices.DeleteFunc(c.VirtualServers, func(vs *VirtualServer) bool {
+		if vs.Group == "" || slices.ContainsFunc(c.ServerGroups, func(g *ServerGroup) bool { return g.Name == vs.Group }) {
+			return false
+		}
+		r.say(Warning, vs.Pos, "virtual_server %v: there is no virtual_server_group of that name; it is ignored", vs)
+		return true
+	})
+	for _, vs := range c.VirtualServers {
+		if vs.Disabled == "" && vs.Method.Forwarding == "DR" {
+			r.say(Notice, vs.Pos, "virtual_server %v: with DR every real server must have %v on lo (or a dummy) and must not answer ARP for it: net.ipv4.conf.all.arp_ignore=1 and arp_announce=2", vs, vs.Addr.Addr())
+		}
 	}
 }
 
-// check reads a TCP_CHECK. What it does not say it inherits from its real server,
-// that from its virtual server.
-func (r *reader) check(s *stmt, rs *RealServer) {
-	c := &Check{
-		Pos: s.pos(), Kind: s.keyword(), Connect: rs.Addr, ConnectTimeout: rs.connectTimeout, DelayLoop: rs.delayLoop,
-		Retry: rs.retry, DelayBeforeRetry: rs.delayBeforeRetry, Warmup: rs.warmup, Alpha: rs.Alpha,
-	}
-	walk(r, "virtual_server/real_server/TCP_CHECK", s.block, checkTable(), c)
-	if c.Retry == unset {
-		c.Retry = 1
-	}
-	if c.DelayBeforeRetry == unset {
-		c.DelayBeforeRetry = time.Second
-	}
-	if c.Warmup == unset {
-		c.Warmup = c.DelayLoop
-	}
-	if c.Bind.IsValid() && c.Bind.Addr().Is4() != c.Connect.Addr().Is4() {
-		r.say(Warning, s.pos(), "bindto and connect_ip must be of one family; bindto is ignored")
-		c.Bind = netip.AddrPort{}
-	}
-	rs.Checks = append(rs.Checks, c)
-}
-
-func checkTable() table[*Check] {
-	port := func(field func(*Check) *netip.AddrPort) func(*reader, *stmt, *Check) {
-		return func(r *reader, s *stmt, c *Check) {
-			if n, ok := r.number(s, 1, 65535); ok {
-				*field(c) = netip.AddrPortFrom(field(c).Addr(), uint16(n))
-			}
-		}
-	}
-	addr := func(field func(*Check) *netip.AddrPort) func(*reader, *stmt, *Check) {
-		return func(r *reader, s *stmt, c *Check) {
-			if a, ok := r.addr(s, 0); ok {
-				*field(c) = netip.AddrPortFrom(a, field(c).Port())
-			}
-		}
-	}
-	connect := func(c *Check) *netip.AddrPort { return &c.Connect }
-	bind := func(c *Check) *netip.AddrPort { return &c.Bind }
-	return table[*Check]{
-		"connect_ip": addr(connect), "connect_port": port(connect), "bindto": addr(bind), "bind_port": port(bind),
-		"bind_if":            setText(func(c *Check) *string { return &c.BindInterface }),
-		"connect_timeout":    setSeconds(0.000001, maxSeconds, func(c *Check) *time.Duration { return &c.ConnectTimeout }),
-		"delay_loop":         setSeconds(0.000001, maxSeconds, func(c *Check) *time.Duration { return &c.DelayLoop }),
-		"delay_before_retry": setSeconds(0, maxSeconds, func(c *Check) *time.Duration { return &c.DelayBeforeRetry }),
-		"warmup":             setSeconds(0, maxSeconds, func(c *Check) *time.Duration { return &c.Warmup }),
-		"retry":              setNumber(0, 1<<30, func(c *Check) *int { return &c.Retry }),
-		"alpha":              setFlag(func(c *Check) *bool { return &c.Alpha }),
-	}
-}
+// Timeout is the persistence timeout, 0 for none.
+func (p PersistenceTimeout) Timeout() time.Duration { return time.Duration(p) }

@@ -5,22 +5,75 @@ import (
 	"time"
 )
 
+// Block is where a block stands and which of its keywords were written.
+type Block struct {
+	Pos
+	at map[string]Pos
+}
+
+// At is where a keyword of the block stands, or the block itself if it is not written.
+func (b *Block) At(keyword string) Pos {
+	if p, ok := b.at[keyword]; ok && p != (Pos{}) {
+		return p
+	}
+	return b.Pos
+}
+
+// Has tells whether the keyword is written in the block or inherited from one around it.
+func (b *Block) Has(keyword string) bool { _, ok := b.at[keyword]; return ok }
+
+func (b *Block) mark(keyword string, p Pos) {
+	if b.at == nil {
+		b.at = map[string]Pos{}
+	}
+	b.at[keyword] = p
+}
+
+func (b *Block) base() *Block { return b }
+
 // Config is a file with every default resolved. What it points to is not changed
 // after it was read.
 type Config struct {
-	Global         Global
-	Scripts        []*Script
-	Instances      []*Instance
-	VirtualServers []*VirtualServer
+	Block
+	Global          Global
+	StaticAddresses Addresses
+	StaticRoutes    Routes
+	StaticRules     Rules
+	TrackGroups     []*TrackGroup
+	InterfaceDelays InterfaceDelays
+	GARPGroups      []*GARPGroup
+	Scripts         []*Script
+	TrackFiles      []*TrackFile
+	TrackProcesses  []*TrackProcess
+	BFDs            []*BFD
+	SSL             *SSL
+	SyncGroups      []*SyncGroup
+	Instances       []*Instance
+	ServerGroups    []*ServerGroup
+	VirtualServers  []*VirtualServer
+
+	NetNamespace, InstanceName string
+	UsePIDDir                  bool
+
+	texts map[string]string // of every file, for messages
 }
 
 // Global is global_defs.
 type Global struct {
+	Block
 	RouterID              string
-	NotificationEmail     []string
+	NotificationEmail     Names
 	NotificationEmailFrom string
-	SMTPServer            string
+	SMTPServer            MailServer
+	SMTPHeloName          string
 	SMTPConnectTimeout    time.Duration
+	SMTPAlert             *bool // nil: not written
+	SMTPAlertVRRP         *bool
+	SMTPAlertChecker      *bool
+	NoEmailFaults         bool
+	NoCheckerEmails       bool
+	CheckerLogAllFailures bool
+	RSInitNotifies        bool
 
 	Version                 uint8 // vrrp_version, 2 or 3
 	Strict                  bool
@@ -32,49 +85,173 @@ type Global struct {
 	GARPMasterRepeat        int
 	GARPMasterRefresh       time.Duration
 	GARPMasterRefreshRepeat int
-	GARPLowerPrioDelay      time.Duration // -1: as GARPMasterDelay
-	GARPLowerPrioRepeat     int           // -1: as GARPMasterRepeat
+	GARPLowerPrioDelay      time.Duration
+	GARPLowerPrioRepeat     int
 	DownTimerAdverts        int
 	StartupDelay            time.Duration
+	DelayAfterBoot          time.Duration
 	LowerPrioNoAdvert       bool
 	HigherPrioSendAdvert    bool
+	OwnerIgnoreAdverts      bool
+	CheckUnicastSrc         bool
+	V3ChecksumAsV2          bool
+	LogUnknownVRIDs         bool
+	MulticastGroup4         netip.Addr
+	MulticastGroup6         netip.Addr
+	VMACPrefix              string
+	DefaultInterface        string
+	DynamicInterfaces       Switch // with allow_if_changes or without
 
-	ScriptUser, ScriptGroup string
-	EnableScriptSecurity    bool
+	LVSTimeouts    Timeouts
+	LVSFlush       bool
+	LVSFlushOnStop Switch // with VS: the services only
+	LVSSyncDaemon  *SyncDaemon
+
+	ScriptUser             Account
+	SetSupplementaryGroups bool
+	EnableScriptSecurity   bool
+	StartupScript          *Command
+	StartupScriptTimeout   time.Duration
+	ShutdownScript         *Command
+	ShutdownScriptTimeout  time.Duration
+
+	NotifyFIFO                  *FIFO
+	NotifyFIFOScript            *Command
+	VRRPNotifyFIFO              *FIFO
+	VRRPNotifyFIFOScript        *Command
+	LVSNotifyFIFO               *FIFO
+	LVSNotifyFIFOScript         *Command
+	NotifyPriorityChanges       bool
+	FIFOWriteVRRPStatesOnReload bool
+
+	ReloadCheckConfig Switch // with the file of the findings
+	ReloadFile        Switch // with its path
+	IncludeCheck      IncludeCheck
+	RandomSeed        uint32
+	JSONVersion       uint8
 }
 
 // Script is a vrrp_script.
 type Script struct {
-	Pos
+	Block
+	Account
 	Name              string
-	Args              []string
+	Script            *Command // without user: that is the Account's
 	Interval, Timeout time.Duration
 	Rise, Fall        int
 	Weight            int // -253 to 253; 0: failure is a FAULT
 	Reverse, InitFail bool
-	User, Group       string
+}
+
+// TrackFile is a track_file: a number in a file steers a priority or a weight.
+type TrackFile struct {
+	Block
+	Name, File string
+	Weight     int // -254 to 254
+	Reverse    bool
+	InitFile   *InitFile
+}
+
+// TrackProcess is a vrrp_track_process.
+type TrackProcess struct {
+	Block
+	Name                      string
+	Process                   []string // the name, then arguments
+	ParamMatch                string   // "", initial or partial
+	Weight                    int      // -254 to 254
+	Reverse                   bool
+	Quorum, QuorumMax         int // QuorumMax counts only where it is written
+	Delay                     time.Duration
+	ForkDelay, TerminateDelay time.Duration
+	FullCommand               bool
+}
+
+// BFD is a bfd_instance (RFC 5880).
+type BFD struct {
+	Block
+	Name                   string
+	Neighbor, Source       netip.Addr
+	MinRX, MinTX, IdleTX   time.Duration
+	Multiplier             int
+	Passive                bool
+	TTL, HopLimit          uint8
+	MaxHops                int // -1: any
+	Multihop               bool
+	Weight                 int // -253 to 253
+	Reverse, VRRP, Checker bool
+}
+
+// SSL is the client's material of SSL_GET.
+type SSL struct {
+	Block
+	Password, CA, Certificate, Key string
+}
+
+// TrackGroup names instances that fault when a tagged static object vanishes.
+type TrackGroup struct {
+	Block
+	Name    string
+	Members Names
+}
+
+// GARPGroup paces gratuitous ARP and unsolicited NA on interfaces.
+type GARPGroup struct {
+	Block
+	GARPInterval, GNAInterval time.Duration
+	Interface                 string
+	Interfaces                Names
+}
+
+// SyncGroup is a vrrp_sync_group.
+type SyncGroup struct {
+	Block
+	Name                                                        string
+	Members                                                     Names
+	TrackInterfaces, TrackScripts                               Tracks
+	TrackFiles, TrackProcesses, TrackBFDs                       Tracks
+	TrackingWeight                                              bool
+	NotifyMaster, NotifyBackup, NotifyFault, NotifyStop, Notify *Command
+	SMTPAlert, NotifyPriorityChanges                            bool
 }
 
 // Instance is a vrrp_instance.
 type Instance struct {
-	Pos
-	Name, State, Interface string
-	InterfacePos           Pos // where the interface is named
-	VRID, Priority         uint8
-	Version                uint8
-	AdvertInterval         time.Duration // whole seconds in version 2, 10 ms in version 3
-	NoPreempt              bool
-	PreemptDelay           time.Duration
-	AuthType, AuthPass     string // "" or PASS; 8 bytes at most
-	Addresses, Excluded    []Address
-	McastSource            netip.Addr
-	UnicastSource          netip.Addr
-	UnicastPeers           []netip.Addr
-	TrackInterfaces        []Track
-	TrackScripts           []Track
-	DontTrackPrimary       bool
+	Block
+	Name, Interface             string
+	State                       State
+	VRID, Priority              uint8
+	Version                     uint8
+	AdvertInterval              time.Duration // whole seconds in version 2, 10 ms in version 3
+	NoPreempt                   bool
+	PreemptDelay                time.Duration
+	AuthType, AuthPass          string // "", PASS or AH; 8 bytes at most
+	HMAC                        *HMAC
+	Addresses, Excluded         Addresses
+	NoVirtualAddress            bool
+	Routes                      Routes
+	Rules                       Rules
+	McastSource                 netip.Addr
+	McastDestination            netip.Addr
+	UnicastSource               netip.Addr
+	UnicastPeers                Peers
+	UnicastFaultNoPeer          bool
+	UnicastTTL                  uint8
+	CheckUnicastSrc, TrackSrcIP bool
+	V3ChecksumAsV2              bool
+	TrackInterfaces             Tracks
+	TrackScripts                Tracks
+	TrackFiles                  Tracks
+	TrackProcesses              Tracks
+	TrackBFDs                   Tracks
+	DontTrackPrimary            bool
+	NoAccept                    bool
+	PromoteSecondaries          bool
+	UseVMAC                     *VMAC
+	VMACXmitBase                bool
 
 	NotifyMaster, NotifyBackup, NotifyFault, NotifyStop, Notify *Command
+	NotifyMasterRxLowerPri, NotifyDeleted                       *Command
+	NotifyPriorityChanges, SMTPAlert                            bool
 
 	GARPMasterDelay         time.Duration
 	GARPMasterRepeat        int
@@ -83,89 +260,140 @@ type Instance struct {
 	GARPLowerPrioDelay      time.Duration
 	GARPLowerPrioRepeat     int
 	DownTimerAdverts        int
-	StartupDelay            time.Duration
 	LowerPrioNoAdvert       bool
 	HigherPrioSendAdvert    bool
+	OwnerIgnoreAdverts      bool
 	SkipCheckAdvAddr        bool
 	Strict                  bool
+
+	// Disabled says why the instance cannot be started, "" if it can.
+	Disabled string
 }
 
-// Address is a virtual address as it is put on an interface. Device is "" for the
-// interface of the instance.
-type Address struct {
-	Pos
-	Prefix        netip.Prefix // the address, not masked; /32 if none is written
-	Device, Label string
-	Scope         uint8 // rt_scope: 0 global, 253 link, 254 host
-	Broadcast     netip.Addr
+// HMAC is the auth_hmac block of keepalived 2.4.
+type HMAC struct {
+	Block
+	Keys       Keys
+	ActiveKey  uint8
+	TimeWindow time.Duration
+	AntiReplay string // time or monotonic
+	Mode       string // enforce, permissive or receive-only
 }
 
-// Command is a script with its arguments and the user that it runs as ("" for the
-// default).
-type Command struct {
-	Pos
-	Args        []string
-	User, Group string
-}
-
-// Track is a line of track_interface or track_script.
-type Track struct {
-	Pos
-	Name    string
-	Weight  int
-	Reverse bool
-}
-
-// VirtualServer is a virtual_server of one address and port.
+// VirtualServer is a virtual_server: of one address and port, a firewall mark or a group.
 type VirtualServer struct {
-	Pos
-	Addr               netip.AddrPort
-	Protocol           uint8 // IP protocol number
+	Block
+	Addr               netip.AddrPort // invalid for a mark or a group
+	Fwmark             uint32         // of a service by mark
+	ByMark             bool
+	Group              string // of a service by virtual_server_group
+	IPFamily           string // "", inet or inet6
+	Protocol           Protocol
 	DelayLoop          time.Duration
-	Scheduler, Method  string // lower case; DR, NAT or TUN
-	Persistence        time.Duration
-	PersistenceMask    int // prefix length
+	Scheduler          Scheduler // lower case
+	Method             Method
+	OPS                bool
+	SHPort, SHFallback bool
+	MHPort, MHFallback bool
+	Flag1, Flag2       bool
+	Flag3              bool
+	Persistence        PersistenceTimeout
+	PersistenceMask    MaskLength // prefix length
+	PersistenceEngine  string
 	HASuspend          bool
 	Alpha, Omega       bool
 	InhibitOnFailure   bool
+	SMTPAlert          bool
 	Virtualhost        string
 	Quorum, Hysteresis int
 	QuorumUp           *Command
 	QuorumDown         *Command
 	SorryServer        *RealServer
+	SorryServerInhibit bool
+	SorryServerMethod  Method
 	RealServers        []*RealServer
-	connectTimeout     time.Duration
-	retry              int // -1: not set
-	delayBeforeRetry   time.Duration
-	warmup             time.Duration
-	weight             int
+	Weight             int
+	ConnectTimeout     time.Duration
+	Retry              int
+	DelayBeforeRetry   time.Duration
+	Warmup             time.Duration
+
+	// Disabled says why the service cannot be served, "" if it can.
+	Disabled string
 }
 
 // RealServer is a real_server, or the sorry_server.
 type RealServer struct {
-	Pos
-	Addr                 netip.AddrPort
-	Weight               int
-	InhibitOnFailure     bool
-	Alpha                bool
-	NotifyUp, NotifyDown *Command
-	Checks               []*Check
+	Block
+	Addr                   netip.AddrPort
+	Weight                 int
+	Method                 Method
+	UThreshold, LThreshold uint32
+	InhibitOnFailure       bool
+	Alpha                  bool
+	SMTPAlert              bool
+	Virtualhost            string
+	NotifyUp, NotifyDown   *Command
+	Checks                 []*Check
 
-	delayLoop, connectTimeout, delayBeforeRetry, warmup time.Duration
-	retry                                               int
+	DelayLoop, ConnectTimeout time.Duration
+	DelayBeforeRetry, Warmup  time.Duration
+	Retry                     int
 }
 
 // Check is a health check of a real server, every default resolved.
 type Check struct {
-	Pos
-	Kind             string // TCP_CHECK
-	Connect          netip.AddrPort
-	Bind             netip.AddrPort
+	Block
+	Kind             string         // the keyword: TCP_CHECK, HTTP_GET ...
+	Connect          netip.AddrPort // from ConnectIP, ConnectPort and the server
+	Bind             netip.AddrPort // from BindTo and BindPort
+	ConnectIP        netip.Addr
+	ConnectPort      uint16
+	BindTo           netip.Addr
+	BindPort         uint16
 	BindInterface    string
+	Fwmark           uint32
 	ConnectTimeout   time.Duration
 	DelayLoop        time.Duration
 	Retry            int
 	DelayBeforeRetry time.Duration
 	Warmup           time.Duration
 	Alpha            bool
+	LogAllFailures   bool
+
+	// HTTP_GET and SSL_GET
+	Virtualhost, HTTPProtocol, SNIName string
+	EnableSNI, FastRecovery            bool
+	URLs                               []*URL
+	// SMTP_CHECK
+	HeloName string
+	Hosts    []*Check
+	// DNS_CHECK
+	DNSType DNSType
+	DNSName DNSName
+	// MISC_CHECK
+	Account
+	MiscPath    *Command
+	MiscTimeout time.Duration
+	MiscDynamic bool
+	// UDP_CHECK
+	Payload                        Hex
+	RequireReply                   ReplyPattern
+	MinReplyLength, MaxReplyLength int
+	// BFD_CHECK, FILE_CHECK
+	BFD, TrackFile string
+	Weight         int
+	Reverse        bool
+}
+
+// URL is one request of HTTP_GET or SSL_GET.
+type URL struct {
+	Block
+	Path, Virtualhost              string
+	Digests                        Digests
+	StatusCodes                    StatusCodes
+	Regex                          string
+	RegexNoMatch                   bool
+	RegexOptions                   []string
+	RegexMinOffset, RegexMaxOffset int
 }

@@ -61,7 +61,7 @@ func (l *Loop) send(a node.Send) {
 }
 
 func (l *Loop) address(a config.Address, change func(kernel.Address) error) {
-	err := change(kernel.Address{Interface: a.Device, Prefix: a.Prefix, Label: a.Label, Scope: a.Scope, Broadcast: a.Broadcast})
+	err := change(kernel.Address{Interface: a.Device, Prefix: a.Prefix, Label: a.Label, Scope: uint8(a.Scope), Broadcast: a.Broadcast.Addr})
 	if err != nil {
 		l.Log.Error("address not changed", "vip", a.Prefix, "iface", a.Device, "err", err)
 	}
@@ -84,7 +84,7 @@ func (l *Loop) check(id int) {
 func (l *Loop) script(id int) {
 	c := l.Node.Script(id)
 	go func() {
-		exit := checks.Script{Args: c.Args, User: c.User, Group: c.Group, Timeout: c.Timeout}.Run(l.ctx)
+		exit := checks.Script{Args: c.Script.Args, User: c.User, Group: c.Group, Timeout: c.Timeout}.Run(l.ctx)
 		if l.ctx.Err() == nil {
 			l.Post(node.ScriptDone{Script: id, OK: exit.OK(), Reason: exit.String()})
 		}

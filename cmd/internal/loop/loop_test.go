@@ -73,7 +73,7 @@ func newBench(t *testing.T, cfg *config.Config) *bench {
 	if err := control.SetFilter(filter); err != nil {
 		t.Fatal(err)
 	}
-	filter, err = ring.ServiceFilter([]ring.Match{{Protocol: proto.ProtocolTCP, Addr: vip, Port: 80}})
+	filter, err = ring.ServiceFilter([]ring.Match{{Protocol: 6, Addr: vip, Port: 80}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,13 +160,13 @@ func TestServiceFramesAreForwarded(t *testing.T) {
 	server := netip.AddrPortFrom(netip.MustParseAddr("10.0.0.7"), 80)
 	serverMAC := proto.MAC{2, 0, 0, 0, 0, 7}
 	cfg.VirtualServers = []*config.VirtualServer{{
-		Addr: netip.AddrPortFrom(vip, 80), Protocol: proto.ProtocolTCP, Scheduler: "rr", Method: "DR", Quorum: 1,
+		Addr: netip.AddrPortFrom(vip, 80), Protocol: 6, Scheduler: "rr", Method: config.Method{Forwarding: "DR"}, Quorum: 1,
 		RealServers: []*config.RealServer{{Addr: server, Weight: 1}},
 	}}
 	b := newBench(t, cfg)
 	syn := func(port uint16) []byte {
 		f := proto.AppendEthernet(nil, ownMAC, otherMAC, proto.EtherTypeIPv4)
-		f = proto.IPv4Header{TTL: 64, Protocol: proto.ProtocolTCP, Src: other, Dst: vip}.Append(f, 20)
+		f = proto.IPv4Header{TTL: 64, Protocol: 6, Src: other, Dst: vip}.Append(f, 20)
 		return proto.TCPHeader{SrcPort: port, DstPort: 80, Flags: proto.TCPSyn}.Append(f)
 	}
 	var forwarded int

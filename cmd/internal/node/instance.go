@@ -2,6 +2,7 @@ package node
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -49,7 +50,7 @@ const refusalsKept = 64
 func (in *instance) unicast() bool { return len(in.cfg.UnicastPeers) > 0 }
 
 func (n *Node) addInstance(c *config.Instance) error {
-	p, err := n.portNamed(c.InterfacePos, c.Interface)
+	p, err := n.portNamed(c.At("interface"), c.Interface)
 	if err != nil {
 		return err
 	}
@@ -58,7 +59,10 @@ func (n *Node) addInstance(c *config.Instance) error {
 		cfg: c, port: p, timer: n.newTimer(timerInstance, i),
 		vips: map[netip.Addr]config.Address{}, devices: map[string]int{}, refused: map[refusal]uint64{}, remarked: map[netip.Addr]fsm.Remarks{},
 	}
-	for _, a := range append(append([]config.Address(nil), c.Addresses...), c.Excluded...) {
+	for _, a := range slices.Concat(c.Addresses, c.Excluded) {
+		if a.Prefix.Addr().Is6() {
+			continue // said when the file was read
+		}
 		if a.Device == "" {
 			a.Device = c.Interface
 		}
@@ -73,7 +77,7 @@ func (n *Node) addInstance(c *config.Instance) error {
 		return err
 	}
 	n.instances[i].source = n.sourceOf(&n.instances[i])
-	n.instances[i].fsm = fsm.New(instanceConfig(c, n.instances[i].source, trackers))
+	n.instances[i].fsm = fsm.New(instanceConfig(c, n.cfg.Global.StartupDelay, n.instances[i].source, trackers))
 	return nil
 }
 
@@ -108,12 +112,12 @@ func (n *Node) trackers(i int) ([]fsm.Tracker, error) {
 }
 
 // instanceConfig is what the state machine needs of an instance's configuration.
-func instanceConfig(c *config.Instance, source netip.Addr, trackers []fsm.Tracker) fsm.Config {
+func instanceConfig(c *config.Instance, startupDelay time.Duration, source netip.Addr, trackers []fsm.Tracker) fsm.Config {
 	f := fsm.Config{
 		Name: c.Name, VRID: c.VRID, Version: c.Version, Priority: c.Priority, Interval: c.AdvertInterval,
 		NoPreempt: c.NoPreempt, PreemptDelay: c.PreemptDelay,
 		Source: source, Unicast: len(c.UnicastPeers) > 0,
-		DownTimerAdverts: c.DownTimerAdverts, StartupDelay: c.StartupDelay,
+		DownTimerAdverts: c.DownTimerAdverts, StartupDelay: startupDelay,
 		GARPRepeat: c.GARPMasterRepeat, GARPDelay: c.GARPMasterDelay,
 		GARPRefresh: c.GARPMasterRefresh, GARPRefreshRepeat: c.GARPMasterRefreshRepeat,
 		GARPLowerPrioRepeat: c.GARPLowerPrioRepeat, GARPLowerPrioDelay: c.GARPLowerPrioDelay,
@@ -129,6 +133,9 @@ func instanceConfig(c *config.Instance, source netip.Addr, trackers []fsm.Tracke
 		f.Addrs = append(f.Addrs, a.Prefix.Addr())
 	}
 	for _, a := range c.Excluded {
+		if a.Prefix.Addr().Is6() {
+			continue
+		}
 		f.Excluded = append(f.Excluded, a.Prefix.Addr())
 	}
 	return f
@@ -159,7 +166,7 @@ func (n *Node) sourceOf(in *instance) netip.Addr {
 // startInstance removes what a killed run left, and begins the election.
 func (n *Node) startInstance(now time.Duration, i int) {
 	in := &n.instances[i]
-	for _, peer := range in.cfg.UnicastPeers {
+	for _, peer := range in.cfg.UnicastPeers.Addrs() {
 		n.seek(now, peer)
 	}
 	if in.cfg.Priority != 255 {
@@ -178,9 +185,9 @@ func (n *Node) startInstance(now time.Duration, i int) {
 // addresses lists the virtual addresses in the order of the configuration.
 func (in *instance) addresses() []config.Address {
 	var list []config.Address
-	for _, group := range [][]config.Address{in.cfg.Addresses, in.cfg.Excluded} {
-		for _, a := range group {
-			list = append(list, in.vips[a.Prefix.Addr()])
+	for _, a := range slices.Concat(in.cfg.Addresses, in.cfg.Excluded) {
+		if vip, ok := in.vips[a.Prefix.Addr()]; ok {
+			list = append(list, vip)
 		}
 	}
 	return list
@@ -259,7 +266,7 @@ func (n *Node) advertise(in *instance, a fsm.SendAdvert) {
 		n.emit(Send{Port: in.port, Frame: n.advert(in, a, vrrpGroupMAC, vrrpGroup)})
 		return
 	}
-	for _, peer := range in.cfg.UnicastPeers {
+	for _, peer := range in.cfg.UnicastPeers.Addrs() {
 		nb := n.neighbourFor(peer)
 		if nb < 0 || !n.neighbours[nb].resolved {
 			continue // asked for since the start; the next advertisement will find it

@@ -86,6 +86,9 @@ func New(cfg *config.Config, links []Link, seed uint64) (*Node, error) {
 		n.scripts = append(n.scripts, script{cfg: c, good: -1, timer: n.newTimer(timerScript, len(n.scripts))})
 	}
 	for _, c := range cfg.Instances {
+		if c.Disabled != "" {
+			continue
+		}
 		if err := n.addInstance(c); err != nil {
 			return nil, err
 		}
@@ -93,6 +96,9 @@ func New(cfg *config.Config, links []Link, seed uint64) (*Node, error) {
 	n.fwd = forward.New(forward.Config{MaxConns: maxConnections, Seed: seed})
 	n.fwdTimer = n.newTimer(timerForward, 0)
 	for _, c := range cfg.VirtualServers {
+		if c.Disabled != "" {
+			continue
+		}
 		if err := n.addService(c); err != nil {
 			return nil, err
 		}

@@ -36,7 +36,7 @@ func TestElectionTakeoverAndReturn(t *testing.T) {
 
 func TestUnicastPeersAreResolvedByARP(t *testing.T) {
 	a, b := instanceConf(150), instanceConf(100)
-	a.UnicastPeers, b.UnicastPeers = []netip.Addr{addrOf(1)}, []netip.Addr{addrOf(0)}
+	a.UnicastPeers, b.UnicastPeers = config.Peers{{Addr: addrOf(1)}}, config.Peers{{Addr: addrOf(0)}}
 	w := newWorld(t, with(a), with(b))
 	w.start(0)
 	w.start(1)
@@ -90,7 +90,7 @@ func TestNotifyArguments(t *testing.T) {
 func TestUnknownInterfaceNamesThePosition(t *testing.T) {
 	c := instanceConf(100)
 	c.Interface = "eth7"
-	c.InterfacePos = config.Pos{File: "a.conf", Line: 3, Column: 5}
+	c.Pos = config.Pos{File: "a.conf", Line: 3, Column: 5}
 	_, err := New(with(c), []Link{{Name: "lo"}, {Name: "eth0"}}, 1)
 	if want := "a.conf:3:5: interface eth7 does not exist (this host has lo, eth0)"; err == nil || err.Error() != want {
 		t.Fatalf("got %v, want %s", err, want)
@@ -99,11 +99,11 @@ func TestUnknownInterfaceNamesThePosition(t *testing.T) {
 
 func webService(servers ...byte) *config.VirtualServer {
 	vs := &config.VirtualServer{
-		Addr: netip.MustParseAddrPort("10.0.0.100:80"), Protocol: proto.ProtocolTCP, Scheduler: "rr", Method: "DR", Quorum: 1,
+		Addr: netip.MustParseAddrPort("10.0.0.100:80"), Protocol: 6, Scheduler: "rr", Method: config.Method{Forwarding: "DR"}, Quorum: 1,
 	}
 	for _, s := range servers {
 		addr := netip.AddrPortFrom(addrOf(int(s)-1), 80)
-		vs.RealServers = append(vs.RealServers, &config.RealServer{Addr: addr, Weight: 1, Checks: []*config.Check{{
+		vs.RealServers = append(vs.RealServers, &config.RealServer{Addr: addr, Weight: 1, Checks: []*config.Check{{Kind: "TCP_CHECK",
 			Connect: addr, Retry: 1, DelayLoop: 6 * time.Second, DelayBeforeRetry: time.Second, ConnectTimeout: time.Second,
 		}}})
 	}

@@ -38,8 +38,8 @@ type checker struct {
 }
 
 func (n *Node) addService(c *config.VirtualServer) error {
-	key := forward.ServiceKey{Protocol: c.Protocol, Addr: c.Addr}
-	err := n.fwd.AddService(forward.Service{Key: key, Scheduler: c.Scheduler, Persistence: c.Persistence, PersistenceMask: c.PersistenceMask})
+	key := forward.ServiceKey{Protocol: uint8(c.Protocol), Addr: c.Addr}
+	err := n.fwd.AddService(forward.Service{Key: key, Scheduler: string(c.Scheduler), Persistence: c.Persistence.Timeout(), PersistenceMask: int(c.PersistenceMask)})
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.Pos, err)
 	}
@@ -47,6 +47,9 @@ func (n *Node) addService(c *config.VirtualServer) error {
 	for _, r := range c.RealServers {
 		rs := realServer{cfg: r}
 		for _, ch := range r.Checks {
+			if ch.Kind != "TCP_CHECK" {
+				continue // said when the file was read
+			}
 			up := !ch.Alpha
 			n.checks = append(n.checks, checker{
 				cfg: ch, service: len(n.services), server: len(s.servers), up: up,
