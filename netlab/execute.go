@@ -14,8 +14,8 @@ import (
 )
 
 // build carries out the statements that declare.
-func (l *lab) build(st statement) error {
-	w := st.words
+func (l *lab) build(st Statement) error {
+	w := st.Words
 	switch w[0] {
 	case "host":
 		_, err := l.declare(w[1], w[2], w[3:])
@@ -40,7 +40,7 @@ func (l *lab) build(st statement) error {
 		if err := os.MkdirAll(n.dir, 0o755); err != nil {
 			return err
 		}
-		return os.WriteFile(filepath.Join(n.dir, "node.conf"), l.scenario.files[w[1]+".conf"], 0o644)
+		return os.WriteFile(filepath.Join(n.dir, "node.conf"), l.scenario.Files[w[1]+".conf"], 0o644)
 	}
 	return nil
 }
@@ -55,8 +55,8 @@ func (l *lab) declare(name, at string, addrs []string) (*host, error) {
 }
 
 // execute carries out the statements that do something.
-func (l *lab) execute(st statement) error {
-	w := st.words
+func (l *lab) execute(st Statement) error {
+	w := st.Words
 	switch w[0] {
 	case "lan", "host", "realserver", "node":
 		return nil
@@ -142,8 +142,8 @@ func (l *lab) down(h *host, how string) error {
 	return h.node.end(syscall.SIGKILL)
 }
 
-func (l *lab) drop(st statement) error {
-	w := st.words
+func (l *lab) drop(st Statement) error {
+	w := st.Words
 	r := rule{from: l.hosts[w[1]], kind: "all", text: st.String()}
 	rest := w[2:]
 	if len(rest) > 1 && rest[0] == "to" {

@@ -128,9 +128,9 @@ func sweep() {
 // the others in order.
 func (l *lab) play(capture string) error {
 	l.printf("%s\n", l.scenario.Name)
-	for _, st := range l.scenario.statements {
+	for _, st := range l.scenario.Statements {
 		if err := l.build(st); err != nil {
-			return st.errorf(0, "%v", err)
+			return st.Errorf(0, "%v", err)
 		}
 	}
 	if len(l.order) == 0 {
@@ -141,15 +141,15 @@ func (l *lab) play(capture string) error {
 	if err := l.wire.start(capture); err != nil {
 		return err
 	}
-	for _, st := range l.scenario.statements {
+	for _, st := range l.scenario.Statements {
 		if err := l.ctx.Err(); err != nil {
-			return st.errorf(0, "interrupted")
+			return st.Errorf(0, "interrupted")
 		}
 		if err := l.execute(st); err != nil {
-			return st.errorf(0, "%s: %v", st, err)
+			return st.Errorf(0, "%s: %v", st, err)
 		}
 		if err := l.violated(); err != nil {
-			return st.errorf(0, "during %s: %v", st, err)
+			return st.Errorf(0, "during %s: %v", st, err)
 		}
 	}
 	return nil
@@ -250,7 +250,7 @@ func (l *lab) violated() error {
 // filesOf are the archive's files that belong to a node alone.
 func (l *lab) filesOf(name string) map[string][]byte {
 	files := map[string][]byte{}
-	for f, data := range l.scenario.files {
+	for f, data := range l.scenario.Files {
 		if path, ok := strings.CutPrefix(f, name+":"); ok {
 			files[path] = data
 		}

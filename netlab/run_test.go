@@ -150,7 +150,7 @@ func TestSeedFilesAreVerbatim(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := s.files[node+".conf"]; strings.TrimSuffix(string(got), "\n") != strings.TrimSuffix(string(want), "\n") {
+		if got := s.Files[node+".conf"]; strings.TrimSuffix(string(got), "\n") != strings.TrimSuffix(string(want), "\n") {
 			t.Errorf("%s of %s is not the seed file", node, scenario)
 		}
 	}

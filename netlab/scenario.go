@@ -14,22 +14,22 @@ import (
 // Scenario is a parsed file.
 type Scenario struct {
 	Name       string
-	statements []statement
-	files      map[string][]byte
+	Statements []Statement
+	Files      map[string][]byte
 }
 
-// statement is one line: its words, and where each stands.
-type statement struct {
-	words   []string
+// Statement is one line: its words, and where each stands.
+type Statement struct {
+	Words   []string
 	columns []int
 	line    int
 	file    string
 }
 
-func (s statement) String() string { return strings.Join(s.words, " ") }
+func (s Statement) String() string { return strings.Join(s.Words, " ") }
 
-// errorf names the position of word i, counted from 0.
-func (s statement) errorf(i int, format string, args ...any) error {
+// Errorf names the position of word i, counted from 0.
+func (s Statement) Errorf(i int, format string, args ...any) error {
 	column := s.columns[min(i, len(s.columns)-1)]
 	return fmt.Errorf("%s:%d:%d: %s", s.file, s.line, column, fmt.Sprintf(format, args...))
 }
@@ -61,25 +61,25 @@ func Parse(name string, text []byte) (*Scenario, error) {
 		}
 	}
 	archive := txtar.Parse(text)
-	s := &Scenario{Name: name, files: map[string][]byte{}}
+	s := &Scenario{Name: name, Files: map[string][]byte{}}
 	for _, f := range archive.Files {
-		s.files[f.Name] = f.Data
+		s.Files[f.Name] = f.Data
 	}
 	for i, line := range strings.Split(string(archive.Comment), "\n") {
-		st := statement{line: i + 1, file: name}
+		st := Statement{line: i + 1, file: name}
 		st.split(line)
-		if len(st.words) > 0 {
-			s.statements = append(s.statements, st)
+		if len(st.Words) > 0 {
+			s.Statements = append(s.Statements, st)
 		}
 	}
-	if len(s.statements) == 0 {
+	if len(s.Statements) == 0 {
 		return nil, fmt.Errorf("%s: has no statements: it must be a txtar archive with them at its beginning", name)
 	}
-	return s, s.check()
+	return s, s.Check()
 }
 
 // split cuts a line into words; # starts a comment, "…" holds blanks.
-func (s *statement) split(line string) {
+func (s *Statement) split(line string) {
 	for at := 0; at < len(line); {
 		switch c := line[at]; {
 		case c == ' ' || c == '\t' || c == '\r':
@@ -97,7 +97,7 @@ func (s *statement) split(line string) {
 		for end < len(line) && !strings.ContainsRune(stop, rune(line[end])) {
 			end++
 		}
-		s.words = append(s.words, line[at:end])
+		s.Words = append(s.Words, line[at:end])
 		at = end
 		if stop == `"` {
 			at++
@@ -110,7 +110,7 @@ var forms = map[string]struct {
 	least, most int
 	usage       string
 }{
-	"lan":        {2, 2, "lan NAME"},
+	"lan":        {2, 8, "lan NAME [delay TIME] [jitter TIME] [loss SHARE]"},
 	"host":       {4, 99, "host NAME LAN:IFACE ADDR/LEN..."},
 	"realserver": {6, 6, "realserver NAME LAN:IFACE ADDR/LEN vip ADDR"},
 	"node":       {5, 99, "node NAME ringkeep|keepalived LAN:IFACE ADDR/LEN..."},
@@ -122,9 +122,19 @@ var forms = map[string]struct {
 	"kill":       {2, 2, "kill NODE"},
 	"crash":      {2, 2, "crash NODE"},
 	"link":       {3, 3, "link HOST up|down"},
-	"drop":       {2, 5, "drop HOST [to HOST] [vrrp|arp|tcp|udp|all]"},
+	"drop":       {2, 7, "drop HOST [to HOST] [vrrp|arp|tcp|udp|multicast|all] [SHARE | N frames]"},
+	"duplicate":  {2, 7, "duplicate HOST [to HOST] [KIND] [SHARE | N frames]"},
+	"corrupt":    {2, 7, "corrupt HOST [to HOST] [KIND] [SHARE | N frames]"},
+	"delay":      {3, 8, "delay HOST [to HOST] [KIND] [SHARE] TIME [JITTER]"},
+	"reorder":    {2, 8, "reorder HOST [to HOST] [KIND] [SHARE] [TIME]"},
+	"partition":  {4, 99, "partition HOST... | HOST..."},
 	"heal":       {1, 1, "heal"},
-	"tolerate":   {2, 2, "tolerate two-masters"},
+	"freeze":     {2, 2, "freeze NODE"},
+	"thaw":       {2, 2, "thaw NODE"},
+	"script":     {4, 4, "script NODE NAME ok|fail|hang"},
+	"advert":     {6, 99, "advert HOST vrid N priority N [version N] [interval TIME] [src ADDR] [ttl N] [auth TEXT] [vip ADDR] [checksum bad]"},
+	"run":        {2, 2, "run TIME"},
+	"tolerate":   {2, 2, "tolerate two-masters|no-master|nopreempt|announce|arp|advert"},
 	"wait":       {4, 99, "wait TIME CONDITION"},
 	"stays":      {4, 99, "stays TIME CONDITION"},
 	"flow":       {6, 6, "flow NAME HOST connect ADDR:PORT RATE, or download ADDR:PORT BYTES"},
@@ -136,17 +146,17 @@ var forms = map[string]struct {
 	"say":        {2, 99, "say TEXT"},
 }
 
-// check finds what can be found before the lab is built: unknown statements, wrong
+// Check finds what can be found before the lab is built: unknown statements, wrong
 // numbers of words, names that nothing declares, nodes without a configuration.
-func (s *Scenario) check() error {
+func (s *Scenario) Check() error {
 	known := map[string]string{} // name to what declared it
-	for _, st := range s.statements {
-		form, ok := forms[st.words[0]]
+	for _, st := range s.Statements {
+		form, ok := forms[st.Words[0]]
 		if !ok {
-			return st.errorf(0, "unknown statement %q", st.words[0])
+			return st.Errorf(0, "unknown statement %q", st.Words[0])
 		}
-		if len(st.words) < form.least || len(st.words) > form.most {
-			return st.errorf(0, "wrong number of words: %s", form.usage)
+		if len(st.Words) < form.least || len(st.Words) > form.most {
+			return st.Errorf(0, "wrong number of words: %s", form.usage)
 		}
 		if err := s.checkNames(st, known); err != nil {
 			return err
@@ -155,12 +165,12 @@ func (s *Scenario) check() error {
 	return nil
 }
 
-func (s *Scenario) checkNames(st statement, known map[string]string) error {
-	w := st.words
+func (s *Scenario) checkNames(st Statement, known map[string]string) error {
+	w := st.Words
 	switch w[0] {
 	case "lan", "host", "realserver", "node":
 		if known[w[1]] != "" {
-			return st.errorf(1, "%s is declared twice", w[1])
+			return st.Errorf(1, "%s is declared twice", w[1])
 		}
 		known[w[1]] = w[0]
 		if w[0] != "lan" {
@@ -169,49 +179,54 @@ func (s *Scenario) checkNames(st statement, known map[string]string) error {
 	case "up":
 		for i := 1; i < len(w); i++ {
 			if known[w[i]] != "node" {
-				return st.errorf(i, "no node %s is declared above", w[i])
+				return st.Errorf(i, "no node %s is declared above", w[i])
 			}
 		}
-	case "stop", "kill", "crash":
+	case "stop", "kill", "crash", "freeze", "thaw", "script":
 		if known[w[1]] != "node" {
-			return st.errorf(1, "no node %s is declared above", w[1])
+			return st.Errorf(1, "no node %s is declared above", w[1])
 		}
-	case "serve", "unserve", "addr", "link", "drop", "ask":
+	case "advert":
+		if _, err := ParseCraft(w); err != nil {
+			return st.Errorf(2, "%v", err)
+		}
+		fallthrough
+	case "serve", "unserve", "addr", "link", "drop", "duplicate", "corrupt", "delay", "reorder", "ask":
 		if k := known[w[1]]; k == "" || k == "lan" {
-			return st.errorf(1, "no host %s is declared above", w[1])
+			return st.Errorf(1, "no host %s is declared above", w[1])
 		}
 	case "flow", "probe":
 		if k := known[w[2]]; k == "" || k == "lan" {
-			return st.errorf(2, "no host %s is declared above", w[2])
+			return st.Errorf(2, "no host %s is declared above", w[2])
 		}
 	}
 	return nil
 }
 
-func (s *Scenario) checkHost(st statement, known map[string]string) error {
-	w, port := st.words, 2
+func (s *Scenario) checkHost(st Statement, known map[string]string) error {
+	w, port := st.Words, 2
 	if w[0] == "node" {
 		port = 3
 		if w[2] != "ringkeep" && w[2] != "keepalived" {
-			return st.errorf(2, "kind %s: must be ringkeep or keepalived", w[2])
+			return st.Errorf(2, "kind %s: must be ringkeep or keepalived", w[2])
 		}
-		if _, ok := s.files[w[1]+".conf"]; !ok {
-			return st.errorf(1, "node %s: the archive has no file %s.conf", w[1], w[1])
+		if _, ok := s.Files[w[1]+".conf"]; !ok {
+			return st.Errorf(1, "node %s: the archive has no file %s.conf", w[1], w[1])
 		}
 	}
 	lan, iface, ok := strings.Cut(w[port], ":")
 	if !ok || iface == "" || len(iface) > 15 {
-		return st.errorf(port, "%s: must be LAN:IFACE", w[port])
+		return st.Errorf(port, "%s: must be LAN:IFACE", w[port])
 	}
 	if known[lan] != "lan" {
-		return st.errorf(port, "no lan %s is declared above", lan)
+		return st.Errorf(port, "no lan %s is declared above", lan)
 	}
 	for i := port + 1; i < len(w); i++ {
 		if w[0] == "realserver" && i == 4 {
 			break
 		}
 		if _, err := netip.ParsePrefix(w[i]); err != nil {
-			return st.errorf(i, "%s: must be ADDR/LEN", w[i])
+			return st.Errorf(i, "%s: must be ADDR/LEN", w[i])
 		}
 	}
 	return nil

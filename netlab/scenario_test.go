@@ -38,8 +38,8 @@ func TestWordsMayBeQuoted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	last := s.statements[len(s.statements)-1]
-	if got := strings.Join(last.words, "|"); got != "wait|1s|log|n1|Disabling service # 1" {
+	last := s.Statements[len(s.Statements)-1]
+	if got := strings.Join(last.Words, "|"); got != "wait|1s|log|n1|Disabling service # 1" {
 		t.Fatal(got)
 	}
 }
@@ -47,7 +47,7 @@ func TestWordsMayBeQuoted(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(oneNode + "wait 1s n1 state MASTER\n" + itsConf))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		if s, err := Parse("s", text); err == nil && len(s.statements) == 0 {
+		if s, err := Parse("s", text); err == nil && len(s.Statements) == 0 {
 			t.Fatal("nothing to do and no error")
 		}
 	})

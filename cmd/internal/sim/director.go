@@ -1,0 +1,352 @@
+package sim
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ringkeep/ringkeep/cmd/internal/config"
+	"github.com/ringkeep/ringkeep/cmd/internal/node"
+	"github.com/ringkeep/ringkeep/netlab"
+	"github.com/ringkeep/ringkeep/proto"
+)
+
+// director drives the node of a host as the daemon's loop does.
+type director struct {
+	h        *host
+	cfg      *config.Config
+	messages []config.Message
+	n        *node.Node
+	alive    bool
+	frozen   bool
+	crashed  bool
+	gen      int      // of the process: what was meant for an older one is lost
+	rx       [][]byte // that came in while it stood still
+	tickAt   time.Duration
+	woken    time.Duration // when the last frame is read
+	ticking  bool
+	late     bool // a tick came while it stood still
+	batch    node.Batch
+	script   map[string]string // ok, fail or hang, by name
+	states   map[string]string // by instance
+	log      []string
+	services map[service]netip.Addr
+}
+
+const (
+	port       = 1 // of the interface; 0 is lo
+	rxFrames   = 64
+	scriptTime = 5 * time.Millisecond
+	checkTime  = 200 * time.Microsecond
+	linkNotice = time.Millisecond // of a carrier, by netlink
+)
+
+func newDirector(h *host, name string, text []byte) *director {
+	d := &director{h: h, script: map[string]string{}, states: map[string]string{}, services: map[service]netip.Addr{}}
+	d.cfg, d.messages = config.Parse(name, text, config.Options{ConfigID: h.name})
+	for _, vs := range d.cfg.VirtualServers {
+		if vs.Disabled == "" {
+			d.services[service{uint8(vs.Protocol), vs.Addr.Port()}] = vs.Addr.Addr()
+		}
+	}
+	return d
+}
+
+// routers is what the judge needs to know of the node.
+func (d *director) routers() []netlab.Router {
+	var list []netlab.Router
+	for _, in := range d.cfg.Instances {
+		if in.Disabled != "" {
+			continue
+		}
+		r := netlab.Router{
+			Node: d.h.name, Instance: in.Name, VRID: in.VRID, Priority: in.Priority, Interval: in.AdvertInterval, NoPreempt: in.NoPreempt,
+			Down: time.Duration(in.DownTimerAdverts+1) * in.AdvertInterval,
+		}
+		for _, a := range slices.Concat(in.Addresses, in.Excluded) {
+			if a.Prefix.Addr().Is4() {
+				r.VIPs = append(r.VIPs, a.Prefix.Addr())
+			}
+		}
+		list = append(list, r)
+	}
+	return list
+}
+
+// start starts the process.
+func (d *director) start() error {
+	for _, m := range d.messages {
+		if m.Level == config.Error {
+			return fmt.Errorf("%v", m)
+		}
+		d.log = append(d.log, m.Text)
+	}
+	links := []node.Link{
+		{Name: "lo", Up: true, Loopback: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")}},
+		{Name: d.h.iface, MAC: d.h.mac, Up: d.h.linkUp, Prefixes: slices.Clone(d.h.addrs)},
+	}
+	n, err := node.New(d.cfg, links, d.h.w.random.Uint64())
+	if err != nil {
+		return err
+	}
+	d.gen++
+	d.n, d.alive, d.frozen, d.ticking, d.rx = n, true, false, false, nil
+	clear(d.states)
+	d.h.w.judge.Up(d.h.w.now, d.h.name, true)
+	d.step(node.Start{})
+	return nil
+}
+
+// end ends the process, at once.
+func (d *director) end() {
+	d.alive, d.frozen = false, false
+	d.gen++
+	clear(d.states)
+	d.h.w.judge.Up(d.h.w.now, d.h.name, false)
+	d.h.w.changed = true
+}
+
+func (d *director) stop() {
+	if d.alive {
+		d.step(node.Stop{})
+		d.end()
+	}
+}
+
+func (d *director) freeze(on bool) {
+	w := d.h.w
+	if !d.alive || d.frozen == on {
+		return
+	}
+	d.frozen = on
+	w.judge.Frozen(w.now, d.h.name, on)
+	if on {
+		return
+	}
+	rx := d.rx
+	d.rx = nil
+	for _, f := range rx { // control before timers, as the loop does
+		d.step(node.Received{Port: port, Frame: f, At: w.now})
+	}
+	if d.late {
+		d.late = false
+		d.step(node.Tick{})
+	}
+}
+
+// receive gives the process what its sockets let through.
+func (d *director) receive(frame []byte, eth proto.Ethernet) {
+	if !d.alive {
+		return
+	}
+	control := eth.Type() == proto.EtherTypeARP
+	if eth.Type() == proto.EtherTypeIPv4 && len(frame) > 23 {
+		control = frame[23] == proto.ProtocolVRRP
+	}
+	if control || d.serves(eth) {
+		w := d.h.w
+		d.woken = max(d.woken, w.now+wakeDelay+w.jitter(wakeJitter)) // a ring is read in order
+		w.at(d.woken-w.now, event{what: process, host: d.h, frame: frame, gen: d.gen})
+	}
+}
+
+// serves tells whether a packet is for a virtual service.
+func (d *director) serves(eth proto.Ethernet) bool {
+	if !d.alive || len(d.services) == 0 || eth.Type() != proto.EtherTypeIPv4 || eth.Dst() != d.h.mac {
+		return false
+	}
+	ip, err := proto.ParseIPv4(eth.Payload())
+	if err != nil {
+		return false
+	}
+	_, to, ok := proto.Ports(ip.Payload())
+	return ok && d.services[service{ip.Protocol(), to}] == ip.Dst()
+}
+
+func (h *host) wake(e *event) {
+	d := h.dir
+	switch {
+	case !d.alive || d.gen != e.gen:
+		return
+	case d.frozen:
+		if len(d.rx) < rxFrames {
+			d.rx = append(d.rx, e.frame)
+		}
+		return
+	}
+	eth := proto.Ethernet(e.frame)
+	if !d.serves(eth) {
+		d.step(node.Received{Port: port, Frame: e.frame, At: h.w.now})
+		return
+	}
+	d.batch.Reset()
+	d.n.Frame(h.w.now, port, nil, e.frame, &d.batch)
+	switch v := d.batch.Verdicts[0]; v.Fate {
+	case node.Forwarded:
+		h.w.send(h, e.frame)
+	case node.Delivered:
+		h.packet(eth)
+	}
+	d.carry(d.batch.Actions)
+	d.schedule()
+}
+
+func (h *host) tick(gen int) {
+	d := h.dir
+	if !d.alive || d.gen != gen {
+		return
+	}
+	d.ticking = false
+	if d.frozen {
+		d.late = true
+		return
+	}
+	if at, ok := d.n.Deadline(); ok && at <= h.w.now {
+		d.step(node.Tick{})
+		return
+	}
+	d.schedule()
+}
+
+func (d *director) step(ev node.Event) {
+	if !d.alive {
+		return
+	}
+	d.carry(d.n.Step(d.h.w.now, ev, nil))
+	d.schedule()
+}
+
+// schedule wakes the process at its deadline, a little late as the kernel does.
+func (d *director) schedule() {
+	at, ok := d.n.Deadline()
+	if !ok || !d.alive || d.ticking && d.tickAt <= at {
+		return
+	}
+	w := d.h.w
+	d.ticking, d.tickAt = true, at
+	w.at(max(0, at-w.now)+w.jitter(wakeJitter), event{what: tick, host: d.h, gen: d.gen})
+}
+
+func (d *director) addressChanged(p netip.Prefix, present bool) {
+	d.step(node.AddressChanged{Port: port, Prefix: p, Present: present})
+}
+
+func (d *director) linkChanged(up bool) { d.step(node.LinkChanged{Port: port, MAC: d.h.mac, Up: up}) }
+
+// carry does what the node asks for, in order. What follows from it is told afterwards.
+func (d *director) carry(actions []node.Action) {
+	w := d.h.w
+	var then []func()
+	for _, a := range actions {
+		switch a := a.(type) {
+		case node.Send:
+			if a.Port == port {
+				w.send(d.h, a.Frame)
+			} else {
+				d.h.packet(proto.Ethernet(a.Frame))
+			}
+		case node.AddAddress:
+			w.say(d.h, "adds %v", a.Prefix)
+			then = append(then, func() { d.h.setAddr(a.Prefix, true) })
+		case node.RemoveAddress:
+			w.say(d.h, "removes %v", a.Prefix)
+			then = append(then, func() { d.h.setAddr(a.Prefix, false) })
+		case node.RunCheck:
+			d.runCheck(a.Check)
+		case node.RunScript:
+			d.runScript(a.Script)
+		case node.Changed:
+			d.transition(a)
+		default:
+			d.note(a)
+		}
+	}
+	for _, f := range then {
+		f()
+	}
+}
+
+func (d *director) transition(a node.Changed) {
+	w := d.h.w
+	state := a.To.String()
+	d.states[a.Instance] = state
+	d.log = append(d.log, fmt.Sprintf("(%s) Entering %s STATE", a.Instance, state))
+	w.say(d.h, "%s %v: %v", a.Instance, a.Changed, a.Cause)
+	w.trace = append(w.trace, Transition{w.now, d.h.name, a.Instance, state, a.Cause.String()})
+	w.changed = true
+	w.judge.State(w.now, d.h.name, a.Instance, state, a.Cause.String())
+}
+
+// note keeps what conditions may ask for.
+func (d *director) note(a node.Action) {
+	w := d.h.w
+	text := ""
+	switch a := a.(type) {
+	case node.Notify:
+		text = strings.Join(append(slices.Clone(a.Command.Args), a.Extra...), " ")
+	case node.ServerChanged:
+		verb := map[bool]string{true: "Enabling", false: "Disabling"}
+		if !a.Inhibit {
+			verb = map[bool]string{true: "Adding", false: "Removing"}
+		}
+		text = fmt.Sprintf("%s service %v: %s", verb[a.Up], a.Server, a.Reason)
+	case node.QuorumChanged:
+		text = map[bool]string{true: "Gained", false: "Lost"}[a.Up] + " quorum"
+	case node.Refused:
+		text = fmt.Sprintf("refused %v: %v", a.Src, a.Verdict)
+	case node.ScriptChanged:
+		text = fmt.Sprintf("script %s: up=%v %s", a.Script, a.Up, a.Reason)
+	case node.PriorityChanged:
+		text = fmt.Sprintf("priority %d to %d", a.From, a.To)
+	default:
+		return
+	}
+	d.log = append(d.log, text)
+	w.say(d.h, "%s", text)
+	w.changed = true
+}
+
+// runScript ends as the scenario says that the script does.
+func (d *director) runScript(i int) {
+	sc := d.n.Script(i)
+	after, code := scriptTime, 1
+	switch d.script[sc.Name] {
+	case "hang":
+		after = sc.Timeout
+	case "fail":
+		code = 0
+	default:
+		code = 2
+	}
+	d.h.w.at(after, event{what: scripted, host: d.h, n: i<<2 | code, gen: d.gen})
+}
+
+func (h *host) scriptDone(e *event) {
+	if d := h.dir; d.alive && d.gen == e.gen && !d.frozen {
+		ok := e.n&3 == 2
+		d.step(node.ScriptDone{Script: e.n >> 2, OK: ok, Reason: map[bool]string{true: "exit status 0", false: "exit status 1"}[ok]})
+	}
+}
+
+// runCheck looks whether the server answers, after the time that this takes.
+func (d *director) runCheck(i int) {
+	w := d.h.w
+	c := d.n.Check(i)
+	after, code := c.ConnectTimeout, 0
+	for _, o := range w.order {
+		if o.has(c.Connect.Addr()) && o.linkUp && d.h.linkUp && (o == d.h || w.network.Connected(d.h.name, o.name) && w.network.Connected(o.name, d.h.name)) {
+			if after = checkTime; o.servers[service{proto.ProtocolTCP, c.Connect.Port()}] {
+				code = 1
+			}
+		}
+	}
+	w.at(after, event{what: checked, host: d.h, n: i<<1 | code, gen: d.gen})
+}
+
+func (h *host) checkDone(e *event) {
+	if d := h.dir; d.alive && d.gen == e.gen && !d.frozen {
+		d.step(node.CheckDone{Check: e.n >> 1, OK: e.n&1 == 1, Reason: "connection refused or timed out"})
+	}
+}

@@ -1,0 +1,464 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ringkeep/ringkeep/netlab"
+	"github.com/ringkeep/ringkeep/proto"
+)
+
+// Result is how a run ended.
+type Result struct {
+	Seed        uint64
+	Failure     error         // of an expectation, with its place, or of an invariant
+	Elapsed     time.Duration // virtual
+	Frames      uint64
+	Transitions []Transition
+	Measured    []string
+}
+
+// Run plays a scenario with one seed. The time line goes to out, if it is not nil.
+func Run(s *netlab.Scenario, seed uint64, out io.Writer) *Result {
+	w := &world{
+		random: rand.New(rand.NewPCG(seed, 0)), scenario: s, lans: map[string]*lan{}, hosts: map[string]*host{}, flows: map[string]*flow{},
+		observer: observer{elections: map[uint8]*election{}}, out: out,
+	}
+	r := &Result{Seed: seed}
+	p := &player{world: w, result: r}
+	r.Failure = p.play()
+	r.Elapsed, r.Frames, r.Transitions = w.now, w.frames, w.trace
+	return r
+}
+
+// player carries out the statements of a scenario.
+type player struct {
+	*world
+	result *Result
+}
+
+func (p *player) play() error {
+	for _, st := range p.scenario.Statements {
+		if err := p.build(st.Words); err != nil {
+			return st.Errorf(0, "%v", err)
+		}
+	}
+	var routers []netlab.Router
+	for _, h := range p.order {
+		if h.dir != nil {
+			routers = append(routers, h.dir.routers()...)
+		}
+	}
+	p.judge = netlab.NewJudge(routers, &p.network, p.violate)
+	for _, st := range p.scenario.Statements {
+		p.say(nil, "> %s", st)
+		if err := p.execute(st.Words); err != nil {
+			return st.Errorf(0, "%s: %v", st, err)
+		}
+		if p.failure != nil {
+			return st.Errorf(0, "during %s: %v", st, p.failure)
+		}
+	}
+	return nil
+}
+
+// build carries out the statements that declare.
+func (p *player) build(w []string) error {
+	switch w[0] {
+	case "lan":
+		p.lans[w[1]] = &lan{name: w[1], table: map[proto.MAC]*host{}}
+		return p.network.SetLan(w)
+	case "host":
+		p.declare(w[1], w[2], w[3:])
+	case "realserver":
+		h := p.declare(w[1], w[2], w[3:4])
+		vip, err := netip.ParseAddr(w[5])
+		h.quiet = vip
+		return err
+	case "node":
+		h := p.declare(w[1], w[3], w[4:])
+		h.dir = newDirector(h, w[1]+".conf", p.scenario.Files[w[1]+".conf"])
+	}
+	return nil
+}
+
+func (p *player) declare(name, at string, addrs []string) *host {
+	lanName, iface, _ := strings.Cut(at, ":")
+	n := len(p.order) + 1
+	h := &host{
+		w: p.world, name: name, lan: p.lans[lanName], iface: iface, mac: proto.MAC{2, 0, 0, 0, byte(n >> 8), byte(n)}, linkUp: true,
+		cache: map[netip.Addr]*arpEntry{}, servers: map[service]bool{}, conns: map[connKey]*serverConn{},
+	}
+	for _, a := range addrs {
+		h.own = append(h.own, netip.MustParsePrefix(a)) // checked by netlab.Parse
+	}
+	h.addrs = slices.Clone(h.own)
+	h.lan.hosts = append(h.lan.hosts, h)
+	p.hosts[name] = h
+	p.order = append(p.order, h)
+	return h
+}
+
+func (p *player) execute(w []string) error {
+	switch w[0] {
+	case "lan", "host", "realserver", "node", "say":
+		return nil
+	case "run":
+		d, err := duration(w[1])
+		p.run(p.now+d, nil)
+		return err
+	case "wait", "stays":
+		return p.wait(w)
+	case "expect":
+		return p.expect(w)
+	case "mark":
+		for _, e := range p.observer.elections {
+			e.silence = -1
+		}
+		for _, f := range p.flows {
+			f.mark()
+		}
+		return nil
+	case "up":
+		return p.up(w[1:])
+	case "stop", "kill", "crash", "freeze", "thaw":
+		return p.process(p.hosts[w[1]], w[0])
+	case "link":
+		p.link(p.hosts[w[1]], w[2] == "up")
+		return nil
+	case "drop", "duplicate", "delay", "reorder", "corrupt":
+		p.judge.Disturbed(p.now)
+		return p.network.Add(w)
+	case "partition":
+		p.judge.Disturbed(p.now)
+		p.network.Partition(w)
+		return nil
+	case "heal":
+		p.judge.Disturbed(p.now)
+		p.network.Heal()
+		return nil
+	case "tolerate":
+		p.judge.Tolerant[w[1]] = true
+		return nil
+	case "serve", "unserve":
+		return p.serve(w)
+	case "addr":
+		prefix, err := netip.ParsePrefix(w[3])
+		p.hosts[w[1]].setAddr(prefix, w[2] == "add")
+		return err
+	case "script":
+		p.hosts[w[1]].dir.script[w[2]] = w[3]
+		return nil
+	case "advert":
+		return p.craft(w)
+	case "ask":
+		return p.ask(w)
+	}
+	return p.traffic(w)
+}
+
+func duration(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return 0, fmt.Errorf("%s: must be a time such as 4s", s)
+	}
+	return d, nil
+}
+
+func (p *player) up(names []string) error {
+	for _, name := range names {
+		h := p.hosts[name]
+		if h.dir.crashed {
+			h.dir.crashed = false
+			h.addrs = slices.Clone(h.own)
+			clear(h.cache)
+			h.linkUp = true
+		}
+		if err := h.dir.start(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *player) process(h *host, how string) error {
+	switch how {
+	case "stop":
+		h.dir.stop()
+	case "kill":
+		h.dir.end()
+	case "crash":
+		h.dir.crashed, h.linkUp = true, false
+		h.dir.end()
+	default:
+		h.dir.freeze(how == "freeze")
+	}
+	return nil
+}
+
+// link is the carrier: the node hears of it a little later.
+func (p *player) link(h *host, up bool) {
+	h.linkUp = up
+	p.changed = true
+	p.judge.Disturbed(p.now)
+	if h.dir != nil {
+		p.run(p.now+linkNotice, nil)
+		h.dir.linkChanged(up)
+	}
+}
+
+func (p *player) serve(w []string) error {
+	n, err := strconv.ParseUint(w[3], 10, 16)
+	number := uint8(proto.ProtocolTCP)
+	if w[2] == "udp" {
+		number = proto.ProtocolUDP
+	}
+	p.hosts[w[1]].servers[service{number, uint16(n)}] = w[0] == "serve"
+	return err
+}
+
+// wait is for both: wait until, and stays.
+func (p *player) wait(w []string) error {
+	limit, err := duration(w[1])
+	if err != nil {
+		return err
+	}
+	holds, err := p.condition(w[2:])
+	if err != nil {
+		return err
+	}
+	if w[0] == "wait" {
+		if !p.run(p.now+limit, holds) && p.failure == nil {
+			return errors.New("not within this time")
+		}
+		return nil
+	}
+	if p.run(p.now+limit, func() bool { return !holds() }) {
+		return errors.New("does not hold any more")
+	}
+	return nil
+}
+
+func (p *player) condition(w []string) (func() bool, error) {
+	switch w[0] {
+	case "advert":
+		return p.advertCondition(w)
+	case "log", "file":
+		text := strings.Join(w[2:], " ")
+		if w[0] == "file" {
+			text = strings.Join(w[3:], " ")
+		}
+		if p.hosts[w[1]] == nil || p.hosts[w[1]].dir == nil {
+			return nil, fmt.Errorf("no node %s", w[1])
+		}
+		d := p.hosts[w[1]].dir
+		return func() bool {
+			return slices.ContainsFunc(d.log, func(l string) bool { return strings.Contains(l, text) })
+		}, nil
+	case "flow":
+		f := p.flows[w[1]]
+		if f == nil {
+			return nil, fmt.Errorf("no flow %s", w[1])
+		}
+		return func() bool { return f.answers > 0 }, nil
+	}
+	if len(w) < 3 {
+		return nil, fmt.Errorf("condition %q: not known", strings.Join(w, " "))
+	}
+	h := p.hosts[w[0]]
+	if h == nil || w[1] == "state" && h.dir == nil {
+		return nil, fmt.Errorf("condition %q: not known", strings.Join(w, " "))
+	}
+	if w[1] == "state" {
+		return func() bool { return h.dir.is(w[2], w[3:]) }, nil
+	}
+	a, err := netip.ParseAddr(w[2])
+	if err != nil {
+		return nil, err
+	}
+	switch w[1] {
+	case "holds":
+		return func() bool { return h.announces(a) }, nil
+	case "lacks":
+		return func() bool { return !h.announces(a) }, nil
+	case "sees":
+		return func() bool { e := h.cache[a]; return e != nil && e.known && len(w) == 5 && p.hosts[w[4]] != nil && e.mac == p.hosts[w[4]].mac }, nil
+	}
+	return nil, fmt.Errorf("condition %q: not known", strings.Join(w, " "))
+}
+
+// is tells whether the instance is in a state: the one named, or any.
+func (d *director) is(state string, instance []string) bool {
+	if len(instance) > 0 {
+		return d.states[instance[0]] == state
+	}
+	for _, s := range d.states {
+		if s == state {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *player) advertCondition(w []string) (func() bool, error) {
+	h := p.hosts[w[1]]
+	if h == nil {
+		return nil, fmt.Errorf("no host %s", w[1])
+	}
+	priority := -1
+	if len(w) == 4 {
+		n, err := strconv.Atoi(w[3])
+		if err != nil {
+			return nil, fmt.Errorf("priority %s: must be a number", w[3])
+		}
+		priority = n
+	}
+	p.observer.adverts = nil
+	return func() bool {
+		return slices.ContainsFunc(p.observer.adverts, func(a seen) bool { return a.from == h && (priority < 0 || int(a.priority) == priority) })
+	}, nil
+}
+
+func (p *player) expect(w []string) error {
+	switch w[1] {
+	case "gap":
+		if f := p.flows[w[2]]; f != nil && len(w) == 5 {
+			return p.between("gap of "+f.name, f.longest(), w[3], w[4])
+		}
+		return errors.New("expect gap NAME LOW HIGH, of a probe that was started")
+	case "silence":
+		n, _ := strconv.Atoi(w[2])
+		e := p.observer.elections[uint8(n)]
+		if e == nil || e.silence < 0 {
+			return fmt.Errorf("nobody took VRID %s over since mark", w[2])
+		}
+		return p.between("silence of VRID "+w[2], e.silence, w[3], w[4])
+	}
+	f := p.flows[w[2]]
+	if f == nil {
+		return fmt.Errorf("no flow %s", w[2])
+	}
+	return f.judge(w)
+}
+
+func (p *player) between(what string, got time.Duration, low, high string) error {
+	lo, err := duration(low)
+	if err != nil {
+		return err
+	}
+	hi, err := duration(high)
+	if err != nil {
+		return err
+	}
+	line := fmt.Sprintf("%s: %v (expected %v to %v)", what, got.Round(10*time.Microsecond), lo, hi)
+	p.say(nil, "= %s", line)
+	p.result.Measured = append(p.result.Measured, line)
+	if got < lo || got > hi {
+		return fmt.Errorf("%s was %v", what, got)
+	}
+	return nil
+}
+
+func (f *flow) judge(w []string) error {
+	switch w[1] {
+	case "clean":
+		if f.failures > 0 {
+			return fmt.Errorf("%d connections failed, the first: %s", f.failures, f.failure)
+		}
+	case "even":
+		most, _ := strconv.Atoi(w[3])
+		lo, hi := 1<<62, 0
+		for _, n := range f.served {
+			lo, hi = min(lo, n), max(hi, n)
+		}
+		if len(f.served) < 2 || hi-lo > most {
+			return fmt.Errorf("shares are %v", f.served)
+		}
+	case "served":
+		for _, name := range w[3:] {
+			if f.served[name] == 0 {
+				return fmt.Errorf("%s served nothing: %v", name, f.served)
+			}
+		}
+		if len(f.served) != len(w)-3 {
+			return fmt.Errorf("served by %v", f.served)
+		}
+	}
+	return nil
+}
+
+// traffic starts and ends flows.
+func (p *player) traffic(w []string) error {
+	if w[0] == "stopflow" {
+		if p.flows[w[1]] == nil {
+			return fmt.Errorf("no flow %s", w[1])
+		}
+		p.flows[w[1]].stopped = true
+		return nil
+	}
+	if w[0] == "probe" {
+		return p.newFlow(w[1], w[2], w[4], w[3] != "udp", time.Millisecond, false)
+	}
+	n, err := strconv.Atoi(w[5])
+	if err != nil || n < 1 {
+		return fmt.Errorf("%s: must be a number of connections a second, or of bytes", w[5])
+	}
+	if w[3] == "download" {
+		return p.newFlow(w[1], w[2], w[4], true, time.Second, true)
+	}
+	return p.newFlow(w[1], w[2], w[4], true, time.Second/time.Duration(n), false)
+}
+
+func (p *player) newFlow(name, from, to string, tcp bool, every time.Duration, once bool) error {
+	target, err := netip.ParseAddrPort(to)
+	if err != nil {
+		return err
+	}
+	f := &flow{
+		w: p.world, name: name, from: p.hosts[from], to: target, tcp: tcp, every: every, once: once,
+		open: map[uint16]*clientConn{}, served: map[string]int{}, last: -1,
+	}
+	p.flows[name] = f
+	f.step(0)
+	return nil
+}
+
+// ask puts one question and looks who answers.
+func (p *player) ask(w []string) error {
+	if err := p.newFlow("ask", w[1], w[3], w[2] != "udp", time.Second, true); err != nil {
+		return err
+	}
+	f := p.flows["ask"]
+	defer delete(p.flows, "ask")
+	p.run(p.now+5*time.Second, func() bool { return f.answers+f.failures > 0 })
+	if f.answers == 0 {
+		return fmt.Errorf("no answer: %s", f.failure)
+	}
+	for name := range f.served {
+		if !slices.Contains(strings.Split(w[4], "|"), name) {
+			return fmt.Errorf("%s answered", name)
+		}
+	}
+	return nil
+}
+
+// craft sends a made-up advertisement: advert HOST vrid N priority N [version N]
+// [interval T] [src ADDR] [ttl N] [auth TEXT] [vip ADDR]... [checksum bad].
+func (p *player) craft(w []string) error {
+	a, err := netlab.ParseCraft(w)
+	if err != nil {
+		return err
+	}
+	h := p.hosts[w[1]]
+	h.crafting = true
+	p.send(h, a.Frame(h.mac, h.sourceFor(netip.IPv4Unspecified())))
+	h.crafting = false
+	return nil
+}

@@ -1,0 +1,297 @@
+package sim
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"github.com/ringkeep/ringkeep/netlab"
+	"github.com/ringkeep/ringkeep/proto"
+)
+
+// world is one run: hosts, the wire between them, and what will happen next.
+type world struct {
+	now      time.Duration
+	random   *rand.Rand
+	events   queue
+	seq      uint64
+	scenario *netlab.Scenario
+	network  netlab.Network
+	lans     map[string]*lan
+	hosts    map[string]*host
+	order    []*host
+	flows    map[string]*flow
+	judge    *netlab.Judge
+	observer observer
+	failure  error // the first violation
+	out      io.Writer
+	changed  bool // something that conditions ask for
+	trace    []Transition
+	frames   uint64
+	judged   time.Duration // when the judge last looked
+	ports    int           // client ports handed out
+}
+
+// lan is a learning switch.
+type lan struct {
+	name  string
+	hosts []*host
+	table map[proto.MAC]*host
+}
+
+const (
+	wireDelay  = 20 * time.Microsecond  // of a frame through the switch
+	wireJitter = 30 * time.Microsecond  // at most, beside it
+	wakeDelay  = 20 * time.Microsecond  // of a process that is woken
+	wakeJitter = 180 * time.Microsecond // at most, beside it
+)
+
+func (w *world) at(d time.Duration, e event) {
+	w.seq++
+	e.at, e.seq = w.now+d, w.seq
+	w.events.push(e)
+}
+
+// jitter draws a delay below d.
+func (w *world) jitter(d time.Duration) time.Duration {
+	return time.Duration(w.random.Int64N(int64(d)))
+}
+
+// send puts a frame of a host on its lan. The frame is the wire's from now on.
+func (w *world) send(from *host, frame []byte) {
+	if !from.linkUp || len(frame) < 14 {
+		return
+	}
+	w.frames++
+	eth := proto.Ethernet(frame)
+	w.observer.frame(w, from, eth)
+	l := from.lan
+	l.table[eth.Src()] = from
+	if to, ok := l.table[eth.Dst()]; ok && !eth.Dst().IsGroup() {
+		if to != from {
+			w.deliver(from, to, frame, false)
+		}
+		return
+	}
+	for _, to := range l.hosts {
+		if to != from {
+			w.deliver(from, to, frame, true)
+		}
+	}
+}
+
+func (w *world) deliver(from, to *host, frame []byte, shared bool) {
+	f := w.network.Fate(from.lan.name, from.name, to.name, frame, w.random)
+	if f.Lost != "" {
+		w.say(from, "lost to %s: %s", to.name, f.Lost)
+		return
+	}
+	if shared || f.Corrupt || f.Twice {
+		frame = append([]byte(nil), frame...)
+	}
+	if f.Corrupt {
+		netlab.Corrupt(frame, w.random)
+	}
+	// Frames to one host keep their order, but for those that a fault delays.
+	d := wireDelay + w.jitter(wireJitter) + f.Delay
+	if f.Delay == 0 {
+		d = max(d, to.arrived-w.now)
+		to.arrived = w.now + d
+	}
+	w.at(d, event{what: arrive, host: to, frame: frame})
+	if f.Twice {
+		w.at(d+w.jitter(time.Millisecond), event{what: arrive, host: to, frame: append([]byte(nil), frame...)})
+	}
+}
+
+// judgeEvery is how often the invariants over time are looked at.
+const judgeEvery = 10 * time.Millisecond
+
+// run lets time pass until the moment, or until holds says so. It returns whether it did.
+func (w *world) run(until time.Duration, holds func() bool) bool {
+	if holds != nil && holds() {
+		return true
+	}
+	for w.failure == nil {
+		if len(w.events) == 0 || w.events[0].at > until {
+			w.now = until
+			return holds != nil && holds()
+		}
+		e := w.events.pop()
+		w.now = e.at
+		w.happen(&e)
+		if w.changed || w.now-w.judged >= judgeEvery {
+			w.judged = w.now
+			w.judge.Check(w.now)
+		}
+		if w.changed && holds != nil {
+			w.changed = false
+			if holds() {
+				return true
+			}
+		}
+		w.changed = false
+	}
+	return false
+}
+
+func (w *world) happen(e *event) {
+	switch e.what {
+	case arrive:
+		e.host.receive(e.frame)
+	case process:
+		e.host.wake(e)
+	case tick:
+		e.host.tick(e.gen)
+	case checked:
+		e.host.checkDone(e)
+	case scripted:
+		e.host.scriptDone(e)
+	case flowing:
+		e.flow.step(e.n)
+	case resolve:
+		e.host.arpDue(e)
+	}
+}
+
+// say prints a line of the time line, if somebody wants it.
+func (w *world) say(h *host, format string, args ...any) {
+	if w.out != nil {
+		name := ""
+		if h != nil {
+			name = h.name
+		}
+		fmt.Fprintf(w.out, "%12.6fs  %-8s %s\n", w.now.Seconds(), name, fmt.Sprintf(format, args...))
+	}
+}
+
+// violate notes the first breach of an invariant.
+func (w *world) violate(at time.Duration, format string, args ...any) {
+	if w.failure == nil {
+		w.failure = fmt.Errorf("at %v: %s", at, fmt.Sprintf(format, args...))
+		w.say(nil, "! %v", w.failure)
+	}
+}
+
+// observer follows the advertisements on the wire, for silences.
+type observer struct {
+	elections map[uint8]*election
+	adverts   []seen // since the last wait for one began
+}
+
+type seen struct {
+	from     *host
+	priority uint8
+}
+
+// election is what the wire knows of one VRID.
+type election struct {
+	from     *host
+	last     time.Duration // of priority above 0
+	resigned time.Duration // -1 if the last one did not say priority 0
+	silence  time.Duration // at the last change of sender, since mark; -1 without one
+}
+
+func (o *observer) frame(w *world, from *host, eth proto.Ethernet) {
+	switch eth.Type() {
+	case proto.EtherTypeARP:
+		o.arp(w, from, eth)
+	case proto.EtherTypeIPv4:
+		b := eth.Payload()
+		if len(b) < 28 || b[9] != proto.ProtocolVRRP {
+			return
+		}
+		v, err := proto.ParseVRRP(proto.IPv4(b).Payload())
+		if err == nil && !from.crafting {
+			o.advert(w, from, v)
+		}
+	}
+}
+
+func (o *observer) arp(w *world, from *host, eth proto.Ethernet) {
+	a, err := proto.ParseARP(eth.Payload())
+	if err != nil || from.dir == nil {
+		return
+	}
+	if a.IsGratuitous() {
+		w.judge.GARP(w.now, from.name, a.Sender())
+	} else if a.Op() == 2 {
+		w.judge.ARPReply(w.now, from.name, a.Sender())
+	}
+}
+
+func (o *observer) advert(w *world, from *host, v proto.VRRP) {
+	e := o.elections[v.VRID()]
+	if e == nil {
+		e = &election{resigned: -1, silence: -1}
+		o.elections[v.VRID()] = e
+	}
+	w.judge.Advert(w.now, from.name, v.VRID(), v.Priority())
+	o.adverts = append(o.adverts, seen{from, v.Priority()})
+	if len(o.adverts) > 1000 {
+		o.adverts = o.adverts[500:]
+	}
+	w.changed = true
+	if v.Priority() == 0 {
+		e.resigned = w.now
+		return
+	}
+	if e.from != nil && e.from != from {
+		since := e.last
+		if e.resigned >= 0 {
+			since = e.resigned
+		}
+		e.silence = w.now - since
+	}
+	e.from, e.last, e.resigned = from, w.now, -1
+}
+
+// host is a machine with one interface. Directors have a node.
+type host struct {
+	w        *world
+	name     string
+	lan      *lan
+	iface    string
+	mac      proto.MAC
+	own      []netip.Prefix // as declared
+	addrs    []netip.Prefix // with what was added
+	quiet    netip.Addr     // on lo, for direct routing
+	linkUp   bool
+	arrived  time.Duration // when the last frame reached it
+	cache    map[netip.Addr]*arpEntry
+	servers  map[service]bool
+	conns    map[connKey]*serverConn
+	dir      *director
+	crafting bool // it is sending what the scenario made up
+}
+
+type service struct {
+	proto uint8
+	port  uint16
+}
+
+func (h *host) has(a netip.Addr) bool {
+	if a == h.quiet {
+		return true
+	}
+	return h.announces(a)
+}
+
+// announces tells whether the host answers ARP for an address.
+func (h *host) announces(a netip.Addr) bool {
+	for _, p := range h.addrs {
+		if p.Addr() == a {
+			return true
+		}
+	}
+	return false
+}
+
+// Transition is a change of state that a run saw, for comparisons.
+type Transition struct {
+	At                    time.Duration
+	Node, Instance, State string
+	Cause                 string
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ringkeep/ringkeep/cmd/internal/sim"
+	"github.com/ringkeep/ringkeep/netlab"
+)
+
+func simCommand() *cobra.Command {
+	var seeds string
+	var replay uint64
+	var verbose bool
+	cmd := &cobra.Command{
+		Use:   "sim FILE...",
+		Short: "Play scenarios in virtual time, with many seeds",
+		Long: `Play scenario files of the lab in virtual time: the daemon's nodes over a wire in
+memory. Everything that is left to chance - delays, losses, ports - comes from the
+seed: --replay SEED repeats a run byte for byte, with its time line. A run that fails
+is shrunk to the statements that matter. The exit status is 1 if any run failed.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, files []string) error {
+			from, to, err := seedRange(seeds)
+			if err != nil {
+				return err
+			}
+			failed := false
+			for _, file := range files {
+				s, err := netlab.Load(file)
+				if err != nil {
+					return err
+				}
+				if cmd.Flags().Changed("replay") {
+					failed = !replayOne(cmd.OutOrStdout(), s, replay) || failed
+					continue
+				}
+				failed = !playSeeds(cmd.OutOrStdout(), s, from, to, verbose) || failed
+			}
+			if failed {
+				return coded{fmt.Errorf(""), 1}
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&seeds, "seeds", "1", "a `range` such as 1..10000")
+	f.Uint64Var(&replay, "replay", 0, "play one `seed` and print its time line")
+	f.BoolVarP(&verbose, "verbose", "v", false, "print what was measured")
+	return cmd
+}
+
+func seedRange(s string) (from, to uint64, err error) {
+	lo, hi, ranged := strings.Cut(s, "..")
+	if !ranged {
+		hi = lo
+	}
+	from, err = strconv.ParseUint(lo, 10, 64)
+	if err == nil {
+		to, err = strconv.ParseUint(hi, 10, 64)
+	}
+	if err != nil || to < from {
+		return 0, 0, fmt.Errorf("--seeds %s: must be a number or a range such as 1..10000", s)
+	}
+	return from, to, nil
+}
+
+func replayOne(out io.Writer, s *netlab.Scenario, seed uint64) bool {
+	r := sim.Run(s, seed, out)
+	if r.Failure != nil {
+		fmt.Fprintf(out, "FAILED: %v\n", r.Failure)
+		return false
+	}
+	fmt.Fprintln(out, "PASSED")
+	return true
+}
+
+// playSeeds plays a range of seeds on all processors and stops at the first failure.
+func playSeeds(out io.Writer, s *netlab.Scenario, from, to uint64, verbose bool) bool {
+	start := time.Now()
+	var next, frames atomic.Uint64
+	var virtual atomic.Int64
+	var mu sync.Mutex
+	var worst *sim.Result
+	next.Store(from)
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for seed := next.Add(1) - 1; seed <= to; seed = next.Add(1) - 1 {
+				r := sim.Run(s, seed, nil)
+				frames.Add(r.Frames)
+				virtual.Add(int64(r.Elapsed))
+				if r.Failure == nil {
+					if verbose {
+						mu.Lock()
+						fmt.Fprintf(out, "seed %d: %s\n", seed, strings.Join(r.Measured, "; "))
+						mu.Unlock()
+					}
+					continue
+				}
+				mu.Lock()
+				if worst == nil || seed < worst.Seed {
+					worst = r
+				}
+				mu.Unlock()
+				return
+			}
+		})
+	}
+	wg.Wait()
+	took := time.Since(start)
+	if worst != nil {
+		fmt.Fprintf(out, "%s: FAILED with seed %d: %v\n", s.Name, worst.Seed, worst.Failure)
+		fmt.Fprintf(out, "what matters of it:\n%s", sim.Shrink(s, worst))
+		fmt.Fprintf(out, "ringkeep sim --replay %d %s\n", worst.Seed, s.Name)
+		return false
+	}
+	n := to - from + 1
+	fmt.Fprintf(out, "%s: %d seeds passed in %v: %.0f seeds/s, %v of virtual time, %d frames\n",
+		s.Name, n, took.Round(time.Millisecond), float64(n)/took.Seconds(), time.Duration(virtual.Load()).Round(time.Second), frames.Load())
+	return true
+}
