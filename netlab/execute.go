@@ -58,7 +58,7 @@ func (l *lab) declare(name, at string, addrs []string) (*host, error) {
 func (l *lab) execute(st Statement) error {
 	w := st.Words
 	switch w[0] {
-	case "lan", "host", "realserver", "node":
+	case "lan", "host", "realserver", "node", "needs":
 		return nil
 	case "say":
 		l.say("", "%s", strings.Join(w[1:], " "))

@@ -13,8 +13,13 @@ type Router struct {
 	VRID           uint8
 	Priority       uint8 // as configured
 	Interval       time.Duration
-	Down           time.Duration // the master down interval at that priority
+	Down           time.Duration // the master down interval at the configured priority
+	Slowest        time.Duration // and at the lowest one
 	NoPreempt      bool
+	PreemptDelay   time.Duration
+	StartupDelay   time.Duration
+	GARPRepeat     int
+	GARPDelay      time.Duration // of the second burst, 0 for none
 	VIPs           []netip.Addr
 }
 
@@ -25,6 +30,7 @@ type Judge struct {
 	Slack    time.Duration // for scheduling and the wire
 	Tolerant map[string]bool
 	Network  *Network
+	Holds    func(node string, addr netip.Addr) bool // nil where nobody can tell
 	Violate  func(at time.Duration, format string, args ...any)
 
 	members []*member
@@ -38,10 +44,14 @@ type member struct {
 	frozen    bool
 	state     string
 	since     time.Duration // of the state
-	able      time.Duration // since when it runs, linked and not in FAULT
+	started   time.Duration
+	effective uint8 // the priority with tracking
 	resigned  bool
-	announced bool
-	garps     map[netip.Addr]bool
+	adverts   int                      // since it became MASTER
+	last      time.Duration            // advertisement of priority above 0
+	heard     map[string]time.Duration // when an advertisement of another node last reached it
+	garps     map[netip.Addr]int
+	told      map[string]bool // what was said of this state already
 	group     *group
 }
 
@@ -63,7 +73,7 @@ func NewJudge(routers []Router, network *Network, violate func(at time.Duration,
 			g = &group{vrid: r.VRID}
 			groups[r.VRID] = g
 		}
-		m := &member{Router: r, group: g, garps: map[netip.Addr]bool{}, announced: true}
+		m := &member{Router: r, group: g, heard: map[string]time.Duration{}, garps: map[netip.Addr]int{}, told: map[string]bool{}, last: -1}
 		g.members = append(g.members, m)
 		j.members = append(j.members, m)
 		j.byNode[r.Node] = append(j.byNode[r.Node], m)
@@ -74,15 +84,58 @@ func NewJudge(routers []Router, network *Network, violate func(at time.Duration,
 // Up tells that a node was started or ended.
 func (j *Judge) Up(at time.Duration, node string, running bool) {
 	for _, m := range j.byNode[node] {
-		m.running, m.state, m.since, m.able, m.resigned, m.announced = running, "INIT", at, at, false, true
+		m.running, m.started, m.effective = running, at, m.Priority
+		m.enter(at, "INIT")
 		m.group.disturbed = at
+	}
+}
+
+// Stopped tells that a node has ended cleanly: a MASTER says so.
+func (j *Judge) Stopped(at time.Duration, node string) {
+	for _, m := range j.byNode[node] {
+		if m.adverts > 0 && !m.resigned {
+			j.violate(at, "resign", "%s (%s) was MASTER and stops without priority 0", m.Node, m.Instance)
+		}
+		m.gone(j, at)
+	}
+}
+
+// gone watches that a node that is not MASTER keeps no virtual address.
+func (m *member) gone(j *Judge, at time.Duration) {
+	for _, a := range m.VIPs {
+		if j.Holds != nil && j.Holds(m.Node, a) {
+			m.once(j, at, "address", "%s (%s) holds %v in state %s", m.Node, m.Instance, a, m.state)
+		}
+	}
+}
+
+// once violates at most once a state.
+func (m *member) once(j *Judge, at time.Duration, kind, format string, args ...any) {
+	if !m.told[kind] {
+		m.told[kind] = true
+		j.violate(at, kind, format, args...)
+	}
+}
+
+func (m *member) enter(at time.Duration, state string) {
+	m.state, m.since, m.resigned, m.adverts = state, at, false, 0
+	clear(m.garps)
+	clear(m.told)
+}
+
+// Priority tells a new effective priority of an instance.
+func (j *Judge) Priority(node, instance string, priority uint8) {
+	for _, m := range j.byNode[node] {
+		if m.Instance == instance {
+			m.effective = priority
+		}
 	}
 }
 
 // Frozen tells that a node stands still, or goes on.
 func (j *Judge) Frozen(at time.Duration, node string, frozen bool) {
 	for _, m := range j.byNode[node] {
-		m.frozen = frozen
+		m.frozen, m.last = frozen, at
 		m.group.disturbed = at
 	}
 }
@@ -105,13 +158,11 @@ func (j *Judge) State(at time.Duration, node, instance, to, cause string) {
 		}
 		if to == "MASTER" {
 			j.preempts(at, m)
-			m.announced = false
-			clear(m.garps)
+			j.early(at, m)
 		}
-		if m.state == "FAULT" || m.state == "INIT" {
-			m.able = at
-		}
-		m.state, m.since, m.resigned = to, at, false
+		leaves := m.state == "MASTER" && to != "BACKUP"
+		m.enter(at, to)
+		m.adverts = map[bool]int{true: 1}[leaves] // it has to say priority 0
 	}
 }
 
@@ -123,6 +174,20 @@ func (j *Judge) preempts(at time.Duration, m *member) {
 	for _, o := range m.group.members {
 		if o != m && o.owns() && !o.resigned && at-o.since > o.Interval+j.Slack && at-m.group.disturbed > m.Down+j.Slack && j.hear(o, m) {
 			j.violate(at, "nopreempt", "%s (%s) takes over from %s, which it hears, in spite of nopreempt", m.Node, m.Instance, o.Node)
+		}
+	}
+}
+
+// early watches that nobody takes over from a MASTER of at least its own priority before
+// that has been silent for the master down interval.
+func (j *Judge) early(at time.Duration, m *member) {
+	if m.Priority == 255 || at-m.group.disturbed < m.Down || j.Network.Faulty() {
+		return
+	}
+	for _, o := range m.group.members {
+		heard, ok := m.heard[o.Node]
+		if ok && o.running && o.state == "MASTER" && !o.resigned && o.effective >= m.effective && at-heard < m.Down-j.Slack {
+			j.violate(at, "early", "%s (%s) takes over %v after an advertisement of %s, its master down interval is %v", m.Node, m.Instance, at-heard, o.Node, m.Down)
 		}
 	}
 }
@@ -142,21 +207,31 @@ func (j *Judge) Advert(at time.Duration, node string, vrid, priority uint8) {
 			m.resigned = true
 			return
 		}
-		m.announced = m.announced || m.complete()
+		m.adverts++
+		m.last = at
+		if priority != m.effective && m.running {
+			m.once(j, at, "priority", "%s advertises priority %d, its effective priority is %d", node, priority, m.effective)
+		}
 		if m.state != "MASTER" && m.running && at-m.since > j.Slack {
 			j.violate(at, "advert", "%s advertises VRID %d in state %s", node, vrid, m.state)
 		}
 	}
 }
 
-func (m *member) complete() bool { return len(m.garps) >= len(m.VIPs) }
+// Heard tells that an advertisement reached a node.
+func (j *Judge) Heard(at time.Duration, from, to string, vrid uint8) {
+	for _, m := range j.byNode[to] {
+		if m.VRID == vrid {
+			m.heard[from] = at
+		}
+	}
+}
 
 // GARP tells a gratuitous ARP.
 func (j *Judge) GARP(at time.Duration, node string, addr netip.Addr) {
 	for _, m := range j.byNode[node] {
 		if slices.Contains(m.VIPs, addr) {
-			m.garps[addr] = true
-			m.announced = m.announced || m.complete()
+			m.garps[addr]++
 			if m.running && m.state != "MASTER" && at-m.since > j.Slack {
 				j.violate(at, "arp", "%s announces %v in state %s", node, addr, m.state)
 			}
@@ -180,9 +255,52 @@ func (j *Judge) Check(at time.Duration) {
 		if m == m.group.members[0] {
 			j.owners(at, m.group)
 		}
-		if m.owns() && !m.announced && at-m.since > j.Slack {
-			m.announced = true
-			j.violate(at, "announce", "%s (%s) is MASTER since %v and has announced %d of its %d addresses", m.Node, m.Instance, m.since, len(m.garps), len(m.VIPs))
+		switch {
+		case m.owns():
+			j.duties(at, m)
+		case m.running && !m.frozen && at-m.since > j.Slack:
+			m.gone(j, at)
+			j.overdue(at, m)
+		}
+	}
+}
+
+// duties is what a MASTER does all the time: announce its addresses, twice, hold them,
+// and advertise.
+func (j *Judge) duties(at time.Duration, m *member) {
+	age := at - m.since
+	want := 0
+	if age > j.Slack {
+		want = m.GARPRepeat
+		if m.adverts == 0 {
+			m.once(j, at, "announce", "%s (%s) is MASTER since %v and has not advertised", m.Node, m.Instance, m.since)
+		}
+	}
+	if m.GARPDelay > 0 && age > m.GARPDelay+j.Slack {
+		want *= 2
+	}
+	for _, a := range m.VIPs {
+		if m.garps[a] < want {
+			m.once(j, at, "announce", "%s (%s) is MASTER since %v and has announced %v %d times, not %d", m.Node, m.Instance, m.since, a, m.garps[a], want)
+		}
+		if age > j.Slack && j.Holds != nil && !j.Holds(m.Node, a) {
+			m.once(j, at, "address", "%s (%s) is MASTER since %v and does not hold %v", m.Node, m.Instance, m.since, a)
+		}
+	}
+	if quiet := at - max(m.last, m.since); quiet > m.Interval+j.Slack {
+		m.once(j, at, "interval", "%s (%s) has not advertised for %v, its interval is %v", m.Node, m.Instance, quiet, m.Interval)
+	}
+}
+
+// overdue watches that a BACKUP of higher priority preempts.
+func (j *Judge) overdue(at time.Duration, m *member) {
+	if m.NoPreempt || m.state != "BACKUP" || j.Network.Faulty() {
+		return
+	}
+	for _, o := range m.group.members {
+		since := max(m.since, o.since, m.group.disturbed, m.started+m.StartupDelay)
+		if o.owns() && o.effective < m.effective && j.hear(o, m) && at-since > m.Slowest+m.PreemptDelay+2*m.Interval+j.Slack {
+			m.once(j, at, "preempt", "%s (%s, priority %d) has not taken over from %s (%d) since %v", m.Node, m.Instance, m.effective, o.Node, o.effective, since)
 		}
 	}
 }
@@ -198,7 +316,7 @@ func (j *Judge) owners(at time.Duration, g *group) {
 			continue
 		}
 		if m.running && !m.frozen && m.state == "BACKUP" {
-			wait = max(wait, m.Down)
+			wait = max(wait, m.Slowest)
 		}
 	}
 	switch {
@@ -212,13 +330,13 @@ func (j *Judge) owners(at time.Duration, g *group) {
 	}
 	for _, m := range g.members { // the time counts from when somebody could
 		if m.running && m.state == "BACKUP" {
-			wait = min(wait, m.Down)
+			wait = min(wait, m.Slowest)
 		}
 	}
 	since := max(g.ownerless, g.disturbed)
 	for _, m := range g.members {
 		if m.running && m.state == "BACKUP" {
-			since = max(since, min(m.since, at))
+			since = max(since, min(m.since, at), m.started+m.StartupDelay)
 		}
 	}
 	if !j.Tolerant["no-master"] && at-since > wait+j.Slack {

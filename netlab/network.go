@@ -34,6 +34,7 @@ type Impairment struct {
 // Fate is what becomes of one delivery.
 type Fate struct {
 	Lost    string // what dropped it, "" if it arrives
+	Loose   bool   // it may overtake others, or be overtaken
 	Delay   time.Duration
 	Twice   bool
 	Corrupt bool
@@ -129,13 +130,14 @@ func (n *Network) Faulty() bool {
 	return len(n.partitions) > 0 || slices.ContainsFunc(n.faults, func(f *Impairment) bool { return f.Left != 0 })
 }
 
-// Connected tells whether no partition or standing drop keeps adverts of one host from another.
+// Connected tells whether nothing that lasts keeps advertisements of one host from
+// another, or holds them up, or damages them.
 func (n *Network) Connected(from, to string) bool {
 	if n.parted(from, to) {
 		return false
 	}
 	return !slices.ContainsFunc(n.faults, func(f *Impairment) bool {
-		return f.Action == "drop" && f.Left < 0 && f.Percent > 0 && f.From == from && (f.To == "" || f.To == to) && f.Kind != "tcp" && f.Kind != "udp" && f.Kind != "arp"
+		return (f.Action == "drop" || f.Action == "corrupt" || f.Action == "delay") && f.Left < 0 && f.Percent > 0 && f.From == from && (f.To == "" || f.To == to) && f.Kind != "tcp" && f.Kind != "udp" && f.Kind != "arp"
 	})
 }
 
@@ -181,6 +183,7 @@ func (n *Network) Fate(lan, from, to string, eth proto.Ethernet, random *rand.Ra
 		case "corrupt":
 			f.Corrupt = true
 		default:
+			f.Loose = true
 			f.Delay += i.Delay + upTo(i.Jitter, random)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -78,6 +79,11 @@ func Parse(name string, text []byte) (*Scenario, error) {
 	return s, s.Check()
 }
 
+// Needs tells whether the scenario needs one of the back ends.
+func (s *Scenario) Needs(what string) bool {
+	return slices.ContainsFunc(s.Statements, func(st Statement) bool { return st.Words[0] == "needs" && st.Words[1] == what })
+}
+
 // split cuts a line into words; # starts a comment, "…" holds blanks.
 func (s *Statement) split(line string) {
 	for at := 0; at < len(line); {
@@ -134,7 +140,7 @@ var forms = map[string]struct {
 	"script":     {4, 4, "script NODE NAME ok|fail|hang"},
 	"advert":     {6, 99, "advert HOST vrid N priority N [version N] [interval TIME] [src ADDR] [ttl N] [auth TEXT] [vip ADDR] [checksum bad]"},
 	"run":        {2, 2, "run TIME"},
-	"tolerate":   {2, 2, "tolerate two-masters|no-master|nopreempt|announce|arp|advert"},
+	"tolerate":   {2, 2, "tolerate two-masters, no-master, early or another invariant"},
 	"wait":       {4, 99, "wait TIME CONDITION"},
 	"stays":      {4, 99, "stays TIME CONDITION"},
 	"flow":       {6, 6, "flow NAME HOST connect ADDR:PORT RATE, or download ADDR:PORT BYTES"},
@@ -144,6 +150,7 @@ var forms = map[string]struct {
 	"expect":     {3, 99, "expect gap|silence|clean|even|served ..."},
 	"ask":        {5, 5, "ask HOST http|udp|tcp ADDR:PORT NAME[|NAME]"},
 	"say":        {2, 99, "say TEXT"},
+	"needs":      {2, 2, "needs namespaces"},
 }
 
 // Check finds what can be found before the lab is built: unknown statements, wrong

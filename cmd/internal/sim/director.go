@@ -63,8 +63,15 @@ func (d *director) routers() []netlab.Router {
 		}
 		r := netlab.Router{
 			Node: d.h.name, Instance: in.Name, VRID: in.VRID, Priority: in.Priority, Interval: in.AdvertInterval, NoPreempt: in.NoPreempt,
-			Down: time.Duration(in.DownTimerAdverts+1) * in.AdvertInterval,
+			PreemptDelay: in.PreemptDelay, StartupDelay: d.cfg.Global.StartupDelay, GARPRepeat: in.GARPMasterRepeat, GARPDelay: in.GARPMasterDelay,
+			Slowest: time.Duration(in.DownTimerAdverts+1) * in.AdvertInterval,
 		}
+		unit := time.Second // of the skew: version 3 scales it (RFC 9568 §6.1)
+		if in.Version == 3 {
+			unit = in.AdvertInterval
+		}
+		r.Down = time.Duration(in.DownTimerAdverts)*in.AdvertInterval + time.Duration(256-int(in.Priority))*unit/256
+		r.Slowest = max(r.Slowest, time.Duration(in.DownTimerAdverts)*in.AdvertInterval+unit)
 		for _, a := range slices.Concat(in.Addresses, in.Excluded) {
 			if a.Prefix.Addr().Is4() {
 				r.VIPs = append(r.VIPs, a.Prefix.Addr())
@@ -111,6 +118,7 @@ func (d *director) end() {
 func (d *director) stop() {
 	if d.alive {
 		d.step(node.Stop{})
+		d.h.w.judge.Stopped(d.h.w.now, d.h.name)
 		d.end()
 	}
 }
@@ -299,6 +307,7 @@ func (d *director) note(a node.Action) {
 	case node.ScriptChanged:
 		text = fmt.Sprintf("script %s: up=%v %s", a.Script, a.Up, a.Reason)
 	case node.PriorityChanged:
+		w.judge.Priority(d.h.name, a.Instance, a.To)
 		text = fmt.Sprintf("priority %d to %d", a.From, a.To)
 	default:
 		return

@@ -57,6 +57,7 @@ func (p *player) play() error {
 		}
 	}
 	p.judge = netlab.NewJudge(routers, &p.network, p.violate)
+	p.judge.Holds = func(node string, a netip.Addr) bool { return p.hosts[node].announces(a) }
 	for _, st := range p.scenario.Statements {
 		p.say(nil, "> %s", st)
 		if err := p.execute(st.Words); err != nil {
@@ -108,7 +109,7 @@ func (p *player) declare(name, at string, addrs []string) *host {
 
 func (p *player) execute(w []string) error {
 	switch w[0] {
-	case "lan", "host", "realserver", "node", "say":
+	case "lan", "host", "realserver", "node", "say", "needs":
 		return nil
 	case "run":
 		d, err := duration(w[1])
@@ -289,7 +290,10 @@ func (p *player) condition(w []string) (func() bool, error) {
 	case "lacks":
 		return func() bool { return !h.announces(a) }, nil
 	case "sees":
-		return func() bool { e := h.cache[a]; return e != nil && e.known && len(w) == 5 && p.hosts[w[4]] != nil && e.mac == p.hosts[w[4]].mac }, nil
+		return func() bool {
+			e := h.cache[a]
+			return e != nil && e.known && len(w) == 5 && p.hosts[w[4]] != nil && e.mac == p.hosts[w[4]].mac
+		}, nil
 	}
 	return nil, fmt.Errorf("condition %q: not known", strings.Join(w, " "))
 }

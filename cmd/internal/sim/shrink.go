@@ -41,7 +41,7 @@ func kindOf(err error) string {
 		return ""
 	}
 	text := err.Error()
-	for _, kind := range []string{"two-masters", "no-master", "nopreempt", "announce", "arp", "advert", "cause"} {
+	for _, kind := range []string{"two-masters", "no-master", "nopreempt", "preempt", "early", "announce", "interval", "priority", "resign", "address", "arp", "advert", "cause"} {
 		if strings.Contains(text, ": "+kind+": ") {
 			return kind
 		}

@@ -96,9 +96,12 @@ func (w *world) deliver(from, to *host, frame []byte, shared bool) {
 	}
 	// Frames to one host keep their order, but for those that a fault delays.
 	d := wireDelay + w.jitter(wireJitter) + f.Delay
-	if f.Delay == 0 {
+	if !f.Loose {
 		d = max(d, to.arrived-w.now)
 		to.arrived = w.now + d
+	}
+	if vrid := w.observer.vrid; vrid != 0 && to.dir != nil {
+		w.judge.Heard(w.now, from.name, to.name, vrid)
 	}
 	w.at(d, event{what: arrive, host: to, frame: frame})
 	if f.Twice {
@@ -179,6 +182,7 @@ func (w *world) violate(at time.Duration, format string, args ...any) {
 type observer struct {
 	elections map[uint8]*election
 	adverts   []seen // since the last wait for one began
+	vrid      uint8  // of the frame that is being sent, if it is an advertisement
 }
 
 type seen struct {
@@ -195,6 +199,7 @@ type election struct {
 }
 
 func (o *observer) frame(w *world, from *host, eth proto.Ethernet) {
+	o.vrid = 0
 	switch eth.Type() {
 	case proto.EtherTypeARP:
 		o.arp(w, from, eth)
@@ -205,6 +210,7 @@ func (o *observer) frame(w *world, from *host, eth proto.Ethernet) {
 		}
 		v, err := proto.ParseVRRP(proto.IPv4(b).Payload())
 		if err == nil && !from.crafting {
+			o.vrid = v.VRID()
 			o.advert(w, from, v)
 		}
 	}
