@@ -19,7 +19,7 @@ import (
 func simCommand() *cobra.Command {
 	var seeds string
 	var replay uint64
-	var verbose bool
+	var verbose, invariants bool
 	cmd := &cobra.Command{
 		Use:   "sim FILE...",
 		Short: "Play scenarios in virtual time, with many seeds",
@@ -47,7 +47,7 @@ is shrunk to the statements that matter. The exit status is 1 if any run failed.
 					failed = !replayOne(cmd.OutOrStdout(), s, replay) || failed
 					continue
 				}
-				failed = !playSeeds(cmd.OutOrStdout(), s, from, to, verbose) || failed
+				failed = !playSeeds(cmd.OutOrStdout(), s, from, to, verbose, invariants) || failed
 			}
 			if failed {
 				return coded{fmt.Errorf(""), 1}
@@ -59,6 +59,7 @@ is shrunk to the statements that matter. The exit status is 1 if any run failed.
 	f.StringVar(&seeds, "seeds", "1", "a `range` such as 1..10000")
 	f.Uint64Var(&replay, "replay", 0, "play one `seed` and print its time line")
 	f.BoolVarP(&verbose, "verbose", "v", false, "print what was measured")
+	f.BoolVar(&invariants, "invariants", false, "judge the invariants only, not what the statements expect")
 	return cmd
 }
 
@@ -78,7 +79,7 @@ func seedRange(s string) (from, to uint64, err error) {
 }
 
 func replayOne(out io.Writer, s *netlab.Scenario, seed uint64) bool {
-	r := sim.Run(s, seed, out)
+	r := sim.Run(s, sim.Options{Seed: seed, Out: out})
 	if r.Failure != nil {
 		fmt.Fprintf(out, "FAILED: %v\n", r.Failure)
 		return false
@@ -88,7 +89,7 @@ func replayOne(out io.Writer, s *netlab.Scenario, seed uint64) bool {
 }
 
 // playSeeds plays a range of seeds on all processors and stops at the first failure.
-func playSeeds(out io.Writer, s *netlab.Scenario, from, to uint64, verbose bool) bool {
+func playSeeds(out io.Writer, s *netlab.Scenario, from, to uint64, verbose, invariantsOnly bool) bool {
 	start := time.Now()
 	var next, frames atomic.Uint64
 	var virtual atomic.Int64
@@ -99,7 +100,7 @@ func playSeeds(out io.Writer, s *netlab.Scenario, from, to uint64, verbose bool)
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for seed := next.Add(1) - 1; seed <= to; seed = next.Add(1) - 1 {
-				r := sim.Run(s, seed, nil)
+				r := sim.Run(s, sim.Options{Seed: seed, InvariantsOnly: invariantsOnly})
 				frames.Add(r.Frames)
 				virtual.Add(int64(r.Elapsed))
 				if r.Failure == nil {

@@ -17,7 +17,7 @@ func Shrink(s *netlab.Scenario, failed *Result) string {
 		for i := 0; i+size <= len(small.Statements); {
 			try := small
 			try.Statements = append(append([]netlab.Statement(nil), small.Statements[:i]...), small.Statements[i+size:]...)
-			if try.Check() == nil && kindOf(Run(&try, failed.Seed, nil).Failure) == want {
+			if try.Check() == nil && kindOf(Run(&try, Options{Seed: failed.Seed}).Failure) == want {
 				small, removed = try, true
 				continue
 			}
