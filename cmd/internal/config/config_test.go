@@ -121,6 +121,24 @@ func TestCommandsAreSplitTwice(t *testing.T) {
 	}
 }
 
+// TestChecksInherit has the retry of a check from every block around it.
+func TestChecksInherit(t *testing.T) {
+	for _, tt := range []struct {
+		service, server, check string
+		want                   int
+	}{
+		{"", "", "", 1}, {"retry 4", "", "", 4}, {"retry 4", "retry 5", "", 5}, {"retry 4", "retry 5", "retry 6", 6}, {"", "", "nb_get_retry 7", 7}, {"", "retry 5", "retry 0", 0},
+	} {
+		for _, kind := range []string{"HTTP_GET", "SSL_GET"} {
+			text := "virtual_server 10.0.0.1 80 {\nprotocol TCP\n" + tt.service + "\nreal_server 10.0.0.2 80 {\n" + tt.server + "\n" + kind + " {\n" + tt.check + "\nurl {\npath /\n}\n}\n}\n}\n"
+			cfg, _ := Parse("a.conf", []byte(text), Options{})
+			if got := cfg.VirtualServers[0].RealServers[0].Checks[0].Retry; got != tt.want {
+				t.Errorf("%s: retry %d in %+v", kind, got, tt)
+			}
+		}
+	}
+}
+
 // TestPrintedWords are words that must survive printing.
 func TestPrintedWords(t *testing.T) {
 	for _, line := range []string{
