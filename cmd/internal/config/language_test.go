@@ -123,6 +123,8 @@ func TestLanguageMistakes(t *testing.T) {
 		{"virtual_rules { from 10.0.0.1 }", `a.conf:5:17: warning: the rule has 0 actions, must have one (table, goto, nop, blackhole, prohibit, unreachable or l3mdev); it is ignored`},
 		{"lvs_sync_daemon_interface eth0", `a.conf:5:1: notice: lvs_sync_daemon_interface: has no meaning here: deprecated: write lvs_sync_daemon in global_defs`},
 		{"owner_ignore_adverts", `a.conf:5:1: notice: owner_ignore_adverts: newer than keepalived 2.2.7; read, but without effect in this version`},
+		{"track_interface {\neth1 reverse\n}", `a.conf:6:6: warning: reverse: must be weight N, then reverse or noreverse (one name a line); the line is ignored`},
+		{"track_interface {\neth1 weight 3 eth2\n}", `a.conf:6:15: warning: eth2: must be reverse or noreverse (one name a line); it is ignored`},
 		{"track_interface {\neth1 weight 300\n}", `a.conf:6:13: warning: weight 300: must be a whole number from -254 to 254; it is ignored`},
 		{"priority 10\npriority 20", `a.conf:5:10: notice: priority is written again at line 6, which counts`},
 	} {
@@ -133,6 +135,23 @@ func TestLanguageMistakes(t *testing.T) {
 		}
 		if !found {
 			t.Errorf("%.60s\ngot  %v\nwant %s", tt.line, messages, tt.want)
+		}
+	}
+}
+
+// TestTrackLines has a line about a script of weight -20 reverse, and what it comes to.
+func TestTrackLines(t *testing.T) {
+	for line, want := range map[string]string{
+		"s": "s weight -20 reverse", "s weight 30": "s weight 30 reverse", "s weight 30 noreverse": "s weight 30 noreverse",
+		"s weight 999 noreverse": "s weight -20 noreverse", "s noreverse": "", "s weight": "",
+	} {
+		in, _ := parseOne(t, "vrrp_script s {\nscript /bin/true\nweight -20 reverse\n}\n"+inside("track_script {\n"+line+"\n}"))
+		got := ""
+		for _, words := range in.TrackScripts.lines() {
+			got += strings.Join(words, " ")
+		}
+		if got != want {
+			t.Errorf("%s: got %q, want %q", line, got, want)
 		}
 	}
 }

@@ -158,9 +158,11 @@ func (r *reader) tracked(what string, list Tracks, of definitions) Tracks {
 			r.say(Warning, t.Pos, "track_%s %s: no %s of that name above%s; it is ignored", what, t.Name, definedBy[what], where)
 			continue
 		}
-		if !t.Written {
+		if !t.weighted {
 			t.Weight = d.weight
-			t.Reverse = t.Reverse != d.reverse
+		}
+		if t.reversed = d.reverse; !t.sensed {
+			t.Reverse = d.reverse
 		}
 		kept = append(kept, t)
 	}
