@@ -216,17 +216,38 @@ func (in *Instance) resolveOwnTrack(r *reader) {
 		r.say(Warning, t.Pos, "track_interface %s: is the instance's own, which is tracked anyway; the line is ignored", t.Name)
 		return true
 	})
-	if in.Priority != 255 {
+}
+
+// resolveWeights drops the weights of an owner and of a member of a sync group, which
+// would part from the others, as keepalived does.
+func (in *Instance) resolveWeights(r *reader, group *SyncGroup) {
+	member := group != nil && !group.TrackingWeight
+	if !member && in.Priority != 255 {
 		return
 	}
-	for _, list := range []*Tracks{&in.TrackInterfaces, &in.TrackScripts, &in.TrackFiles, &in.TrackProcesses, &in.TrackBFDs} {
-		for i := range *list {
-			if t := &(*list)[i]; t.Weight != 0 {
-				r.say(Warning, t.Pos, "%s: weights do not change priority 255; the weight becomes 0, so that its failure is a FAULT", t.Name)
-				t.Weight = 0
+	why := "priority 255 does not change"
+	if member {
+		why = "members of vrrp_sync_group " + group.Name + " have no weights of their own without sync_group_tracking_weight"
+	}
+	drop := func(list *Tracks, unweighted func(Track) bool) {
+		*list = slices.DeleteFunc(*list, func(t Track) bool {
+			if t.Weight != 0 && !unweighted(t) {
+				r.say(Warning, t.Pos, "vrrp_instance %s: %s has a weight, but %s; the line is ignored", in.Name, t.Name, why)
+				return true
+			}
+			return false
+		})
+		for i, t := range *list {
+			if t.Weight != 0 {
+				r.say(Warning, t.Pos, "vrrp_instance %s: %s has a weight, but %s; the weight becomes 0, so that its failure is a FAULT", in.Name, t.Name, why)
+				(*list)[i].Weight = 0
 			}
 		}
 	}
+	drop(&in.TrackInterfaces, func(Track) bool { return member })
+	drop(&in.TrackScripts, func(Track) bool { return false })
+	drop(&in.TrackFiles, func(t Track) bool { return t.Weight == 1 })
+	drop(&in.TrackBFDs, func(Track) bool { return false })
 }
 
 func (in *Instance) resolveHMAC(r *reader) {

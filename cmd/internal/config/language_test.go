@@ -156,6 +156,25 @@ func TestTrackLines(t *testing.T) {
 	}
 }
 
+// TestWeightsThatCannotCount has what is left of the trackers of an owner, and of a
+// member of a group.
+func TestWeightsThatCannotCount(t *testing.T) {
+	const before = "vrrp_script s {\nscript /bin/true\nweight 5\n}\ntrack_file one {\nfile /x\n}\ntrack_file two {\nfile /y\nweight 2\n}\n"
+	const tracks = "track_interface {\neth1 weight 3\n}\ntrack_script {\ns\n}\ntrack_file {\none\ntwo\n}\n"
+	const group = "vrrp_sync_group G {\ngroup {\nA\n}\n"
+	for _, tt := range []struct{ before, lines, want string }{
+		{"", "", "[[eth1 weight 3]] [[s weight 5]] [[one weight 1] [two weight 2]]"},
+		{"", "priority 255\n", "[] [] [[one weight 0]]"},
+		{group + "}\n", "", "[[eth1 weight 0]] [] [[one weight 0]]"},
+		{group + "sync_group_tracking_weight\n}\n", "", "[[eth1 weight 3]] [[s weight 5]] [[one weight 1] [two weight 2]]"},
+	} {
+		in, _ := parseOne(t, before+tt.before+inside(tt.lines+tracks))
+		if got := fmt.Sprint(in.TrackInterfaces.lines(), in.TrackScripts.lines(), in.TrackFiles.lines()); got != tt.want {
+			t.Errorf("%q %q: got %s, want %s", tt.before, tt.lines, got, tt.want)
+		}
+	}
+}
+
 // TestExcerpt holds the line and the caret under the right character.
 func TestExcerpt(t *testing.T) {
 	_, messages := Parse("a.conf", []byte(inside("\tpriority\t300 # größer als 255")), Options{})

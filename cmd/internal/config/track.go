@@ -27,11 +27,15 @@ func (t *Tracks) line(r *reader, words []token) {
 	if !one.options(&args{r: r, keyword: words[0], words: words[1:], lost: "it is ignored"}) {
 		return
 	}
-	if slices.ContainsFunc(*t, func(o Track) bool { return o.Name == one.Name }) {
+	if t.has(one.Name) {
 		r.say(Warning, one.Pos, "%s is listed twice in this block; the line is ignored", one.Name)
 		return
 	}
 	*t = append(*t, one)
+}
+
+func (t Tracks) has(name string) bool {
+	return slices.ContainsFunc(t, func(o Track) bool { return o.Name == name })
 }
 
 // options reads weight N [reverse|noreverse], in this order. It returns false where
