@@ -139,6 +139,14 @@ func TestChecksInherit(t *testing.T) {
 	}
 }
 
+func TestEveryPortNeedsPersistence(t *testing.T) {
+	_, messages := Parse("a.conf", []byte("virtual_server 10.0.0.1 {\nlvs_sched wlc\nlvs_method DR\nprotocol TCP\nreal_server 10.0.0.2 {\n}\n}\n"), Options{})
+	want := "a.conf:1:1: warning: virtual_server 10.0.0.1:0: a service of every port needs persistence_timeout; it becomes 360 seconds"
+	if len(messages) == 0 || messages[0].String() != want {
+		t.Errorf("got %v, want %s", messages, want)
+	}
+}
+
 // TestPrintedWords are words that must survive printing.
 func TestPrintedWords(t *testing.T) {
 	for _, line := range []string{
