@@ -43,6 +43,8 @@ func (in *Instance) judge(r *reader) {
 	switch {
 	case in.Interface == "":
 		disable(in.Pos, "has no interface: add \"interface eth0\"")
+	case in.Interface == "lo":
+		disable(in.At("interface"), "a loopback interface reaches no other node")
 	case in.VRID == 0:
 		disable(in.Pos, "has no virtual_router_id: add one from 1 to 255")
 	case slices.ContainsFunc(in.Addresses, func(a Address) bool { return a.Prefix.Addr().Is6() }):
@@ -190,14 +192,20 @@ func (in *Instance) resolveUnicast(r *reader) {
 		}
 	}
 	if len(in.UnicastPeers) > 0 || in.UnicastFaultNoPeer {
+		if !in.Has("unicast_ttl") {
+			in.UnicastTTL = 255
+			in.mark("unicast_ttl", in.At("unicast_peer"))
+		}
 		return
 	}
-	for _, keyword := range []string{"unicast_src_ip", "unicast_peer", "check_unicast_src", "old_unicast_checksum"} {
+	for _, keyword := range []string{"unicast_src_ip", "unicast_peer", "check_unicast_src", "old_unicast_checksum", "unicast_ttl"} {
 		if in.Has(keyword) {
 			r.say(Warning, in.At(keyword), "%s without a usable unicast_peer: advertisements go to the multicast group", keyword)
-			return
+			break
 		}
 	}
+	in.UnicastTTL = 0
+	delete(in.at, "unicast_ttl")
 }
 
 func (in *Instance) resolveVMAC(r *reader) {
