@@ -147,6 +147,13 @@ func TestEveryPortNeedsPersistence(t *testing.T) {
 	}
 }
 
+func TestExplainCountsLines(t *testing.T) {
+	_, err := Explain("a.conf", []byte("one\ntwo\n"), 3, Options{})
+	if err == nil || err.Error() != "a.conf has no line 3, it has 2" {
+		t.Error(err)
+	}
+}
+
 // TestPrintedWords are words that must survive printing.
 func TestPrintedWords(t *testing.T) {
 	for _, line := range []string{
