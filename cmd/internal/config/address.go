@@ -65,16 +65,16 @@ type Address struct {
 	Prefix        netip.Prefix // the address, not masked; /32 or /128 if none is written
 	Device, Label string       `json:",omitempty"`
 	Scope         Scope
-	Broadcast     Broadcast `json:",omitzero"`
-	Peer          Prefix    `json:",omitzero"` // the far end of a point-to-point address
-	Home, NoDAD   bool      `json:",omitempty"`
-	MngTmpAddr    bool      `json:",omitempty"`
-	NoPrefixRoute bool      `json:",omitempty"`
-	AutoJoin      bool      `json:",omitempty"`
-	NoTrack       bool      `json:",omitempty"`
-	PreferredLft  Lifetime  `json:",omitzero"`
-	UseVMAC       *VMAC     `json:",omitempty"`
-	TrackGroup    string    `json:",omitempty"`
+	Broadcast     Broadcast  `json:",omitzero"`
+	Peer          netip.Addr `json:",omitzero"` // the far end of a point-to-point address
+	Home, NoDAD   bool       `json:",omitempty"`
+	MngTmpAddr    bool       `json:",omitempty"`
+	NoPrefixRoute bool       `json:",omitempty"`
+	AutoJoin      bool       `json:",omitempty"`
+	NoTrack       bool       `json:",omitempty"`
+	PreferredLft  Lifetime   `json:",omitzero"`
+	UseVMAC       *VMAC      `json:",omitempty"`
+	TrackGroup    string     `json:",omitempty"`
 }
 
 // Addresses is virtual_ipaddress, virtual_ipaddress_excluded or static_ipaddress.
@@ -83,7 +83,7 @@ type Addresses []Address
 func (list *Addresses) line(r *reader, words []token) {
 	one := Address{Pos: words[0].pos}
 	var err error
-	if one.Prefix, err = parsePrefix(words[0].text); err != nil {
+	if one.Prefix, err = parseAddress(words[0].text); err != nil {
 		r.say(Warning, words[0].pos, "%v; the address is ignored", err)
 		return
 	}
@@ -92,6 +92,7 @@ func (list *Addresses) line(r *reader, words []token) {
 		return
 	}
 	six := one.Prefix.Addr().Is6()
+	one.resolvePeer(r)
 	switch {
 	case six && one.Broadcast != Broadcast{}:
 		r.say(Warning, words[0].pos, "%v: IPv6 has no broadcast; the address is ignored", one.Prefix)
@@ -109,6 +110,26 @@ func (list *Addresses) line(r *reader, words []token) {
 	}
 	one.Broadcast.resolve(one.Prefix)
 	*list = append(*list, one)
+}
+
+func (a *Address) resolvePeer(r *reader) {
+	if !a.Peer.IsValid() {
+		return
+	}
+	addr := a.Prefix.Addr()
+	if a.Peer.Is6() != addr.Is6() {
+		r.say(Warning, a.Pos, "%v: the peer %v is of another family; it is ignored", addr, a.Peer)
+		a.Peer = netip.Addr{}
+		return
+	}
+	if a.Prefix.Bits() != addr.BitLen() {
+		r.say(Warning, a.Pos, "%v: an address with a peer has no prefix; it becomes %v", a.Prefix, addr)
+		a.Prefix = netip.PrefixFrom(addr, addr.BitLen())
+	}
+	if addr.Is4() && a.Broadcast != (Broadcast{}) {
+		r.say(Warning, a.Pos, "%v: an address with a peer has no broadcast address; it is ignored", addr)
+		a.Broadcast = Broadcast{}
+	}
 }
 
 func (list Addresses) lines() [][]string {
@@ -218,6 +239,15 @@ func (l *Lifetime) words() []string {
 		return []string{"forever"}
 	}
 	return []string{strconv.Itoa(int(l.Seconds))}
+}
+
+// parseAddress reads what can be put on an interface.
+func parseAddress(s string) (netip.Prefix, error) {
+	p, err := parsePrefix(s)
+	if err == nil && p.Addr().IsUnspecified() {
+		err = fmt.Errorf("%s: is no address of an interface", s)
+	}
+	return p, err
 }
 
 func parsePrefix(s string) (netip.Prefix, error) {

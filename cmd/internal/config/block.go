@@ -389,7 +389,7 @@ func (r *reader) inherit(t *table, v, around reflect.Value, outer *table) {
 	base := v.Addr().Interface().(based).base()
 	above := around.Addr().Interface().(based).base()
 	for _, w := range t.rows {
-		if w.fallback == "" || w.fallback[0] != '^' || w.index == nil || base.Has(w.keyword) {
+		if w.status == alias || w.fallback == "" || w.fallback[0] != '^' || w.index == nil || base.Has(w.keyword) {
 			continue
 		}
 		if from := outer.byName[w.keyword]; from != nil && from.index != nil {

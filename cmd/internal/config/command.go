@@ -52,7 +52,11 @@ func (a *args) command() (*Command, bool) {
 	if !ok {
 		return nil, false
 	}
-	c := &Command{Pos: t.pos, Args: splitCommand(t.text)}
+	args, closed := splitCommand(t.text)
+	c := &Command{Pos: t.pos, Args: args}
+	if !closed {
+		return nil, a.wrong(t.pos, "%s: a quote within the command is not closed", a.keyword.text)
+	}
 	if len(c.Args) == 0 {
 		return nil, a.wrong(t.pos, "%s: the command is empty", a.keyword.text)
 	}
@@ -76,26 +80,33 @@ func (c *Command) words() []string {
 	}
 	var parts []string
 	for _, arg := range c.Args {
-		var b strings.Builder
-		for i := range len(arg) {
-			if ch := arg[i]; ch <= ' ' || ch >= 0x7f || strings.IndexByte(`"'\${}#!~@`, ch) >= 0 {
-				fmt.Fprintf(&b, `\x%02x`, ch)
-			} else {
-				b.WriteByte(ch)
-			}
-		}
-		if arg == "" {
-			b.WriteString("''")
-		}
-		parts = append(parts, b.String())
+		parts = append(parts, quoteArgument(arg))
 	}
 	return append([]string{strings.Join(parts, " ")}, c.Account.words()...)
 }
 
+// quoteArgument prefers single quotes to escapes: keepalived 2.2.7 resolves escapes in
+// both splittings, and would split at a blank that is written as one.
+func quoteArgument(arg string) string {
+	if arg == "" || strings.ContainsAny(arg, " #!{}~@$") && !strings.ContainsFunc(arg, func(c rune) bool {
+		return c < ' ' || c >= 0x7f || c == '\'' || c == '\\'
+	}) && !strings.Contains(arg, "$_") && !strings.Contains(arg, "${_") {
+		return "'" + strings.ReplaceAll(arg, `"`, `\x22`) + "'"
+	}
+	var b strings.Builder
+	for i := range len(arg) {
+		if ch := arg[i]; ch <= ' ' || ch >= 0x7f || strings.IndexByte(`"'\${}#!~@`, ch) >= 0 {
+			fmt.Fprintf(&b, `\x%02x`, ch)
+		} else {
+			b.WriteByte(ch)
+		}
+	}
+	return b.String()
+}
+
 // splitCommand splits a command into its words: quotes hold blanks, a backslash takes
 // the next character or writes one that has a name, an octal or a hexadecimal number.
-func splitCommand(s string) []string {
-	var words []string
+func splitCommand(s string) (words []string, closed bool) {
 	var b strings.Builder
 	inside := false
 	var quote byte
@@ -127,7 +138,7 @@ func splitCommand(s string) []string {
 	if inside {
 		words = append(words, b.String())
 	}
-	return words
+	return words, quote == 0
 }
 
 // unescape reads what follows a backslash and says how many bytes that was.

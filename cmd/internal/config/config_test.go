@@ -92,8 +92,8 @@ func TestMessages(t *testing.T) {
 func TestSpellings(t *testing.T) {
 	for _, text := range []string{
 		"vrrp_instance A\n{\ninterface eth0\nvirtual_router_id 7\nvirtual_ipaddress\n{\n10.0.0.1/24 dev eth1 label eth1:x brd +\n}\n}\n",
-		"vrrp_instance A { # comment\n! another\ninterface 'eth0' # and more\nvirtual_router_id \"7\"\nvirtual_ipaddress { 10.0.0.1/24 brd + dev eth1 label eth1:x }\n}",
-		"\tvrrp_instance A {\r\n  interface et\"h0\"\r\n @here virtual_router_id 7\r\n@^here priority 3\n@there priority 5\nvirtual_ipaddress { 10.0.0.1/24 label eth1:x dev eth1 broadcast + } }",
+		"vrrp_instance A { # comment\n! another\ninterface \"eth0\" # and more\nvirtual_router_id \"7\"\nvirtual_ipaddress { 10.0.0.1/24 brd + dev eth1 label eth1:x }\n}",
+		"\tvrrp_instance A {\r\n  interface \"eth0\"\r\n @here virtual_router_id 7\r\n@^here priority 3\n@there priority 5\nvirtual_ipaddress { 10.0.0.1/24 label eth1:x dev eth1 broadcast + } }",
 	} {
 		cfg, messages := Parse("a.conf", []byte(text), Options{ConfigID: "here"})
 		if len(messages) != 0 || len(cfg.Instances) != 1 {
@@ -118,6 +118,57 @@ func TestCommandsAreSplitTwice(t *testing.T) {
 	s := cfg.Scripts[0]
 	if got := strings.Join(s.Script.Args, "|"); got != "/opt/x/n.sh|one|two three|four five|A" || s.User != "nobody" {
 		t.Errorf("got %s as %q", got, s.User)
+	}
+}
+
+// TestChecksInherit has the retry of a check from every block around it.
+func TestChecksInherit(t *testing.T) {
+	for _, tt := range []struct {
+		service, server, check string
+		want                   int
+	}{
+		{"", "", "", 1}, {"retry 4", "", "", 4}, {"retry 4", "retry 5", "", 5}, {"retry 4", "retry 5", "retry 6", 6}, {"", "", "nb_get_retry 7", 7}, {"", "retry 5", "retry 0", 0},
+	} {
+		for _, kind := range []string{"HTTP_GET", "SSL_GET"} {
+			text := "virtual_server 10.0.0.1 80 {\nprotocol TCP\n" + tt.service + "\nreal_server 10.0.0.2 80 {\n" + tt.server + "\n" + kind + " {\n" + tt.check + "\nurl {\npath /\n}\n}\n}\n}\n"
+			cfg, _ := Parse("a.conf", []byte(text), Options{})
+			if got := cfg.VirtualServers[0].RealServers[0].Checks[0].Retry; got != tt.want {
+				t.Errorf("%s: retry %d in %+v", kind, got, tt)
+			}
+		}
+	}
+}
+
+func TestEveryPortNeedsPersistence(t *testing.T) {
+	_, messages := Parse("a.conf", []byte("virtual_server 10.0.0.1 {\nlvs_sched wlc\nlvs_method DR\nprotocol TCP\nreal_server 10.0.0.2 {\n}\n}\n"), Options{})
+	want := "a.conf:1:1: warning: virtual_server 10.0.0.1:0: a service of every port needs persistence_timeout; it becomes 360 seconds"
+	if len(messages) == 0 || messages[0].String() != want {
+		t.Errorf("got %v, want %s", messages, want)
+	}
+}
+
+func TestExplainCountsLines(t *testing.T) {
+	_, err := Explain("a.conf", []byte("one\ntwo\n"), 3, Options{})
+	if err == nil || err.Error() != "a.conf has no line 3, it has 2" {
+		t.Error(err)
+	}
+}
+
+// TestPrintedWords are words that must survive printing.
+func TestPrintedWords(t *testing.T) {
+	for _, line := range []string{
+		`auth_pass it's`, `auth_pass a\`, `auth_pass "#a"`, `auth_pass "a b"`, `auth_pass $x`, `auth_pass ~a`,
+	} {
+		printsTheSame(t, line, []byte(inside("authentication {\nauth_type PASS\n"+line+"\n}")))
+	}
+	for _, line := range []string{
+		`notify "/x a 'b c' \x27 \" \x22 d\""`, `notify "/x 'sh $X ${Y} #'"`, `notify '/x "" \\ '`, `notify "/x ä 'ö ü'"`,
+	} {
+		printsTheSame(t, line, []byte(inside(line)))
+	}
+	for _, regex := range []string{`"a\.b"`, `a\\`, `"a\"b"`, `'a"b' `, `"a\\\""`, `it\'s`} {
+		text := "virtual_server 10.0.0.1 80 {\nprotocol TCP\nreal_server 10.0.0.2 80 {\nHTTP_GET {\nurl {\npath /\nregex " + regex + "\n}\n}\n}\n}\n"
+		printsTheSame(t, regex, []byte(text))
 	}
 }
 

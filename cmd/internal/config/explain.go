@@ -8,7 +8,7 @@ import (
 // Explain says what each keyword of a line does, what it is set to, and what its
 // default would be: one paragraph a keyword. The line counts from 1 in the named file.
 func Explain(name string, text []byte, line int, o Options) ([]string, error) {
-	if n := strings.Count(string(text), "\n") + 1; line < 1 || line > n {
+	if n := strings.Count(strings.TrimSuffix(string(text), "\n"), "\n") + 1; line < 1 || line > n {
 		return nil, fmt.Errorf("%s has no line %d, it has %d", name, line, n)
 	}
 	o.Explain = line

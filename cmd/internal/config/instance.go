@@ -43,6 +43,8 @@ func (in *Instance) judge(r *reader) {
 	switch {
 	case in.Interface == "":
 		disable(in.Pos, "has no interface: add \"interface eth0\"")
+	case in.Interface == "lo":
+		disable(in.At("interface"), "a loopback interface reaches no other node")
 	case in.VRID == 0:
 		disable(in.Pos, "has no virtual_router_id: add one from 1 to 255")
 	case slices.ContainsFunc(in.Addresses, func(a Address) bool { return a.Prefix.Addr().Is6() }):
@@ -190,14 +192,20 @@ func (in *Instance) resolveUnicast(r *reader) {
 		}
 	}
 	if len(in.UnicastPeers) > 0 || in.UnicastFaultNoPeer {
+		if !in.Has("unicast_ttl") {
+			in.UnicastTTL = 255
+			in.mark("unicast_ttl", in.At("unicast_peer"))
+		}
 		return
 	}
-	for _, keyword := range []string{"unicast_src_ip", "unicast_peer", "check_unicast_src", "old_unicast_checksum"} {
+	for _, keyword := range []string{"unicast_src_ip", "unicast_peer", "check_unicast_src", "old_unicast_checksum", "unicast_ttl"} {
 		if in.Has(keyword) {
 			r.say(Warning, in.At(keyword), "%s without a usable unicast_peer: advertisements go to the multicast group", keyword)
-			return
+			break
 		}
 	}
+	in.UnicastTTL = 0
+	delete(in.at, "unicast_ttl")
 }
 
 func (in *Instance) resolveVMAC(r *reader) {
@@ -216,17 +224,38 @@ func (in *Instance) resolveOwnTrack(r *reader) {
 		r.say(Warning, t.Pos, "track_interface %s: is the instance's own, which is tracked anyway; the line is ignored", t.Name)
 		return true
 	})
-	if in.Priority != 255 {
+}
+
+// resolveWeights drops the weights of an owner and of a member of a sync group, which
+// would part from the others, as keepalived does.
+func (in *Instance) resolveWeights(r *reader, group *SyncGroup) {
+	member := group != nil && !group.TrackingWeight
+	if !member && in.Priority != 255 {
 		return
 	}
-	for _, list := range []*Tracks{&in.TrackInterfaces, &in.TrackScripts, &in.TrackFiles, &in.TrackProcesses, &in.TrackBFDs} {
-		for i := range *list {
-			if t := &(*list)[i]; t.Weight != 0 {
-				r.say(Warning, t.Pos, "%s: weights do not change priority 255; the weight becomes 0, so that its failure is a FAULT", t.Name)
-				t.Weight = 0
+	why := "priority 255 does not change"
+	if member {
+		why = "members of vrrp_sync_group " + group.Name + " have no weights of their own without sync_group_tracking_weight"
+	}
+	drop := func(list *Tracks, unweighted func(Track) bool) {
+		*list = slices.DeleteFunc(*list, func(t Track) bool {
+			if t.Weight != 0 && !unweighted(t) {
+				r.say(Warning, t.Pos, "vrrp_instance %s: %s has a weight, but %s; the line is ignored", in.Name, t.Name, why)
+				return true
+			}
+			return false
+		})
+		for i, t := range *list {
+			if t.Weight != 0 {
+				r.say(Warning, t.Pos, "vrrp_instance %s: %s has a weight, but %s; the weight becomes 0, so that its failure is a FAULT", in.Name, t.Name, why)
+				(*list)[i].Weight = 0
 			}
 		}
 	}
+	drop(&in.TrackInterfaces, func(Track) bool { return member })
+	drop(&in.TrackScripts, func(Track) bool { return false })
+	drop(&in.TrackFiles, func(t Track) bool { return t.Weight == 1 })
+	drop(&in.TrackBFDs, func(Track) bool { return false })
 }
 
 func (in *Instance) resolveHMAC(r *reader) {

@@ -67,6 +67,11 @@ func TestLanguage(t *testing.T) {
 		{"escaped comment", "", `notify a\#b`, func(in *Instance) string { return in.Notify.Args[0] }, "a#b"},
 		{"brace on the next line", "", "authentication\n{\nauth_type PASS\nauth_pass x\n}", func(in *Instance) string { return in.AuthPass }, "x"},
 		{"brace without blank", "", "authentication{\nauth_type PASS\nauth_pass x}", func(in *Instance) string { return in.AuthPass }, "x"},
+		{"apostrophe in a password", "", "authentication {\nauth_type PASS\nauth_pass it's\n}", func(in *Instance) string { return in.AuthPass }, "it's"},
+		{"single quotes are characters", "", "authentication {\nauth_type PASS\nauth_pass 'a'\n}", func(in *Instance) string { return in.AuthPass }, "'a'"},
+		{"backslash in a password", "", "authentication {\nauth_type PASS\nauth_pass a\\b\n}", func(in *Instance) string { return in.AuthPass }, `a\b`},
+		{"a quote ends a word", "", "state MASTER\npriority 12\"3\"", priority, "12"},
+		{"an open quote ends the line", "", "priority 12 \"3", priority, "12"},
 		{"old spelling", "", "advert_int 2", func(in *Instance) string { return in.AdvertInterval.String() }, "2s"},
 		{"rounded", "", "advert_int 1.4", func(in *Instance) string { return in.AdvertInterval.String() }, "1s"},
 		{"rounded in version 3", "", "version 3\nadvert_int 0.516", func(in *Instance) string { return in.AdvertInterval.String() }, "520ms"},
@@ -106,15 +111,28 @@ func TestLanguageMistakes(t *testing.T) {
 		{"authentication\nauth_type PASS\n}", `a.conf:6:1: warning: authentication has no {: its block begins with this line all the same`},
 		{"nopreempt off", `a.conf:5:11: warning: nopreempt takes no value: off does not switch it off`},
 		{"priority 100 200", `a.conf:5:14: warning: 200: too many words for priority; they are ignored`},
+		{`notify "/bin/x it's"`, `a.conf:5:8: warning: notify: a quote within the command is not closed; the line is ignored`},
+		{`priority "7`, `a.conf:5:10: warning: the quote " is not closed on this line; it and what follows are ignored`},
+		{`interface 'eth0'`, `a.conf:5:11: notice: 'eth0': single quotes belong to the value; only double quotes and those of commands do not`},
 		{"debug", `a.conf:5:1: warning: debug needs a number for keepalived, which stops here; it is ignored`},
 		{"notify /bin/x -v", `a.conf:5:15: warning: -v: is taken for the user that runs /bin/x: put the command and its arguments into one pair of quotes`},
 		{"virtual_ipaddress { 10.0.0.9/33 }", `a.conf:5:21: warning: 10.0.0.9/33: must be an address such as 192.0.2.1 or 192.0.2.1/24; the address is ignored`},
 		{"virtual_ipaddress { 10.0.0.9 dev }", `a.conf:5:30: warning: dev: needs a value; it is ignored`},
 		{"virtual_ipaddress { 10.0.0.9 lable x }", `a.conf:5:30: warning: lable: no option of an address (did you mean label?); it is ignored`},
+		{"virtual_ipaddress { 10.0.0.9/24 peer 10.0.0.8 }", `a.conf:5:21: warning: 10.0.0.9/24: an address with a peer has no prefix; it becomes 10.0.0.9`},
+		{"virtual_ipaddress { 10.0.0.9 peer 10.0.0.8/24 }", `a.conf:5:35: warning: peer "10.0.0.8/24": must be an IP address; it is ignored`},
+		{"virtual_ipaddress { 10.0.0.9 peer fe80::1 }", `a.conf:5:21: warning: 10.0.0.9: the peer fe80::1 is of another family; it is ignored`},
+		{"virtual_ipaddress { default }", `a.conf:5:21: warning: default: is no address of an interface; the address is ignored`},
+		{"virtual_routes { default nexthop via 10.0.0.1 dev eth0 nexthop via fe80::1 dev eth0 }", `a.conf:5:18: warning: the route to 0.0.0.0/0 and fe80::1 are of two families; the route is ignored`},
+		{"virtual_routes { 10.0.0.0/8 nexthop via 10.0.0.1 dev eth0 }", `a.conf:5:18: warning: the route to 10.0.0.0/8 names no interface: its loss cannot be noticed (no_track)`},
+		{"unicast_ttl 7", `a.conf:5:13: warning: unicast_ttl without a usable unicast_peer: advertisements go to the multicast group`},
+		{"interface lo", `a.conf:5:11: warning: vrrp_instance A: a loopback interface reaches no other node; the instance is not started`},
 		{"virtual_routes { src 10.0.0.1 via 10.0.0.2 }", `a.conf:5:18: warning: the route has no destination; it is ignored`},
 		{"virtual_rules { from 10.0.0.1 }", `a.conf:5:17: warning: the rule has 0 actions, must have one (table, goto, nop, blackhole, prohibit, unreachable or l3mdev); it is ignored`},
 		{"lvs_sync_daemon_interface eth0", `a.conf:5:1: notice: lvs_sync_daemon_interface: has no meaning here: deprecated: write lvs_sync_daemon in global_defs`},
 		{"owner_ignore_adverts", `a.conf:5:1: notice: owner_ignore_adverts: newer than keepalived 2.2.7; read, but without effect in this version`},
+		{"track_interface {\neth1 reverse\n}", `a.conf:6:6: warning: reverse: must be weight N, then reverse or noreverse (one name a line); the line is ignored`},
+		{"track_interface {\neth1 weight 3 eth2\n}", `a.conf:6:15: warning: eth2: must be reverse or noreverse (one name a line); it is ignored`},
 		{"track_interface {\neth1 weight 300\n}", `a.conf:6:13: warning: weight 300: must be a whole number from -254 to 254; it is ignored`},
 		{"priority 10\npriority 20", `a.conf:5:10: notice: priority is written again at line 6, which counts`},
 	} {
@@ -125,6 +143,42 @@ func TestLanguageMistakes(t *testing.T) {
 		}
 		if !found {
 			t.Errorf("%.60s\ngot  %v\nwant %s", tt.line, messages, tt.want)
+		}
+	}
+}
+
+// TestTrackLines has a line about a script of weight -20 reverse, and what it comes to.
+func TestTrackLines(t *testing.T) {
+	for line, want := range map[string]string{
+		"s": "s weight -20 reverse", "s weight 30": "s weight 30 reverse", "s weight 30 noreverse": "s weight 30 noreverse",
+		"s weight 999 noreverse": "s weight -20 noreverse", "s noreverse": "", "s weight": "",
+	} {
+		in, _ := parseOne(t, "vrrp_script s {\nscript /bin/true\nweight -20 reverse\n}\n"+inside("track_script {\n"+line+"\n}"))
+		got := ""
+		for _, words := range in.TrackScripts.lines() {
+			got += strings.Join(words, " ")
+		}
+		if got != want {
+			t.Errorf("%s: got %q, want %q", line, got, want)
+		}
+	}
+}
+
+// TestWeightsThatCannotCount has what is left of the trackers of an owner, and of a
+// member of a group.
+func TestWeightsThatCannotCount(t *testing.T) {
+	const before = "vrrp_script s {\nscript /bin/true\nweight 5\n}\ntrack_file one {\nfile /x\n}\ntrack_file two {\nfile /y\nweight 2\n}\n"
+	const tracks = "track_interface {\neth1 weight 3\n}\ntrack_script {\ns\n}\ntrack_file {\none\ntwo\n}\n"
+	const group = "vrrp_sync_group G {\ngroup {\nA\n}\n"
+	for _, tt := range []struct{ before, lines, want string }{
+		{"", "", "[[eth1 weight 3]] [[s weight 5]] [[one weight 1] [two weight 2]]"},
+		{"", "priority 255\n", "[] [] [[one weight 0]]"},
+		{group + "}\n", "", "[[eth1 weight 0]] [] [[one weight 0]]"},
+		{group + "sync_group_tracking_weight\n}\n", "", "[[eth1 weight 3]] [[s weight 5]] [[one weight 1] [two weight 2]]"},
+	} {
+		in, _ := parseOne(t, before+tt.before+inside(tt.lines+tracks))
+		if got := fmt.Sprint(in.TrackInterfaces.lines(), in.TrackScripts.lines(), in.TrackFiles.lines()); got != tt.want {
+			t.Errorf("%q %q: got %s, want %s", tt.before, tt.lines, got, tt.want)
 		}
 	}
 }

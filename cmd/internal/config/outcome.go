@@ -136,27 +136,47 @@ func (v router) outcome(files []File, fails map[int]tracker) Outcome {
 	return o
 }
 
-// trackers lists what the instance tracks, that of its sync group included.
+// trackers lists what the instance tracks, that of its sync group included: what the
+// group tracks, and what puts another member into FAULT, and so the group.
 func (in *Instance) trackers(c *Config) []tracker {
-	var list []tracker
-	if !in.DontTrackPrimary {
-		list = append(list, tracker{"interface " + in.Interface, 0, false})
-	}
-	add := func(what string, tracks Tracks) {
-		for _, t := range tracks {
-			list = append(list, tracker{what + " " + t.Name, t.Weight, t.Reverse})
+	list := in.own()
+	add := func(more []tracker) {
+		for _, t := range more {
+			if !slices.ContainsFunc(list, func(o tracker) bool { return o.name == t.name }) {
+				list = append(list, t)
+			}
 		}
 	}
-	add("interface", in.TrackInterfaces)
-	add("script", in.TrackScripts)
-	add("process", in.TrackProcesses)
-	add("bfd", in.TrackBFDs)
-	for _, g := range c.SyncGroups {
-		if slices.Contains(g.Members, in.Name) {
-			add("interface", g.TrackInterfaces)
-			add("script", g.TrackScripts)
-			add("process", g.TrackProcesses)
-			add("bfd", g.TrackBFDs)
+	g := c.groupOf(in)
+	if g == nil {
+		return list
+	}
+	add(tracked(g.TrackInterfaces, g.TrackScripts, g.TrackProcesses, g.TrackBFDs))
+	for _, name := range g.Members {
+		if other := c.instance(name); other != nil && other != in {
+			add(slices.DeleteFunc(other.own(), func(t tracker) bool { return t.weight != 0 }))
+		}
+	}
+	return list
+}
+
+// own lists what the instance itself tracks.
+func (in *Instance) own() []tracker {
+	list := tracked(in.TrackInterfaces, in.TrackScripts, in.TrackProcesses, in.TrackBFDs)
+	if !in.DontTrackPrimary {
+		list = slices.Insert(list, 0, tracker{"interface " + in.Interface, 0, false})
+	}
+	return list
+}
+
+func tracked(interfaces, scripts, processes, bfds Tracks) []tracker {
+	var list []tracker
+	for _, kind := range []struct {
+		name   string
+		tracks Tracks
+	}{{"interface", interfaces}, {"script", scripts}, {"process", processes}, {"bfd", bfds}} {
+		for _, t := range kind.tracks {
+			list = append(list, tracker{kind.name + " " + t.Name, t.Weight, t.Reverse})
 		}
 	}
 	return list
@@ -166,7 +186,7 @@ func (in *Instance) trackers(c *Config) []tracker {
 func (in *Instance) effective(c *Config, failing *tracker) (priority int, fault bool) {
 	total := int(in.Priority)
 	for _, t := range in.trackers(c) {
-		good := failing == nil || t != *failing
+		good := failing == nil || t.name != failing.name
 		weight := t.weight
 		if t.reverse {
 			weight = -weight

@@ -30,17 +30,38 @@ func (p *printer) line(words ...string) {
 		if i > 0 {
 			p.w.WriteByte(' ')
 		}
-		p.w.WriteString(quote(word))
+		if i > 0 && escaped()[words[0]] {
+			p.w.WriteString(quoteEscaped(word))
+		} else {
+			p.w.WriteString(quote(word))
+		}
 	}
 	p.w.WriteByte('\n')
 }
 
-// quote puts a word into quotes where it needs them.
+// quote puts a word into quotes where it needs them. In plain words there is no double
+// quote, and single quotes and backslashes are characters.
 func quote(word string) string {
-	if word != "" && !strings.ContainsAny(word, " \t\r\f\v\"'#!{}\\~@") {
+	if word != "" && !strings.ContainsAny(word, " \t\r\f\v#!{}~@") && !strings.HasSuffix(word, `\`) {
 		return word
 	}
-	return `"` + strings.ReplaceAll(word, `"`, `\"`) + `"`
+	return `"` + word + `"`
+}
+
+// quoteEscaped writes a word for the keywords that know more quotes, and escapes. In
+// double quotes a backslash stays, except before a quote.
+func quoteEscaped(word string) string {
+	if strings.HasSuffix(word, `\`) || strings.Contains(word, `\"`) {
+		var b strings.Builder
+		for i := range len(word) {
+			b.WriteString(`\` + word[i:i+1])
+		}
+		return b.String()
+	}
+	if strings.ContainsAny(word, `'"\`) {
+		return `"` + strings.ReplaceAll(word, `"`, `\"`) + `"`
+	}
+	return quote(word)
 }
 
 func (p *printer) open(words []string, inside func()) {

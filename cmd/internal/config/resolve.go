@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 )
 
 // resolve fills in the defaults that depend on other lines, applies keepalived's
@@ -158,9 +159,11 @@ func (r *reader) tracked(what string, list Tracks, of definitions) Tracks {
 			r.say(Warning, t.Pos, "track_%s %s: no %s of that name above%s; it is ignored", what, t.Name, definedBy[what], where)
 			continue
 		}
-		if !t.Written {
+		if !t.weighted {
 			t.Weight = d.weight
-			t.Reverse = t.Reverse != d.reverse
+		}
+		if t.reversed = d.reverse; !t.sensed {
+			t.Reverse = d.reverse
 		}
 		kept = append(kept, t)
 	}
@@ -223,7 +226,45 @@ func (r *reader) resolveGroups() {
 		if g.Members = kept; len(kept) < 2 {
 			r.say(Warning, g.Pos, "vrrp_sync_group %s: has %d members, where two at least make sense", g.Name, len(kept))
 		}
+		g.resolveWeights(r)
 	}
+	for _, in := range c.Instances {
+		in.resolveWeights(r, c.groupOf(in))
+	}
+}
+
+// resolveWeights drops the weights of a group with an owner, and tells of interfaces
+// that a member names, too.
+func (g *SyncGroup) resolveWeights(r *reader) {
+	for _, name := range g.Members {
+		in := r.cfg.instance(name)
+		for _, t := range in.TrackInterfaces {
+			if g.TrackInterfaces.has(t.Name) {
+				r.say(Warning, t.Pos, "vrrp_instance %s: %s is tracked by vrrp_sync_group %s, too: remove one", name, t.Name, g.Name)
+			}
+		}
+		if in.Priority != 255 {
+			continue
+		}
+		for _, list := range []Tracks{g.TrackInterfaces, g.TrackScripts, g.TrackFiles, g.TrackBFDs} {
+			for i, t := range list {
+				if t.Weight != 0 {
+					r.say(Warning, t.Pos, "vrrp_sync_group %s: %s has a weight, but %s has priority 255; the weight becomes 0, so that its failure is a FAULT", g.Name, t.Name, name)
+					list[i].Weight = 0
+				}
+			}
+		}
+	}
+}
+
+// groupOf returns the sync group of an instance, nil if it is in none.
+func (c *Config) groupOf(in *Instance) *SyncGroup {
+	for _, g := range c.SyncGroups {
+		if slices.Contains(g.Members, in.Name) {
+			return g
+		}
+	}
+	return nil
 }
 
 // instance returns the instance of a name, nil if there is none.

@@ -115,9 +115,14 @@ var encapOptions = []string{"id", "dst", "src", "tos", "ttl", "tc", "hoplimit", 
 
 func (one *Route) check(r *reader) bool {
 	six := one.To.Addr().Is6()
-	for _, a := range []netip.Addr{one.Src, one.Via.Addr, one.Or.Addr} {
-		if a.IsValid() && a.Is6() != six {
-			if one.To.Bits() == 0 && !six { // "default" follows the family of what it is reached by
+	gateways := []netip.Addr{one.Src, one.Via.Addr, one.Or.Addr}
+	for _, h := range one.NextHops {
+		gateways = append(gateways, h.Via.Addr)
+	}
+	gateways = slices.DeleteFunc(gateways, func(a netip.Addr) bool { return !a.IsValid() })
+	for i, a := range gateways {
+		if a.Is6() != six {
+			if one.To.Bits() == 0 && !six && i == 0 { // "default" follows the family of what it is reached by
 				one.To, six = netip.PrefixFrom(netip.IPv6Unspecified(), 0), true
 				continue
 			}
@@ -135,7 +140,7 @@ func (one *Route) check(r *reader) bool {
 	if six {
 		one.Family = 6
 	}
-	if one.Device == "" && len(one.NextHops) == 0 && !one.NoTrack {
+	if one.Device == "" && !one.NoTrack {
 		r.say(Warning, one.Pos, "the route to %v names no interface: its loss cannot be noticed (no_track)", one.To)
 		one.NoTrack = true
 	}

@@ -127,6 +127,7 @@ func (r *reader) resolvePersistence(vs *VirtualServer) {
 		vs.Persistence = defaultPersistence
 	}
 	if vs.Addr.IsValid() && vs.Addr.Port() == 0 && vs.Persistence == 0 {
+		r.say(Warning, vs.Pos, "virtual_server %v: a service of every port needs persistence_timeout; it becomes 360 seconds", vs)
 		vs.Persistence = defaultPersistence
 	}
 	if vs.Persistence > 0 {

@@ -7,14 +7,16 @@ import (
 	"time"
 )
 
-// Track is a line of track_interface, track_script and the others. A weight that the
-// line does not give is that of the definition.
+// Track is a line of track_interface, track_script and the others. What the line does
+// not give is that of the definition.
 type Track struct {
 	Pos
 	Name    string
 	Weight  int
 	Reverse bool
-	Written bool `json:"-"` // the line itself gives the weight
+
+	weighted, sensed bool // the line itself gives the weight, and whether it is reversed
+	reversed         bool // the definition is
 }
 
 // Tracks is a track block.
@@ -22,38 +24,57 @@ type Tracks []Track
 
 func (t *Tracks) line(r *reader, words []token) {
 	one := Track{Pos: words[0].pos, Name: words[0].text}
-	a := args{r: r, keyword: words[0], words: words[1:], lost: "it is ignored"}
-	for a.more() {
-		switch word := a.next(); word.text {
-		case "weight":
-			a.keyword = word
-			n, ok := a.number(-254, 254)
-			if !ok {
-				continue
-			}
-			one.Weight, one.Written = max(-253, min(253, n)), true
-			if one.Weight != n {
-				r.say(Warning, word.pos, "weight %d: becomes %d", n, one.Weight)
-			}
-		case "reverse", "noreverse":
-			one.Reverse = word.text == "reverse"
-		default:
-			r.say(Warning, word.pos, "%s: must be weight, reverse or noreverse (one name a line); it is ignored", word.text)
-		}
+	if !one.options(&args{r: r, keyword: words[0], words: words[1:], lost: "it is ignored"}) {
+		return
 	}
-	if slices.ContainsFunc(*t, func(o Track) bool { return o.Name == one.Name }) {
+	if t.has(one.Name) {
 		r.say(Warning, one.Pos, "%s is listed twice in this block; the line is ignored", one.Name)
 		return
 	}
 	*t = append(*t, one)
 }
 
+func (t Tracks) has(name string) bool {
+	return slices.ContainsFunc(t, func(o Track) bool { return o.Name == name })
+}
+
+// options reads weight N [reverse|noreverse], in this order. It returns false where
+// keepalived ignores the whole line.
+func (t *Track) options(a *args) bool {
+	if !a.more() {
+		return true
+	}
+	word := a.next()
+	if word.text != "weight" || !a.more() {
+		a.r.say(Warning, word.pos, "%s: must be weight N, then reverse or noreverse (one name a line); the line is ignored", word.text)
+		return false
+	}
+	a.keyword = word
+	if n, ok := a.number(-254, 254); ok {
+		t.Weight, t.weighted = max(-253, min(253, n)), true
+		if t.Weight != n {
+			a.r.say(Warning, word.pos, "weight %d: becomes %d", n, t.Weight)
+		}
+	}
+	if a.peek() == "reverse" || a.peek() == "noreverse" {
+		t.Reverse, t.sensed = a.next().text == "reverse", true
+	}
+	for a.more() {
+		w := a.next()
+		a.r.say(Warning, w.pos, "%s: must be reverse or noreverse (one name a line); it is ignored", w.text)
+	}
+	return true
+}
+
 func (t Tracks) lines() [][]string {
 	var list [][]string
 	for _, one := range t {
 		words := []string{one.Name, "weight", strconv.Itoa(one.Weight)}
-		if one.Reverse {
+		switch {
+		case one.Reverse:
 			words = append(words, "reverse")
+		case one.reversed:
+			words = append(words, "noreverse")
 		}
 		list = append(list, words)
 	}

@@ -235,7 +235,7 @@ type Instance struct {
 	UnicastSource               netip.Addr
 	UnicastPeers                Peers
 	UnicastFaultNoPeer          bool
-	UnicastTTL                  uint8
+	UnicastTTL                  uint8 // 0 without peers
 	CheckUnicastSrc, TrackSrcIP bool
 	V3ChecksumAsV2              bool
 	TrackInterfaces             Tracks

@@ -259,7 +259,10 @@ func (m *VMAC) read(a *args) bool {
 	for a.more() {
 		switch t := a.next(); {
 		case t.text == "name":
-			m.Name = a.next().text
+			if m.Name = a.peek(); len(m.Name) > 15 || strings.Count(m.Name, ":") >= 4 {
+				return a.wrong(t.pos, "%s name %s: must have 15 characters at most", a.keyword.text, m.Name)
+			}
+			a.next()
 		case t.text == "netlink_notify_msg":
 			m.NotifyMsg = true
 		case t.text == "group":
@@ -277,8 +280,12 @@ func (m *VMAC) read(a *args) bool {
 
 func (m *VMAC) words() []string {
 	words := []string{}
-	if m.Name != "" {
+	switch m.Name { // keepalived 2.2.7 does not know the word name
+	case "":
+	case "name", "group", "netlink_notify_msg":
 		words = append(words, "name", m.Name)
+	default:
+		words = append(words, m.Name)
 	}
 	if m.MAC != "" {
 		words = append(words, m.MAC)

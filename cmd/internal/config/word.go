@@ -1,6 +1,9 @@
 package config
 
-import "strings"
+import (
+	"strings"
+	"sync"
+)
 
 // token is a word, or a brace.
 type token struct {
@@ -31,7 +34,8 @@ func (s *source) statement() ([]token, bool) {
 }
 
 // split cuts a line into the words of its first statement and keeps the rest for the
-// next. Quoted stretches, double or single, may hold blanks and glue to what they adjoin.
+// next. A quote that is not closed ends the line: as for keepalived, the words before it
+// count, unless they are a command.
 func (s *source) split(l line) []token {
 	var words []token
 	for i := 0; i < len(l.text); {
@@ -49,10 +53,21 @@ func (s *source) split(l line) []token {
 			s.keep(l, i)
 			return words
 		default:
-			w, end, ok := word(&l, i)
-			if !ok {
+			command := len(words) > 0 && escaped()[words[0].text]
+			read := plain
+			if command {
+				read = word
+			}
+			w, end, ok := read(&l, i)
+			switch {
+			case !ok && command:
 				s.r.say(Warning, w.pos, "the quote %s is not closed on this line; the line is ignored", w.text)
 				return nil
+			case !ok:
+				s.r.say(Warning, w.pos, "the quote %s is not closed on this line; it and what follows are ignored", w.text)
+				return words
+			case !command && strings.HasPrefix(w.text, "'"):
+				s.r.say(Notice, w.pos, "%s: single quotes belong to the value; only double quotes and those of commands do not", w.text)
 			}
 			s.examine(w)
 			words, i = append(words, w), end
@@ -61,13 +76,46 @@ func (s *source) split(l line) []token {
 	return words
 }
 
+// escaped are the keywords behind which keepalived knows single quotes and backslashes:
+// commands and patterns. Elsewhere, as in passwords, these are characters.
+var escaped = sync.OnceValue(func() map[string]bool {
+	of := map[string]bool{}
+	for _, t := range tables() {
+		for _, w := range t.rows {
+			if w.kind.name == "command" || w.keyword == "regex" {
+				of[w.keyword] = true
+			}
+		}
+	}
+	return of
+})
+
+// plain reads the word that begins at byte i: a stretch in double quotes, or up to the
+// next blank, brace or quote.
+func plain(l *line, i int) (w token, end int, ok bool) {
+	text := l.text[i:]
+	if text[0] != '"' {
+		n := len(text)
+		if at := strings.IndexAny(text, " \t\r\f\v{}\""); at >= 0 {
+			n = at
+		}
+		return token{text[:n], l.at(i), true}, i + n, true
+	}
+	n := strings.IndexByte(text[1:], '"')
+	if n < 0 {
+		return token{text: `"`, pos: l.at(i)}, 0, false
+	}
+	return token{text: text[1 : 1+n], pos: l.at(i)}, i + n + 2, true
+}
+
 func (s *source) keep(l line, i int) {
 	if rest := l.cut(i).trim(); rest.text != "" {
 		s.rest = &rest
 	}
 }
 
-// word reads the word that begins at byte i. Where a quote is not closed, ok is false
+// word reads the word that begins at byte i, in which quoted stretches, double or single,
+// may hold blanks and glue to what they adjoin. Where a quote is not closed, ok is false
 // and the token is the quote.
 func word(l *line, i int) (w token, end int, ok bool) {
 	w = token{pos: l.at(i), bare: true}
