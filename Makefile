@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS  = -X main.version=$(VERSION)
 FUZZTIME ?= 60s
 
-.PHONY: all build vet fast demo test peers race fuzz fuzz-parser lab bench lint golden help clean
+.PHONY: all build vet fast demo test peers race fuzz fuzz-parser sim lab bench lint golden help clean
 
 all: build vet fast ## build, vet and test without privilege (under a minute)
 
@@ -21,7 +21,7 @@ fast: ## the tests that need no privilege and no peers
 demo: build ## two directors, real traffic, a crash, a clean stop: the measured gaps
 	./ringkeep lab run netlab/scenarios/demo.txtar
 
-test: peers build vet lint race fuzz-parser lab ## everything: linters, race detector, traces, fuzzing, lab, interop with real peers
+test: peers build vet lint race fuzz-parser sim lab ## everything: linters, race detector, traces, fuzzing, lab, interop with real peers
 
 peers: ## install the missing test peers (Debian packages) when root
 	./.ci/peers
@@ -31,6 +31,9 @@ race: ## all tests but the lab scenarios under the race detector
 
 lab: ## every scenario of netlab/scenarios, with real keepalived where one says so
 	$(GO) test -count=1 -timeout 15m -run '^TestScenarios$$' ./netlab
+
+sim: ## the library in virtual time, 10,000 seeds; mutants of the state machine; both back ends side by side
+	$(GO) test -count=1 -timeout 10m ./cmd/internal/sim -args -seeds 170
 
 fuzz: ## each fuzz target for FUZZTIME
 	@for p in $$($(GO) list ./...); do \

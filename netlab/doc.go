@@ -8,35 +8,7 @@
 // NODE.conf is the configuration of a node, NODE:/absolute/path a file that this node
 // alone sees.
 //
-//	lan NAME
-//	host NAME LAN:IFACE ADDR/LEN...             an ordinary host
-//	realserver NAME LAN:IFACE ADDR/LEN vip ADDR  with the address on lo and ARP quiet, for DR
-//	node NAME ringkeep|keepalived LAN:IFACE ADDR/LEN...   a director
-//	serve HOST tcp|udp|http PORT                servers that tell the host's name
-//	unserve HOST tcp|udp|http PORT              stop one: connections are refused
-//	addr HOST add|del ADDR/LEN IFACE            change an address by hand
-//	up NODE...                                  start; after a crash the links come back too
-//	stop NODE                                   SIGTERM, and wait until it is gone
-//	kill NODE                                   SIGKILL to all that it started
-//	crash NODE                                  the links are cut, then SIGKILL: a power loss
-//	link HOST up|down                           its carrier
-//	drop HOST [to HOST] [vrrp|arp|tcp|udp|all]  one direction; heal ends all drops
-//	heal
-//	tolerate two-masters                        where that is what the scenario shows
-//	wait TIME CONDITION                         until it holds, at most TIME
-//	stays TIME CONDITION                        it holds all the time
-//	flow NAME HOST connect ADDR:PORT RATE       short connections a second
-//	flow NAME HOST download ADDR:PORT BYTES     one connection, every byte checked
-//	probe NAME HOST udp|http ADDR:PORT          one question a millisecond
-//	stopflow NAME                               end a flow or probe
-//	mark                                        gaps and silences count from here
-//	expect gap NAME LOW HIGH                    longest time without an answer to a probe
-//	expect silence VRID LOW HIGH                between the last advertisement of one node and the first of the next
-//	expect clean NAME                           no connection of a connect flow failed
-//	expect even NAME N                          the servers of a connect flow differ by N connections at most
-//	expect served NAME HOST...                  these and no others served a connect flow
-//	ask HOST http|udp|tcp ADDR:PORT NAME[|NAME] one question, and who may answer it
-//	say TEXT                                    print it
+// docs/lab.md lists the statements; [Scenario.Check] knows their forms.
 //
 // Conditions are
 //

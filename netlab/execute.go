@@ -11,12 +11,16 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/ringkeep/ringkeep/proto"
 )
 
 // build carries out the statements that declare.
 func (l *lab) build(st Statement) error {
 	w := st.Words
 	switch w[0] {
+	case "lan":
+		return l.fault(w)
 	case "host":
 		_, err := l.declare(w[1], w[2], w[3:])
 		return err
@@ -36,6 +40,7 @@ func (l *lab) build(st Statement) error {
 			return err
 		}
 		n := &node{host: h, kind: w[2], dir: filepath.Join(l.dir, w[1]), files: l.filesOf(w[1])}
+		l.scriptFiles(n)
 		h.node = n
 		if err := os.MkdirAll(n.dir, 0o755); err != nil {
 			return err
@@ -86,16 +91,20 @@ func (l *lab) execute(st Statement) error {
 		return l.down(l.hosts[w[1]], w[0])
 	case "link":
 		return l.carrier(l.hosts[w[1]], w[2] == "up")
-	case "drop":
-		return l.drop(st)
-	case "heal":
-		l.wire.with(func() { l.wire.rules = nil })
-		return nil
+	case "drop", "duplicate", "delay", "reorder", "corrupt", "partition", "heal":
+		return l.fault(w)
+	case "freeze":
+		return l.hosts[w[1]].node.signal(syscall.SIGSTOP)
+	case "thaw":
+		return l.hosts[w[1]].node.signal(syscall.SIGCONT)
+	case "script":
+		return l.hosts[w[1]].node.setScript(w[2], w[3])
+	case "advert":
+		return l.craft(w)
+	case "run":
+		return l.pass(w[1])
 	case "tolerate":
-		if w[1] != "two-masters" {
-			return fmt.Errorf("%s: must be two-masters", w[1])
-		}
-		l.wire.with(func() { l.observer.tolerant = true })
+		l.wire.with(func() { l.observer.tolerant = l.observer.tolerant || w[1] == "two-masters" })
 		return nil
 	case "serve":
 		return l.hosts[w[1]].serve(w[2], w[3])
@@ -142,26 +151,52 @@ func (l *lab) down(h *host, how string) error {
 	return h.node.end(syscall.SIGKILL)
 }
 
-func (l *lab) drop(st Statement) error {
-	w := st.Words
-	r := rule{from: l.hosts[w[1]], kind: "all", text: st.String()}
-	rest := w[2:]
-	if len(rest) > 1 && rest[0] == "to" {
-		if r.to = l.hosts[rest[1]]; r.to == nil {
-			return fmt.Errorf("no host %s", rest[1])
+// fault changes what befalls frames.
+func (l *lab) fault(w []string) (err error) {
+	l.wire.with(func() {
+		switch w[0] {
+		case "heal":
+			l.wire.network.Heal()
+		case "partition":
+			l.wire.network.Partition(w)
+		case "lan":
+			err = l.wire.network.SetLan(w)
+		default:
+			err = l.wire.network.Add(w)
 		}
-		rest = rest[2:]
+	})
+	return err
+}
+
+// craft puts a made-up advertisement on the wire.
+func (l *lab) craft(w []string) error {
+	c, err := ParseCraft(w)
+	if err != nil {
+		return err
 	}
-	if len(rest) > 0 {
-		r.kind = rest[0]
-	}
-	switch r.kind {
-	case "vrrp", "arp", "tcp", "udp", "all":
-	default:
-		return fmt.Errorf("kind %s: must be vrrp, arp, tcp, udp or all", r.kind)
-	}
-	l.wire.with(func() { l.wire.rules = append(l.wire.rules, r) })
+	h := l.hosts[w[1]]
+	l.wire.with(func() { l.crafting = true })
+	l.wire.inject(h, c.Frame(proto.MAC(h.mac), h.own[0].Addr()))
+	l.wire.with(func() { l.crafting = false })
 	return nil
+}
+
+// pass lets time pass.
+func (l *lab) pass(time string) error {
+	d, err := parseTime(time)
+	if err != nil {
+		return err
+	}
+	pause(l.ctx, d)
+	return l.violated()
+}
+
+func parseTime(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return 0, fmt.Errorf("%s: must be a time such as 4s", s)
+	}
+	return d, nil
 }
 
 // ask puts one question and looks who answers.
@@ -228,9 +263,9 @@ const poll = 2 * time.Millisecond
 
 // wait is for both: wait until, and stays.
 func (l *lab) wait(w []string) error {
-	limit, err := time.ParseDuration(w[1])
+	limit, err := parseTime(w[1])
 	if err != nil {
-		return fmt.Errorf("%s: must be a time such as 4s", w[1])
+		return err
 	}
 	holds, err := l.condition(w[2:])
 	if err != nil {

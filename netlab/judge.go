@@ -15,12 +15,15 @@ type Router struct {
 	Interval       time.Duration
 	Down           time.Duration // the master down interval at the configured priority
 	Slowest        time.Duration // and at the lowest one
+	Skew           time.Duration // at the lowest priority
 	NoPreempt      bool
 	PreemptDelay   time.Duration
 	StartupDelay   time.Duration
 	GARPRepeat     int
 	GARPDelay      time.Duration // of the second burst, 0 for none
 	VIPs           []netip.Addr
+	Addr           netip.Addr // that it advertises from
+	Tracks         bool       // more than its own interface can put it into FAULT
 }
 
 // Judge holds what happens in a lab against the invariants of VRRP: the same in virtual
@@ -45,14 +48,22 @@ type member struct {
 	state     string
 	since     time.Duration // of the state
 	started   time.Duration
-	effective uint8 // the priority with tracking
+	woken     time.Duration // when it last stood still, or went on
+	unlinked  bool
+	linked    time.Duration // when the carrier last changed
+	effective uint8         // the priority with tracking
 	resigned  bool
-	adverts   int                      // since it became MASTER
-	last      time.Duration            // advertisement of priority above 0
-	heard     map[string]time.Duration // when an advertisement of another node last reached it
+	adverts   int              // since it became MASTER
+	last      time.Duration    // advertisement of priority above 0
+	heard     map[string]heard // the last advertisement of each other node that reached it
 	garps     map[netip.Addr]int
 	told      map[string]bool // what was said of this state already
 	group     *group
+}
+
+type heard struct {
+	at       time.Duration
+	priority uint8
 }
 
 // group is the members of one VRID.
@@ -60,7 +71,8 @@ type group struct {
 	vrid      uint8
 	members   []*member
 	ownerless time.Duration // since when nobody is MASTER, -1 while somebody is
-	disturbed time.Duration // when something last kept members from hearing each other
+	disturbed time.Duration // when the network last changed
+	resigned  time.Duration // when a MASTER last said priority 0, -1 before
 }
 
 // NewJudge makes a judge for the routers of a lab.
@@ -70,10 +82,10 @@ func NewJudge(routers []Router, network *Network, violate func(at time.Duration,
 	for _, r := range routers {
 		g := groups[r.VRID]
 		if g == nil {
-			g = &group{vrid: r.VRID}
+			g = &group{vrid: r.VRID, ownerless: -1, resigned: -1}
 			groups[r.VRID] = g
 		}
-		m := &member{Router: r, group: g, heard: map[string]time.Duration{}, garps: map[netip.Addr]int{}, told: map[string]bool{}, last: -1}
+		m := &member{Router: r, group: g, heard: map[string]heard{}, garps: map[netip.Addr]int{}, told: map[string]bool{}, last: -1}
 		g.members = append(g.members, m)
 		j.members = append(j.members, m)
 		j.byNode[r.Node] = append(j.byNode[r.Node], m)
@@ -86,7 +98,7 @@ func (j *Judge) Up(at time.Duration, node string, running bool) {
 	for _, m := range j.byNode[node] {
 		m.running, m.started, m.effective = running, at, m.Priority
 		m.enter(at, "INIT")
-		m.group.disturbed = at
+		clear(m.heard)
 	}
 }
 
@@ -135,7 +147,7 @@ func (j *Judge) Priority(node, instance string, priority uint8) {
 // Frozen tells that a node stands still, or goes on.
 func (j *Judge) Frozen(at time.Duration, node string, frozen bool) {
 	for _, m := range j.byNode[node] {
-		m.frozen, m.last = frozen, at
+		m.frozen, m.last, m.woken = frozen, at, at
 		m.group.disturbed = at
 	}
 }
@@ -160,6 +172,9 @@ func (j *Judge) State(at time.Duration, node, instance, to, cause string) {
 			j.preempts(at, m)
 			j.early(at, m)
 		}
+		if m.state == "MASTER" && to == "BACKUP" {
+			j.yields(at, m)
+		}
 		leaves := m.state == "MASTER" && to != "BACKUP"
 		m.enter(at, to)
 		m.adverts = map[bool]int{true: 1}[leaves] // it has to say priority 0
@@ -172,23 +187,52 @@ func (j *Judge) preempts(at time.Duration, m *member) {
 		return
 	}
 	for _, o := range m.group.members {
-		if o != m && o.owns() && !o.resigned && at-o.since > o.Interval+j.Slack && at-m.group.disturbed > m.Down+j.Slack && j.hear(o, m) {
+		h, ok := m.heard[o.Node]
+		if ok && o.owns() && !o.resigned && at-h.at <= o.Interval+j.Slack && at-m.started > m.StartupDelay+o.Interval && j.hear(o, m) {
 			j.violate(at, "nopreempt", "%s (%s) takes over from %s, which it hears, in spite of nopreempt", m.Node, m.Instance, o.Node)
 		}
 	}
 }
 
-// early watches that nobody takes over from a MASTER of at least its own priority before
-// that has been silent for the master down interval.
+// early watches that nobody takes over before the master down interval has passed since
+// the last advertisement that it had to accept.
 func (j *Judge) early(at time.Duration, m *member) {
-	if m.Priority == 255 || at-m.group.disturbed < m.Down || j.Network.Faulty() {
+	if at < m.started+m.StartupDelay {
+		j.violate(at, "early", "%s (%s) is MASTER %v after its start, its startup delay is %v", m.Node, m.Instance, at-m.started, m.StartupDelay)
+	}
+	if m.Priority == 255 || m.effective != m.Priority {
 		return
 	}
-	for _, o := range m.group.members {
-		heard, ok := m.heard[o.Node]
-		if ok && o.running && o.state == "MASTER" && !o.resigned && o.effective >= m.effective && at-heard < m.Down-j.Slack {
-			j.violate(at, "early", "%s (%s) takes over %v after an advertisement of %s, its master down interval is %v", m.Node, m.Instance, at-heard, o.Node, m.Down)
+	for node, h := range m.heard {
+		if h.priority >= m.effective && at-h.at < m.Down-j.Slack {
+			j.violate(at, "early", "%s (%s) takes over %v after an advertisement of %s, its master down interval is %v", m.Node, m.Instance, at-h.at, node, m.Down)
 		}
+	}
+}
+
+// yields watches that a MASTER gives way to a better one only: of higher priority, or of
+// the same and a higher address (RFC 9568 §6.4.3).
+func (j *Judge) yields(at time.Duration, m *member) {
+	for node, h := range m.heard {
+		better := h.priority > m.effective
+		if h.priority == m.effective {
+			better = true
+			for _, o := range j.byNode[node] {
+				better = m.Addr.Less(o.Addr)
+			}
+		}
+		if better && (at-h.at <= j.Slack || m.woken > 0 && at-m.woken <= j.Slack) {
+			return
+		}
+	}
+	j.violate(at, "yield", "%s (%s, priority %d) gives way, and has heard of no better MASTER", m.Node, m.Instance, m.effective)
+}
+
+// Link tells the carrier of a node.
+func (j *Judge) Link(at time.Duration, node string, up bool) {
+	for _, m := range j.byNode[node] {
+		m.unlinked = !up
+		m.linked = at
 	}
 }
 
@@ -205,6 +249,7 @@ func (j *Judge) Advert(at time.Duration, node string, vrid, priority uint8) {
 		}
 		if priority == 0 {
 			m.resigned = true
+			m.group.resigned = at
 			return
 		}
 		m.adverts++
@@ -219,10 +264,14 @@ func (j *Judge) Advert(at time.Duration, node string, vrid, priority uint8) {
 }
 
 // Heard tells that an advertisement reached a node.
-func (j *Judge) Heard(at time.Duration, from, to string, vrid uint8) {
+func (j *Judge) Heard(at time.Duration, from, to string, vrid, priority uint8) {
 	for _, m := range j.byNode[to] {
-		if m.VRID == vrid {
-			m.heard[from] = at
+		switch {
+		case m.VRID != vrid:
+		case priority == 0: // it says that there is no MASTER, whoever was heard before
+			clear(m.heard)
+		default:
+			m.heard[from] = heard{at, priority}
 		}
 	}
 }
@@ -279,6 +328,9 @@ func (j *Judge) duties(at time.Duration, m *member) {
 	if m.GARPDelay > 0 && age > m.GARPDelay+j.Slack {
 		want *= 2
 	}
+	if m.resigned && age > j.Slack {
+		m.once(j, at, "resign", "%s (%s) says priority 0 and goes on", m.Node, m.Instance)
+	}
 	for _, a := range m.VIPs {
 		if m.garps[a] < want {
 			m.once(j, at, "announce", "%s (%s) is MASTER since %v and has announced %v %d times, not %d", m.Node, m.Instance, m.since, a, m.garps[a], want)
@@ -294,6 +346,12 @@ func (j *Judge) duties(at time.Duration, m *member) {
 
 // overdue watches that a BACKUP of higher priority preempts.
 func (j *Judge) overdue(at time.Duration, m *member) {
+	switch {
+	case m.state == "FAULT" && !m.Tracks && !m.unlinked && at-max(m.linked, m.since) > j.Slack:
+		m.once(j, at, "fault", "%s (%s) is in FAULT since %v without a reason", m.Node, m.Instance, m.since)
+	case m.state == "BACKUP" && m.Priority == 255 && at-max(m.since, m.started+m.StartupDelay) > j.Slack:
+		m.once(j, at, "owner", "%s (%s) has priority 255 and is BACKUP since %v", m.Node, m.Instance, m.since)
+	}
 	if m.NoPreempt || m.state != "BACKUP" || j.Network.Faulty() {
 		return
 	}
@@ -334,6 +392,9 @@ func (j *Judge) owners(at time.Duration, g *group) {
 		}
 	}
 	since := max(g.ownerless, g.disturbed)
+	if g.resigned >= g.ownerless && g.resigned >= 0 && !j.Network.Faulty() {
+		wait = min(wait, g.members[0].Skew)
+	}
 	for _, m := range g.members {
 		if m.running && m.state == "BACKUP" {
 			since = max(since, min(m.since, at), m.started+m.StartupDelay)

@@ -28,6 +28,14 @@ type Result struct {
 	Failure error // names the statement's position
 	Dir     string
 	Capture string
+
+	Transitions []Transition
+}
+
+// Transition is a change of state of an instance, as its node's log told it.
+type Transition struct {
+	At                    time.Duration // since the start of the lab
+	Node, Instance, State string
 }
 
 // lab is one run.
@@ -46,9 +54,11 @@ type lab struct {
 	lock      *os.File
 	measured  []string     // what expectations found, for the end
 	opened    atomic.Int64 // connections of connect flows
+	crafting  bool         // the frame on the wire is made up
 
-	mu        sync.Mutex
-	violation error
+	mu          sync.Mutex
+	violation   error
+	transitions []Transition
 }
 
 // Run plays a scenario and cleans up after it, also when ctx ends it. The error is for
@@ -66,6 +76,9 @@ func Run(ctx context.Context, s *Scenario, o Options) (*Result, error) {
 	r := &Result{Dir: l.dir, Capture: filepath.Join(l.dir, "lab.pcapng")}
 	r.Failure = l.play(r.Capture)
 	r.Passed = r.Failure == nil
+	l.mu.Lock()
+	r.Transitions = l.transitions
+	l.mu.Unlock()
 	l.conclude(r)
 	return r, nil
 }

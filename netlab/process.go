@@ -136,6 +136,9 @@ func (n *node) line(l *lab, text string) {
 	n.mu.Unlock()
 	switch {
 	case m != nil:
+		l.mu.Lock()
+		l.transitions = append(l.transitions, Transition{time.Since(l.wire.started), n.name, m[1], m[2]})
+		l.mu.Unlock()
 		why := ""
 		if r := reason.FindStringSubmatch(text); r != nil {
 			why = " (" + r[1] + ")"
@@ -211,6 +214,39 @@ func (n *node) end(sig syscall.Signal) error {
 		<-n.exited
 		return fmt.Errorf("%s did not end within %v", n.name, stopPatience)
 	}
+}
+
+// signal tells every process of the node.
+func (n *node) signal(sig syscall.Signal) error {
+	if !n.running() {
+		return fmt.Errorf("%s does not run", n.name)
+	}
+	return syscall.Kill(-n.cmd.Process.Pid, sig)
+}
+
+// scriptDir holds the scripts whose end a scenario decides.
+const scriptDir = "/opt/lab/"
+
+// scriptState is the file in which a script of the scenario finds how it ends.
+func scriptState(name string) string { return scriptDir + name + ".state" }
+
+// scriptFiles gives a node the scripts whose end the scenario decides.
+func (l *lab) scriptFiles(n *node) {
+	for _, st := range l.scenario.Statements {
+		if w := st.Words; w[0] == "script" {
+			n.files[scriptState(w[2])] = []byte("ok\n")
+			n.files[scriptDir+w[2]] = fmt.Appendf(nil, "#!/bin/sh\nread s < %s\n[ \"$s\" = hang ] && exec sleep 1000\n[ \"$s\" != fail ]\n", scriptState(w[2]))
+		}
+	}
+}
+
+func (n *node) setScript(name, how string) error {
+	state := []byte(how + "\n")
+	n.files[scriptState(name)] = state
+	if !n.running() {
+		return nil
+	}
+	return os.WriteFile(fmt.Sprintf("/proc/%d/root%s", n.cmd.Process.Pid, scriptState(name)), state, 0o644)
 }
 
 // readFile reads a file as the node sees it.

@@ -2,7 +2,9 @@ package netlab
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,7 +23,8 @@ type wire struct {
 	mu       sync.Mutex // held by the loop for a round, and by whoever changes something
 	ports    []*wirePort
 	table    map[learned]*wirePort
-	rules    []rule
+	network  Network
+	random   *rand.Rand
 	watchers []func(*wirePort, ring.Frame)
 	capture  *capture
 	stopped  bool
@@ -41,19 +44,12 @@ type learned struct {
 	mac proto.MAC
 }
 
-// rule drops what goes from one host (to one host, if not nil) of one kind.
-type rule struct {
-	from, to *host
-	kind     string
-	text     string
-}
-
 func newWire() (*wire, error) {
 	p, err := ring.NewPoller()
 	if err != nil {
 		return nil, err
 	}
-	return &wire{poller: p, done: make(chan struct{}), table: map[learned]*wirePort{}, started: time.Now()}, nil
+	return &wire{poller: p, done: make(chan struct{}), table: map[learned]*wirePort{}, random: rand.New(rand.NewPCG(1, 0)), started: time.Now()}, nil
 }
 
 // Sizes of the wire's rings, and what of a frame the capture keeps: the headers of
@@ -156,37 +152,49 @@ func (w *wire) carry(from *wirePort, f ring.Frame) {
 	}
 }
 
-// deliver queues a frame at one port unless a rule drops it, and then says which.
+// deliver queues a frame at one port, unless something drops it, and then says what.
 func (w *wire) deliver(from, to *wirePort, f ring.Frame, eth proto.Ethernet) string {
-	for _, r := range w.rules {
-		if r.from == from.host && (r.to == nil || r.to == to.host) && r.matches(eth) {
-			return r.text
-		}
+	fate := w.network.Fate(from.host.lan, from.host.name, to.host.name, eth, w.random)
+	if fate.Lost != "" {
+		return fate.Lost
 	}
-	to.sock.Queue(f.Buf)
+	buf := f.Buf
+	if fate.Corrupt || fate.Delay > 0 {
+		buf = slices.Clone(buf)
+	}
+	if fate.Corrupt {
+		Corrupt(buf[ring.VNetLen:], w.random)
+	}
+	if fate.Delay > 0 {
+		time.AfterFunc(fate.Delay, func() { w.late(to, buf) })
+		return ""
+	}
+	to.sock.Queue(buf)
+	if fate.Twice {
+		to.sock.Queue(buf)
+	}
 	return ""
 }
 
-func (r rule) matches(eth proto.Ethernet) bool {
-	if r.kind == "all" {
-		return true
-	}
-	if eth.Type() == proto.EtherTypeARP {
-		return r.kind == "arp"
-	}
-	ip, err := proto.ParseIPv4(eth.Payload())
-	if eth.Type() != proto.EtherTypeIPv4 || err != nil {
-		return false
-	}
-	switch ip.Protocol() {
-	case proto.ProtocolVRRP, proto.ProtocolAH:
-		return r.kind == "vrrp"
-	case proto.ProtocolTCP:
-		return r.kind == "tcp"
-	case proto.ProtocolUDP:
-		return r.kind == "udp"
-	}
-	return false
+// late puts a frame that was held up on its way.
+func (w *wire) late(to *wirePort, buf []byte) {
+	w.with(func() {
+		if !w.stopped {
+			to.sock.Queue(buf)
+			to.sock.Flush()
+		}
+	})
+}
+
+// inject puts a frame on the wire that no host sent.
+func (w *wire) inject(from *host, frame []byte) {
+	w.with(func() {
+		p := w.portOf(from)
+		w.carry(p, ring.Frame{Buf: append(make([]byte, ring.VNetLen), frame...), Time: time.Now().UnixNano()})
+		for _, q := range w.ports {
+			q.sock.Flush()
+		}
+	})
 }
 
 // with runs f while the wire stands still.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"runtime"
@@ -19,7 +20,7 @@ import (
 func simCommand() *cobra.Command {
 	var seeds string
 	var replay uint64
-	var verbose, invariants bool
+	var verbose, invariants, first bool
 	cmd := &cobra.Command{
 		Use:   "sim FILE...",
 		Short: "Play scenarios in virtual time, with many seeds",
@@ -44,10 +45,13 @@ is shrunk to the statements that matter. The exit status is 1 if any run failed.
 					continue
 				}
 				if cmd.Flags().Changed("replay") {
-					failed = !replayOne(cmd.OutOrStdout(), s, replay) || failed
+					failed = !replayOne(cmd.Context(), cmd.OutOrStdout(), s, replay) || failed
 					continue
 				}
-				failed = !playSeeds(cmd.OutOrStdout(), s, from, to, verbose, invariants) || failed
+				if failed && first {
+					break
+				}
+				failed = !playSeeds(cmd.Context(), cmd.OutOrStdout(), s, from, to, verbose, invariants, first) || failed
 			}
 			if failed {
 				return coded{fmt.Errorf(""), 1}
@@ -59,6 +63,7 @@ is shrunk to the statements that matter. The exit status is 1 if any run failed.
 	f.StringVar(&seeds, "seeds", "1", "a `range` such as 1..10000")
 	f.Uint64Var(&replay, "replay", 0, "play one `seed` and print its time line")
 	f.BoolVarP(&verbose, "verbose", "v", false, "print what was measured")
+	f.BoolVar(&first, "first", false, "end at the first scenario that fails, without shrinking it")
 	f.BoolVar(&invariants, "invariants", false, "judge the invariants only, not what the statements expect")
 	return cmd
 }
@@ -78,8 +83,8 @@ func seedRange(s string) (from, to uint64, err error) {
 	return from, to, nil
 }
 
-func replayOne(out io.Writer, s *netlab.Scenario, seed uint64) bool {
-	r := sim.Run(s, sim.Options{Seed: seed, Out: out})
+func replayOne(ctx context.Context, out io.Writer, s *netlab.Scenario, seed uint64) bool {
+	r := sim.Run(s, sim.Options{Seed: seed, Out: out, Done: ctx.Done()})
 	if r.Failure != nil {
 		fmt.Fprintf(out, "FAILED: %v\n", r.Failure)
 		return false
@@ -89,7 +94,7 @@ func replayOne(out io.Writer, s *netlab.Scenario, seed uint64) bool {
 }
 
 // playSeeds plays a range of seeds on all processors and stops at the first failure.
-func playSeeds(out io.Writer, s *netlab.Scenario, from, to uint64, verbose, invariantsOnly bool) bool {
+func playSeeds(ctx context.Context, out io.Writer, s *netlab.Scenario, from, to uint64, verbose, invariantsOnly, plain bool) bool {
 	start := time.Now()
 	var next, frames atomic.Uint64
 	var virtual atomic.Int64
@@ -100,7 +105,7 @@ func playSeeds(out io.Writer, s *netlab.Scenario, from, to uint64, verbose, inva
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for seed := next.Add(1) - 1; seed <= to; seed = next.Add(1) - 1 {
-				r := sim.Run(s, sim.Options{Seed: seed, InvariantsOnly: invariantsOnly})
+				r := sim.Run(s, sim.Options{Seed: seed, InvariantsOnly: invariantsOnly, Done: ctx.Done()})
 				frames.Add(r.Frames)
 				virtual.Add(int64(r.Elapsed))
 				if r.Failure == nil {
@@ -122,8 +127,15 @@ func playSeeds(out io.Writer, s *netlab.Scenario, from, to uint64, verbose, inva
 	}
 	wg.Wait()
 	took := time.Since(start)
+	if ctx.Err() != nil {
+		fmt.Fprintln(out, "interrupted")
+		return false
+	}
 	if worst != nil {
 		fmt.Fprintf(out, "%s: FAILED with seed %d: %v\n", s.Name, worst.Seed, worst.Failure)
+		if plain {
+			return false
+		}
 		fmt.Fprintf(out, "what matters of it:\n%s", sim.Shrink(s, worst))
 		fmt.Fprintf(out, "ringkeep sim --replay %d %s\n", worst.Seed, s.Name)
 		return false

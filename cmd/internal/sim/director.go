@@ -27,6 +27,7 @@ type director struct {
 	tickAt   time.Duration
 	woken    time.Duration // when the last frame is read
 	ticking  bool
+	idle     int  // ticks in a row that left the deadline where it was
 	late     bool // a tick came while it stood still
 	batch    node.Batch
 	script   map[string]string // ok, fail or hang, by name
@@ -38,6 +39,7 @@ type director struct {
 const (
 	port       = 1 // of the interface; 0 is lo
 	rxFrames   = 64
+	mostIdle   = 1000
 	scriptTime = 5 * time.Millisecond
 	checkTime  = 200 * time.Microsecond
 	linkNotice = time.Millisecond // of a carrier, by netlink
@@ -70,8 +72,10 @@ func (d *director) routers() []netlab.Router {
 		if in.Version == 3 {
 			unit = in.AdvertInterval
 		}
+		r.Skew = unit
 		r.Down = time.Duration(in.DownTimerAdverts)*in.AdvertInterval + time.Duration(256-int(in.Priority))*unit/256
 		r.Slowest = max(r.Slowest, time.Duration(in.DownTimerAdverts)*in.AdvertInterval+unit)
+		r.Addr, r.Tracks = d.h.own[0].Addr(), len(in.TrackScripts)+len(in.TrackInterfaces) > 0
 		for _, a := range slices.Concat(in.Addresses, in.Excluded) {
 			if a.Prefix.Addr().Is4() {
 				r.VIPs = append(r.VIPs, a.Prefix.Addr())
@@ -213,6 +217,11 @@ func (h *host) tick(gen int) {
 	}
 	if at, ok := d.n.Deadline(); ok && at <= h.w.now {
 		d.step(node.Tick{})
+		if again, ok := d.n.Deadline(); !ok || again > at {
+			d.idle = 0
+		} else if d.idle++; d.idle > mostIdle {
+			h.w.violate(h.w.now, "timer: the deadline %v of %s is over, and it does nothing about it", at, h.name)
+		}
 		return
 	}
 	d.schedule()

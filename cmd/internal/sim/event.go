@@ -10,7 +10,8 @@ type event struct {
 	host  *host
 	frame []byte
 	flow  *flow
-	n     int // of a check or script; the generation of the process
+	from  *host // whose advertisement the frame is
+	n     int   // its VRID and priority; the number of a check or script
 	gen   int
 }
 

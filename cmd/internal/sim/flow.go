@@ -25,7 +25,6 @@ type connKey struct {
 // serverConn is a connection at a server: it tells its name once, and closes.
 type serverConn struct {
 	seq, ack uint32
-	told     bool
 }
 
 // segment is the host's TCP: the server's side, and the flows that run here.

@@ -28,15 +28,16 @@ type Result struct {
 // Options is what a run is given.
 type Options struct {
 	Seed           uint64
-	Out            io.Writer // the time line; nil for none
-	InvariantsOnly bool      // what a statement expects is not judged
+	Out            io.Writer       // the time line; nil for none
+	InvariantsOnly bool            // what a statement expects is not judged
+	Done           <-chan struct{} // ends the run
 }
 
 // Run plays a scenario.
 func Run(s *netlab.Scenario, o Options) *Result {
 	w := &world{
 		random: rand.New(rand.NewPCG(o.Seed, 0)), scenario: s, lans: map[string]*lan{}, hosts: map[string]*host{}, flows: map[string]*flow{},
-		observer: observer{elections: map[uint8]*election{}}, out: o.Out,
+		observer: observer{elections: map[uint8]*election{}}, out: o.Out, done: o.Done,
 	}
 	r := &Result{Seed: o.Seed}
 	p := &player{world: w, result: r, lenient: o.InvariantsOnly}
@@ -189,6 +190,7 @@ func (p *player) up(names []string) error {
 			h.addrs = slices.Clone(h.own)
 			clear(h.cache)
 			h.linkUp = true
+			p.judge.Link(p.now, h.name, true)
 		}
 		if err := h.dir.start(); err != nil {
 			return err
@@ -205,6 +207,7 @@ func (p *player) process(h *host, how string) error {
 		h.dir.end()
 	case "crash":
 		h.dir.crashed, h.linkUp = true, false
+		p.judge.Link(p.now, h.name, false)
 		h.dir.end()
 	default:
 		h.dir.freeze(how == "freeze")
@@ -218,6 +221,7 @@ func (p *player) link(h *host, up bool) {
 	p.changed = true
 	p.judge.Disturbed(p.now)
 	if h.dir != nil {
+		p.judge.Link(p.now, h.name, up)
 		p.run(p.now+linkNotice, nil)
 		h.dir.linkChanged(up)
 	}

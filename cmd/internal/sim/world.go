@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -32,6 +33,7 @@ type world struct {
 	frames   uint64
 	judged   time.Duration // when the judge last looked
 	ports    int           // client ports handed out
+	done     <-chan struct{}
 }
 
 // lan is a learning switch.
@@ -100,10 +102,11 @@ func (w *world) deliver(from, to *host, frame []byte, shared bool) {
 		d = max(d, to.arrived-w.now)
 		to.arrived = w.now + d
 	}
-	if vrid := w.observer.vrid; vrid != 0 && to.dir != nil {
-		w.judge.Heard(w.now, from.name, to.name, vrid)
+	e := event{what: arrive, host: to, frame: frame}
+	if o := &w.observer; o.vrid != 0 && to.dir != nil && !f.Corrupt {
+		e.from, e.n = from, int(o.vrid)<<8|int(o.priority)
 	}
-	w.at(d, event{what: arrive, host: to, frame: frame})
+	w.at(d, e)
 	if f.Twice {
 		w.at(d+w.jitter(time.Millisecond), event{what: arrive, host: to, frame: append([]byte(nil), frame...)})
 	}
@@ -124,6 +127,9 @@ func (w *world) run(until time.Duration, holds func() bool) bool {
 		}
 		e := w.events.pop()
 		w.now = e.at
+		if w.seq%4096 == 0 && w.interrupted() {
+			return false
+		}
 		w.happen(&e)
 		if w.changed || w.now-w.judged >= judgeEvery {
 			w.judged = w.now
@@ -140,9 +146,22 @@ func (w *world) run(until time.Duration, holds func() bool) bool {
 	return false
 }
 
+func (w *world) interrupted() bool {
+	select {
+	case <-w.done:
+		w.failure = errors.New("interrupted")
+		return true
+	default:
+		return false
+	}
+}
+
 func (w *world) happen(e *event) {
 	switch e.what {
 	case arrive:
+		if e.from != nil && e.host.linkUp {
+			w.judge.Heard(w.now, e.from.name, e.host.name, uint8(e.n>>8), uint8(e.n))
+		}
 		e.host.receive(e.frame)
 	case process:
 		e.host.wake(e)
@@ -183,6 +202,7 @@ type observer struct {
 	elections map[uint8]*election
 	adverts   []seen // since the last wait for one began
 	vrid      uint8  // of the frame that is being sent, if it is an advertisement
+	priority  uint8
 }
 
 type seen struct {
@@ -209,8 +229,10 @@ func (o *observer) frame(w *world, from *host, eth proto.Ethernet) {
 			return
 		}
 		v, err := proto.ParseVRRP(proto.IPv4(b).Payload())
-		if err == nil && !from.crafting {
-			o.vrid = v.VRID()
+		if err != nil {
+			return
+		}
+		if o.vrid, o.priority = v.VRID(), v.Priority(); !from.crafting {
 			o.advert(w, from, v)
 		}
 	}

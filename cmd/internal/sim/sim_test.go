@@ -1,0 +1,229 @@
+package sim
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/ringkeep/ringkeep/netlab"
+)
+
+const library = "../../../netlab/scenarios"
+
+var seeds = flag.Int("seeds", 3, "how many seeds of every scenario; heavy ones get fewer")
+
+// heavy scenarios have many frames: what part of the seeds they get.
+var heavy = map[string]int{"01-two-node": 10, "demo": 10, "gap-of-a-client": 5, "director-fails": 3, "direct-routing": 3, "real-server-dies": 3, "day": 50}
+
+func scenarios(t testing.TB) []*netlab.Scenario {
+	t.Helper()
+	files, _ := filepath.Glob(library + "/*.txtar")
+	var list []*netlab.Scenario
+	for _, f := range files {
+		s, err := netlab.Load(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !s.Needs("namespaces") {
+			list = append(list, s)
+		}
+	}
+	if len(list) < 48 {
+		t.Fatalf("only %d scenarios", len(list))
+	}
+	return list
+}
+
+// TestScenarios plays every scenario with many seeds: whatever the delays, the losses
+// and the order of things that happen at once, it ends as it says, and no invariant is hurt.
+func TestScenarios(t *testing.T) {
+	total := atomic.Int64{}
+	t.Run("all", func(t *testing.T) {
+		for _, s := range scenarios(t) {
+			name := strings.TrimSuffix(filepath.Base(s.Name), ".txtar")
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				n := max(1, *seeds/max(1, heavy[name]))
+				for seed := range n {
+					r := Run(s, Options{Seed: uint64(seed + 1)})
+					if r.Failure != nil {
+						t.Fatalf("seed %d: %v\nwhat matters of it:\n%sringkeep sim --replay %d %s", seed+1, r.Failure, Shrink(s, r), seed+1, s.Name)
+					}
+				}
+				total.Add(int64(n))
+			})
+		}
+	})
+	t.Logf("%d runs", total.Load())
+}
+
+// TestSeedIsTheRun holds that one seed gives the same time line, byte for byte, and
+// another seed another.
+func TestSeedIsTheRun(t *testing.T) {
+	for _, name := range []string{"lossy", "flapping-node", "director-fails"} {
+		s, err := netlab.Load(filepath.Join(library, name+".txtar"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		play := func(seed uint64) string {
+			var b strings.Builder
+			Run(s, Options{Seed: seed, Out: &b})
+			return b.String()
+		}
+		a, b, c := play(7), play(7), play(8)
+		if a != b {
+			t.Errorf("%s: one seed, two runs", name)
+		}
+		if a == c || len(a) < 1000 {
+			t.Errorf("%s: two seeds, one run of %d bytes", name, len(a))
+		}
+	}
+}
+
+// TestManyHoursAMinute measures how much virtual time of a quiet pair fits into a
+// minute of one processor.
+func TestManyHoursAMinute(t *testing.T) {
+	s, err := netlab.Load(filepath.Join(library, "day.txtar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	r := Run(s, Options{Seed: 1})
+	took := time.Since(start)
+	if r.Failure != nil {
+		t.Fatal(r.Failure)
+	}
+	perMinute := r.Elapsed.Hours() / took.Minutes()
+	t.Logf("%.0f virtual hours a minute, %d frames", perMinute, r.Frames)
+	if perMinute < 1000/raceFactor {
+		t.Errorf("%.0f virtual hours a minute, want 1000", perMinute)
+	}
+}
+
+// TestShrink holds that of a long failing scenario the statements remain that matter.
+func TestShrink(t *testing.T) {
+	text := `lan lan
+host client lan:eth0 10.0.0.1/24
+host other lan:eth0 10.0.0.2/24
+node a ringkeep lan:eth0 10.0.0.11/24
+node b ringkeep lan:eth0 10.0.0.12/24
+up a
+run 1s
+up b
+wait 9s a state MASTER
+serve a udp 53
+run 2s
+drop a to b vrrp 20 frames
+run 10s
+drop b to a vrrp 1 frames
+run 9s
+stop a
+wait 1ms b state FAULT
+-- a.conf --
+` + instance(150) + "-- b.conf --\n" + instance(100)
+	s, err := netlab.Parse("long", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := Run(s, Options{Seed: 1})
+	if r.Failure == nil {
+		t.Fatal("passes")
+	}
+	small := Shrink(s, r)
+	if n := strings.Count(small, "\n"); n > 9 || !strings.Contains(small, "20 frames") {
+		t.Errorf("%v\nshrinks to\n%s", r.Failure, small)
+	}
+}
+
+func instance(priority int) string {
+	return fmt.Sprintf("vrrp_instance VI_1 {\ninterface eth0\nvirtual_router_id 51\npriority %d\nvirtual_ipaddress {\n10.0.0.100/24\n}\n}\n", priority)
+}
+
+// TestMutantsAreCaught builds the program with one mistake after the other in its state
+// machine, and holds that an invariant catches each in the library's scenarios, without
+// a look at what these expect.
+func TestMutantsAreCaught(t *testing.T) {
+	if testing.Short() || raceFactor > 1 {
+		t.Skip("builds the program many times: runs in make sim")
+	}
+	a, err := txtar.ParseFile("testdata/mutants.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(a.Files) < 30 {
+		t.Fatalf("only %d mutants", len(a.Files))
+	}
+	var files []string
+	for _, s := range scenarios(t) {
+		if name := strings.TrimSuffix(filepath.Base(s.Name), ".txtar"); heavy[name] == 0 {
+			files = append(files, s.Name)
+		}
+	}
+	limit := make(chan struct{}, 2)
+	var wg sync.WaitGroup
+	for _, f := range a.Files {
+		wg.Go(func() {
+			limit <- struct{}{}
+			defer func() { <-limit }()
+			mutant(t, f, files)
+		})
+	}
+	wg.Wait()
+}
+
+func mutant(t *testing.T, f txtar.File, scenarios []string) {
+	t.Helper()
+	path, _, _ := strings.Cut(f.Name, ": ")
+	old, fresh, ok := strings.Cut(string(f.Data), "\n====\n")
+	path, err := filepath.Abs(filepath.Join("../../..", path))
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	text, err := os.ReadFile(path)
+	fresh = strings.TrimSuffix(fresh, "\n")
+	if err != nil || !ok || strings.Count(string(text), old) == 0 {
+		t.Errorf("%s: the text to be replaced is not in the file (%v)", f.Name, err)
+		return
+	}
+	dir, err := os.MkdirTemp("", "ringkeep-mutant-")
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	overlay, _ := json.Marshal(map[string]map[string]string{"Replace": {path: filepath.Join(dir, "mutant.go")}})
+	binary := filepath.Join(dir, "ringkeep")
+	os.WriteFile(filepath.Join(dir, "mutant.go"), []byte(strings.Replace(string(text), old, fresh, 1)), 0o600)
+	os.WriteFile(filepath.Join(dir, "overlay.json"), overlay, 0o600)
+	build := exec.Command("go", "build", "-overlay", filepath.Join(dir, "overlay.json"), "-o", binary, "github.com/ringkeep/ringkeep/cmd/ringkeep")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Errorf("%s: %v\n%s", f.Name, err, out)
+		return
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, binary, append([]string{"sim", "--invariants", "--first", "--seeds", "1..3"}, scenarios...)...).CombinedOutput()
+	if err == nil {
+		t.Errorf("%s: no invariant catches it", f.Name)
+		return
+	}
+	for line := range strings.SplitSeq(string(out), "\n") {
+		if _, what, ok := strings.Cut(line, ": FAILED with "); ok {
+			t.Logf("%s: %.120s", f.Name, what)
+			return
+		}
+	}
+	t.Errorf("%s: %v\n%.500s", f.Name, err, out)
+}
