@@ -14,7 +14,7 @@ func labCommand() *cobra.Command {
 		Use:   "lab",
 		Short: "Run several nodes on this machine, in network namespaces",
 	}
-	lab.AddCommand(labRunCommand())
+	lab.AddCommand(labRunCommand(), labTryCommand())
 	return lab
 }
 

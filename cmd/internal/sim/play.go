@@ -33,12 +33,16 @@ type Options struct {
 	Done           <-chan struct{} // ends the run
 }
 
-// Run plays a scenario.
-func Run(s *netlab.Scenario, o Options) *Result {
-	w := &world{
+func newWorld(s *netlab.Scenario, o Options) *world {
+	return &world{
 		random: rand.New(rand.NewPCG(o.Seed, 0)), scenario: s, lans: map[string]*lan{}, hosts: map[string]*host{}, flows: map[string]*flow{},
 		observer: observer{elections: map[uint8]*election{}}, out: o.Out, done: o.Done,
 	}
+}
+
+// Run plays a scenario.
+func Run(s *netlab.Scenario, o Options) *Result {
+	w := newWorld(s, o)
 	r := &Result{Seed: o.Seed}
 	p := &player{world: w, result: r, lenient: o.InvariantsOnly}
 	r.Failure = p.play()
@@ -53,7 +57,8 @@ type player struct {
 	lenient bool
 }
 
-func (p *player) play() error {
+// prepare builds what the scenario declares.
+func (p *player) prepare() error {
 	for _, st := range p.scenario.Statements {
 		if err := p.build(st.Words); err != nil {
 			return st.Errorf(0, "%v", err)
@@ -67,6 +72,13 @@ func (p *player) play() error {
 	}
 	p.judge = netlab.NewJudge(routers, &p.network, p.violate)
 	p.judge.Holds = func(node string, a netip.Addr) bool { return p.hosts[node].announces(a) }
+	return nil
+}
+
+func (p *player) play() error {
+	if err := p.prepare(); err != nil {
+		return err
+	}
 	for _, st := range p.scenario.Statements {
 		p.say(nil, "> %s", st)
 		if err := p.execute(st.Words); err != nil && !p.lenient {
