@@ -42,7 +42,7 @@ func ipPayload(frame []byte) []byte {
 func FuzzEthernet(f *testing.F) {
 	seedPayloads(f, func(frame []byte) []byte { return frame })
 	f.Fuzz(func(t *testing.T, b []byte) {
-		_ = describe(b)
+		_ = Describe(b)
 		e, err := ParseEthernet(b)
 		if err != nil {
 			return

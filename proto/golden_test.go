@@ -65,7 +65,7 @@ func TestGoldenCaptures(t *testing.T) {
 			var got bytes.Buffer
 			list := readCapture(t, name)
 			for i, c := range list {
-				fmt.Fprintf(&got, "%3d %10.6f  %s\n", i+1, c.at.Sub(list[0].at).Seconds(), describe(c.data))
+				fmt.Fprintf(&got, "%3d %10.6f  %s\n", i+1, c.at.Sub(list[0].at).Seconds(), Describe(c.data))
 			}
 			golden := strings.TrimSuffix(name, ".pcap") + ".txt"
 			if *rewrite {

@@ -30,7 +30,7 @@ func TestCapturesAgainstTshark(t *testing.T) {
 		}
 		ours, ok := tsharkFields(frames[n-1])
 		if ok && ours != theirs {
-			t.Errorf("frame %d, %s:\nours   %q\ntheirs %q", n, describe(frames[n-1]), ours, theirs)
+			t.Errorf("frame %d, %s:\nours   %q\ntheirs %q", n, Describe(frames[n-1]), ours, theirs)
 		}
 	}
 	if len(lines) < 400 {

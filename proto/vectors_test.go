@@ -134,7 +134,7 @@ func checkAdvertView(t *testing.T, name string, frame []byte, f advertFrame) {
 	}
 	ip := IPv4Header{TOS: p.TOS(), ID: p.ID(), DF: p.DontFragment(), TTL: p.TTL(), Protocol: p.Protocol(), Src: p.Src(), Dst: p.Dst()}
 	if e.Dst() != f.dst || e.Src() != f.src || ip != f.ip || !p.ChecksumOK() || v.ChecksumForm(p.Src(), p.Dst()) != f.form {
-		t.Errorf("%s: headers decoded as %s", name, describe(frame))
+		t.Errorf("%s: headers decoded as %s", name, Describe(frame))
 	}
 	if got := advertOf(v); !sameAdvert(got, f.msg) {
 		t.Errorf("%s: message %+v, want %+v", name, got, f.msg)

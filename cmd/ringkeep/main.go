@@ -57,7 +57,7 @@ nodes on one machine in network namespaces.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(runCommand(), checkCommand(), simCommand(), labCommand(), labEnterCommand(), versionCommand())
+	cmd.AddCommand(runCommand(), checkCommand(), simCommand(), dumpCommand(), labCommand(), labEnterCommand(), versionCommand())
 	return cmd
 }
 

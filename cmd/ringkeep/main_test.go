@@ -19,13 +19,16 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
-		Setup: func(env *testscript.Env) error { // a txtar file holds no txtar file
-			for _, name := range []string{"ok", "split"} {
-				text, err := os.ReadFile("testdata/" + name + ".scenario")
+		Setup: func(env *testscript.Env) error { // what a txtar file cannot hold
+			for name, from := range map[string]string{
+				"ok.txtar": "testdata/ok.scenario", "split.txtar": "testdata/split.scenario",
+				"leaves.pcap": "../../proto/testdata/captures/beh-addr-del-fault.pcap",
+			} {
+				text, err := os.ReadFile(from)
 				if err != nil {
 					return err
 				}
-				if err := os.WriteFile(filepath.Join(env.WorkDir, name+".txtar"), text, 0o600); err != nil {
+				if err := os.WriteFile(filepath.Join(env.WorkDir, name), text, 0o600); err != nil {
 					return err
 				}
 			}

@@ -246,7 +246,7 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 // ignoreSignals keeps the signals by which keepalived reloads and dumps its data from
 // ending the process, which would leave its addresses behind.
 func ignoreSignals(ctx context.Context, log *slog.Logger) {
-	c := make(chan os.Signal, 1)
+	c := make(chan os.Signal, 3) // one of each: the kernel may hand over the later one first
 	signal.Notify(c, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
 	go func() {
 		for {

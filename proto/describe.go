@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// describe decodes one frame into one line. What the package does not decode (IPv6,
-// the authentication header, IGMP) becomes a line with its numbers.
-func describe(frame []byte) string {
+// Describe decodes one frame into one line for people. What the package does not decode
+// (IPv6, the authentication header, IGMP) becomes a line with its numbers.
+func Describe(frame []byte) string {
 	e, err := ParseEthernet(frame)
 	if err != nil {
 		return err.Error()
@@ -60,8 +60,27 @@ func describeIPv4(b []byte) string {
 		if m, err := ParseICMP(p.Payload()); err == nil {
 			return head + fmt.Sprintf("ICMP type %d code %d, checksum ok %t", m.Type(), m.Code(), m.ChecksumOK())
 		}
+	case ProtocolTCP:
+		if t, err := ParseTCP(p.Payload()); err == nil {
+			return head + fmt.Sprintf("TCP %d > %d %s seq %d ack %d, %d bytes", t.SrcPort(), t.DstPort(), describeFlags(t.Flags()), t.Seq(), t.Ack(), len(t.Payload()))
+		}
+	case ProtocolUDP:
+		if u, err := ParseUDP(p.Payload()); err == nil {
+			return head + fmt.Sprintf("UDP %d > %d, %d bytes", u.SrcPort(), u.DstPort(), len(u.Payload()))
+		}
 	}
 	return head + fmt.Sprintf("protocol %d, %d bytes", p.Protocol(), len(p.Payload()))
+}
+
+// describeFlags names the flags of a TCP segment.
+func describeFlags(f uint8) string {
+	var names []string
+	for i, name := range []string{"FIN", "SYN", "RST", "PSH", "ACK", "URG"} {
+		if f&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ",")
 }
 
 func describeVRRP(p IPv4) string {
