@@ -2,7 +2,6 @@ package netlab
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 )
@@ -25,21 +24,13 @@ func (l *lab) expect(w []string) error {
 		}
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		return f.judge(w)
+		first := ""
+		if f.failure != nil {
+			first = f.failure.Error()
+		}
+		return JudgeFlow(w, f.served, f.failures, first)
 	}
 	return fmt.Errorf("%s: must be gap, silence, clean, even or served", w[1])
-}
-
-func (f *flow) judge(w []string) error {
-	switch {
-	case w[1] == "clean" && f.failures > 0:
-		return fmt.Errorf("%d connections failed, the first: %w", f.failures, f.failure)
-	case w[1] == "clean":
-		return nil
-	case w[1] == "even" && len(w) == 4:
-		return f.even(w[3])
-	}
-	return f.servedBy(w[3:])
 }
 
 func (l *lab) expectSilence(w []string) error {
@@ -61,50 +52,10 @@ func (l *lab) expectSilence(w []string) error {
 
 // between compares and prints a measured time.
 func (l *lab) between(what string, got time.Duration, low, high string) error {
-	lo, err := time.ParseDuration(low)
-	if err != nil {
-		return fmt.Errorf("%s: must be a time", low)
+	line, err := Between(what, got, low, high)
+	if line != "" {
+		l.say("", "= %s", line)
+		l.measured = append(l.measured, line)
 	}
-	hi, err := time.ParseDuration(high)
-	if err != nil {
-		return fmt.Errorf("%s: must be a time", high)
-	}
-	line := fmt.Sprintf("%s: %v (expected %v to %v)", what, got.Round(100*time.Microsecond), lo, hi)
-	l.say("", "= %s", line)
-	l.measured = append(l.measured, line)
-	if got < lo || got > hi {
-		return fmt.Errorf("%s was %v", what, got.Round(100*time.Microsecond))
-	}
-	return nil
-}
-
-// even compares the servers' shares of connections.
-func (f *flow) even(most string) error {
-	n, err := strconv.Atoi(most)
-	if err != nil {
-		return fmt.Errorf("%s: must be a number of connections", most)
-	}
-	var counts []int
-	for _, c := range f.served {
-		counts = append(counts, c)
-	}
-	if len(counts) < 2 {
-		return fmt.Errorf("%d server(s) answered: %v", len(counts), f.served)
-	}
-	if slices.Max(counts)-slices.Min(counts) > n {
-		return fmt.Errorf("shares are %v", f.served)
-	}
-	return nil
-}
-
-func (f *flow) servedBy(names []string) error {
-	for _, name := range names {
-		if f.served[name] == 0 {
-			return fmt.Errorf("%s served nothing: %v", name, f.served)
-		}
-	}
-	if len(names) != len(f.served) {
-		return fmt.Errorf("served by %v", f.served)
-	}
-	return nil
+	return err
 }

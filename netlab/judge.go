@@ -26,9 +26,15 @@ type Router struct {
 	Tracks         bool       // more than its own interface can put it into FAULT
 }
 
-// Judge holds what happens in a lab against the invariants of VRRP: the same in virtual
-// time and in namespaces. Times are since the start of the lab. It speaks of a node
-// only while it runs, and of two nodes only while they hear each other.
+// Invariants are the names of what Judge watches.
+var Invariants = []string{
+	"two-masters", "no-master", "early", "preempt", "nopreempt", "yield", "owner", "announce", "interval",
+	"priority", "address", "arp", "advert", "resign", "fault", "timer", "cause",
+}
+
+// Judge holds what happens in a lab against the invariants of VRRP, as far as it is told:
+// the simulator tells it everything. Times are since the start of the lab. It speaks of a
+// node only while it runs, and of two nodes only while they hear each other.
 type Judge struct {
 	Slack    time.Duration // for scheduling and the wire
 	Tolerant map[string]bool
@@ -50,10 +56,11 @@ type member struct {
 	started   time.Duration
 	woken     time.Duration // when it last stood still, or went on
 	unlinked  bool
-	linked    time.Duration // when the carrier last changed
-	effective uint8         // the priority with tracking
-	resigned  bool
-	adverts   int              // since it became MASTER
+	linked    time.Duration    // when the carrier last changed
+	effective uint8            // the priority with tracking
+	resigned  bool             // it has said priority 0 since it entered the state
+	owes      bool             // it was MASTER, and has to say so
+	adverts   int              // since it entered the state
 	last      time.Duration    // advertisement of priority above 0
 	heard     map[string]heard // the last advertisement of each other node that reached it
 	garps     map[netip.Addr]int
@@ -105,7 +112,7 @@ func (j *Judge) Up(at time.Duration, node string, running bool) {
 // Stopped tells that a node has ended cleanly: a MASTER says so.
 func (j *Judge) Stopped(at time.Duration, node string) {
 	for _, m := range j.byNode[node] {
-		if m.adverts > 0 && !m.resigned {
+		if m.owes && !m.resigned {
 			j.violate(at, "resign", "%s (%s) was MASTER and stops without priority 0", m.Node, m.Instance)
 		}
 		m.gone(j, at)
@@ -130,7 +137,7 @@ func (m *member) once(j *Judge, at time.Duration, kind, format string, args ...a
 }
 
 func (m *member) enter(at time.Duration, state string) {
-	m.state, m.since, m.resigned, m.adverts = state, at, false, 0
+	m.state, m.since, m.resigned, m.owes, m.adverts = state, at, false, false, 0
 	clear(m.garps)
 	clear(m.told)
 }
@@ -177,7 +184,7 @@ func (j *Judge) State(at time.Duration, node, instance, to, cause string) {
 		}
 		leaves := m.state == "MASTER" && to != "BACKUP"
 		m.enter(at, to)
-		m.adverts = map[bool]int{true: 1}[leaves] // it has to say priority 0
+		m.owes = leaves
 	}
 }
 
@@ -214,18 +221,18 @@ func (j *Judge) early(at time.Duration, m *member) {
 // the same and a higher address (RFC 9568 §6.4.3).
 func (j *Judge) yields(at time.Duration, m *member) {
 	for node, h := range m.heard {
-		better := h.priority > m.effective
-		if h.priority == m.effective {
-			better = true
-			for _, o := range j.byNode[node] {
-				better = m.Addr.Less(o.Addr)
-			}
-		}
+		better := h.priority > m.effective || h.priority == m.effective && !m.outranks(j.byNode[node])
 		if better && (at-h.at <= j.Slack || m.woken > 0 && at-m.woken <= j.Slack) {
 			return
 		}
 	}
 	j.violate(at, "yield", "%s (%s, priority %d) gives way, and has heard of no better MASTER", m.Node, m.Instance, m.effective)
+}
+
+// outranks tells whether the member's address is the higher one; a sender that is no
+// node of the lab has it lower.
+func (m *member) outranks(others []*member) bool {
+	return len(others) > 0 && others[0].Addr.Less(m.Addr)
 }
 
 // Link tells the carrier of a node.
@@ -365,42 +372,31 @@ func (j *Judge) overdue(at time.Duration, m *member) {
 
 // owners watches that a group has one MASTER: none too long, and no two that hear each other.
 func (j *Judge) owners(at time.Duration, g *group) {
-	owned := false
-	wait := time.Duration(0) // how long the slowest able member may take
+	wait := time.Duration(0) // how long the first one that can take over may take
+	owned, since := false, g.disturbed
 	for _, m := range g.members {
-		if m.owns() {
+		switch {
+		case m.owns():
 			owned = true
 			j.rivals(at, m)
-			continue
+		case m.running && !m.frozen && m.state == "BACKUP":
+			if wait == 0 || m.Slowest < wait {
+				wait = m.Slowest
+			}
+			since = max(since, m.since, m.started+m.StartupDelay)
 		}
-		if m.running && !m.frozen && m.state == "BACKUP" {
-			wait = max(wait, m.Slowest)
-		}
-	}
-	switch {
-	case owned || wait == 0:
-		g.ownerless = -1
-	case g.ownerless < 0:
-		g.ownerless = at
 	}
 	if owned || wait == 0 {
+		g.ownerless = -1
 		return
 	}
-	for _, m := range g.members { // the time counts from when somebody could
-		if m.running && m.state == "BACKUP" {
-			wait = min(wait, m.Slowest)
-		}
+	if g.ownerless < 0 {
+		g.ownerless = at
 	}
-	since := max(g.ownerless, g.disturbed)
-	if g.resigned >= g.ownerless && g.resigned >= 0 && !j.Network.Faulty() {
+	if g.resigned >= g.ownerless && !j.Network.Faulty() {
 		wait = min(wait, g.members[0].Skew)
 	}
-	for _, m := range g.members {
-		if m.running && m.state == "BACKUP" {
-			since = max(since, min(m.since, at), m.started+m.StartupDelay)
-		}
-	}
-	if !j.Tolerant["no-master"] && at-since > wait+j.Slack {
+	if since = max(since, g.ownerless); at-since > wait+j.Slack {
 		j.violate(at, "no-master", "VRID %d has no MASTER since %v, longer than %v", g.vrid, since, wait)
 		g.ownerless = at
 	}
@@ -413,7 +409,7 @@ func (j *Judge) rivals(at time.Duration, m *member) {
 			continue
 		}
 		both := max(m.since, o.since, m.group.disturbed)
-		if bound := 2*max(m.Interval, o.Interval) + j.Slack; at-both > bound && !j.Tolerant["two-masters"] {
+		if bound := 2*max(m.Interval, o.Interval) + j.Slack; at-both > bound {
 			j.violate(at, "two-masters", "%s and %s are both MASTER of VRID %d since %v", m.Node, o.Node, m.VRID, both)
 			m.group.disturbed = at
 		}

@@ -54,7 +54,6 @@ type lab struct {
 	lock      *os.File
 	measured  []string     // what expectations found, for the end
 	opened    atomic.Int64 // connections of connect flows
-	crafting  bool         // the frame on the wire is made up
 
 	mu          sync.Mutex
 	violation   error

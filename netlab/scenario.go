@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/rogpeppe/go-internal/txtar"
@@ -193,19 +194,50 @@ func (s *Scenario) checkNames(st Statement, known map[string]string) error {
 		if known[w[1]] != "node" {
 			return st.Errorf(1, "no node %s is declared above", w[1])
 		}
+		if w[0] == "script" && !slices.Contains([]string{"ok", "fail", "hang"}, w[3]) {
+			return st.Errorf(3, "%s: must be ok, fail or hang", w[3])
+		}
 	case "advert":
 		if _, err := ParseCraft(w); err != nil {
 			return st.Errorf(2, "%v", err)
 		}
-		fallthrough
-	case "serve", "unserve", "addr", "link", "drop", "duplicate", "corrupt", "delay", "reorder", "ask":
-		if k := known[w[1]]; k == "" || k == "lan" {
-			return st.Errorf(1, "no host %s is declared above", w[1])
+		return st.host(known, 1)
+	case "drop", "duplicate", "corrupt", "delay", "reorder":
+		if i := slices.Index(w, "to") + 1; i > 0 && i < len(w) {
+			if err := st.host(known, i); err != nil {
+				return err
+			}
 		}
+		if err := new(Network).Add(w); err != nil {
+			return st.Errorf(2, "%v", err)
+		}
+		return st.host(known, 1)
+	case "partition":
+		for i := 1; i < len(w); i++ {
+			if err := st.host(known, i); err != nil && w[i] != "|" {
+				return err
+			}
+		}
+	case "run":
+		if d, err := time.ParseDuration(w[1]); err != nil || d < 0 {
+			return st.Errorf(1, "%s: must be a time such as 4s", w[1])
+		}
+	case "tolerate":
+		if !slices.Contains(Invariants, w[1]) {
+			return st.Errorf(1, "%s: must be an invariant: %s", w[1], strings.Join(Invariants, ", "))
+		}
+	case "serve", "unserve", "addr", "link", "ask":
+		return st.host(known, 1)
 	case "flow", "probe":
-		if k := known[w[2]]; k == "" || k == "lan" {
-			return st.Errorf(2, "no host %s is declared above", w[2])
-		}
+		return st.host(known, 2)
+	}
+	return nil
+}
+
+// host tells that word i must be a host.
+func (s Statement) host(known map[string]string, i int) error {
+	if k := known[s.Words[i]]; k == "" || k == "lan" {
+		return s.Errorf(i, "no host %s is declared above", s.Words[i])
 	}
 	return nil
 }

@@ -25,6 +25,12 @@ func TestParseNamesThePosition(t *testing.T) {
 		{"lan lan\nhost c lan:eth0 10.0.0.1\n", "s:2:17: 10.0.0.1: must be ADDR/LEN"},
 		{oneNode + "-- --\n", "s:3:1: a file must have a name: -- NAME --"},
 		{"lan lan\nlan lan\n", "s:2:5: lan is declared twice"},
+		{oneNode + "drop n1 to n2 vrrp\n" + itsConf, "s:3:12: no host n2 is declared above"},
+		{oneNode + "drop n1 vrp\n" + itsConf, "s:3:9: vrp: must be a kind (vrrp, arp, tcp, udp, multicast, all), a share such as 30%, a number of frames such as 3 frames, or a time"},
+		{oneNode + "partition n1 | n2\n" + itsConf, "s:3:16: no host n2 is declared above"},
+		{oneNode + "run 4\n" + itsConf, "s:3:5: 4: must be a time such as 4s"},
+		{oneNode + "script n1 s yes\n" + itsConf, "s:3:13: yes: must be ok, fail or hang"},
+		{oneNode + "advert n1 vrid 0 priority 1\n" + itsConf, "s:3:11: advert needs a vrid"},
 	} {
 		_, err := Parse("s", []byte(tt.text))
 		if err == nil || err.Error() != tt.want {

@@ -50,7 +50,7 @@ func (o *observer) frame(p *wirePort, f ring.Frame) {
 	if err != nil {
 		return
 	}
-	if o.l.crafting {
+	if o.l.wire.madeUp {
 		return
 	}
 	at := time.Unix(0, f.Time).Sub(o.l.wire.started.Round(0))
@@ -92,7 +92,7 @@ func (o *observer) change(e *election, a advert) {
 
 // judge watches the invariant: nobody advertises by turns with another.
 func (o *observer) judge(e *election, a advert) {
-	if o.tolerant || o.l.wire.network.Faulty() || o.l.crafting {
+	if o.tolerant || o.l.wire.network.Faulty() {
 		e.senders = e.senders[:0]
 		return
 	}

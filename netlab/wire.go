@@ -25,6 +25,7 @@ type wire struct {
 	table    map[learned]*wirePort
 	network  Network
 	random   *rand.Rand
+	madeUp   bool // the frame that is carried: nobody sent it
 	watchers []func(*wirePort, ring.Frame)
 	capture  *capture
 	stopped  bool
@@ -189,11 +190,13 @@ func (w *wire) late(to *wirePort, buf []byte) {
 // inject puts a frame on the wire that no host sent.
 func (w *wire) inject(from *host, frame []byte) {
 	w.with(func() {
+		w.madeUp = true
 		p := w.portOf(from)
 		w.carry(p, ring.Frame{Buf: append(make([]byte, ring.VNetLen), frame...), Time: time.Now().UnixNano()})
 		for _, q := range w.ports {
 			q.sock.Flush()
 		}
+		w.madeUp = false
 	})
 }
 

@@ -25,14 +25,10 @@ func (h host) Interface(name string) bool { return h.interfaces[name] }
 
 // Script returns why a command cannot be run as it should.
 func (h host) Script(path string, user, group string, security bool) error {
-	if user == "" {
-		user = checks.DefaultUser()
-	}
-	if user == "" && security {
-		return errors.New("enable_script_security needs script_user, or an account keepalived_script")
-	}
-	v := checks.Script{Args: []string{path}, User: user, Group: group}.Check(checks.SecurityOptions{Enabled: security})
+	v, err := judge([]string{path}, &config.Account{User: user, Group: group}, checks.DefaultUser(), security)
 	switch {
+	case err != nil:
+		return err
 	case v.Reason == checks.Safe:
 		return nil
 	case v.Reason == checks.Unsafe:

@@ -32,13 +32,15 @@ type runner struct {
 	onlyVRRP, onlyChecks           bool
 }
 
-// ignoredOptions are keepalived's that mean nothing here, by their letter and name, and
-// whether they take a value.
-var ignoredOptions = []struct {
+// option is one of keepalived's that is known and does nothing.
+type option struct {
 	letter, name string
-	value        bool
+	value        bool // it takes one
 	why          string
-}{
+}
+
+// ignoredOptions mean nothing here.
+var ignoredOptions = []option{
 	{"n", "dont-fork", false, "the daemon never forks"}, {"l", "log-console", false, "the log goes to standard error"},
 	{"S", "log-facility", true, "the log goes to standard error"}, {"g", "log-file", true, "the log goes to standard error"},
 	{"G", "no-syslog", false, "the log goes to standard error"}, {"B", "no_bfd", false, "BFD is not spoken by this version"},
@@ -48,6 +50,14 @@ var ignoredOptions = []struct {
 	{"A", "snmp-agent-socket", true, "SNMP is not spoken"}, {"u", "umask", true, "files are written with mode 0600"},
 	{"m", "core-dump", false, "there are no core dumps"}, {"R", "dont-respawn", false, "there are no child processes"},
 	{"I", "dont-release-ipvs", false, "the kernel's IPVS is not used by this version"},
+	{"M", "core-dump-pattern", true, "there are no core dumps"},
+	{"X", "release-vips", false, "a node that leaves always gives its addresses up"},
+}
+
+// refusedOptions would promise what this version does not do.
+var refusedOptions = []option{
+	{"V", "dont-release-vrrp", false, "addresses cannot be kept at the stop in this version: leave it out"},
+	{"s", "namespace", true, "start it in the namespace instead: ip netns exec NAME ringkeep run"},
 }
 
 func runCommand() *cobra.Command {
@@ -78,15 +88,15 @@ others than root or a mandatory include is missing, and 5 for any other complain
 	f.BoolVarP(&r.detail, "log-detail", "D", false, "log in detail: --log-level debug")
 	f.StringVarP(&r.pidFile, "pid", "p", "", "write the process id to `file`")
 	f.StringVar(&r.level, "log-level", "info", "debug, info, warn or error")
-	for _, o := range ignoredOptions {
-		text := "without effect: " + o.why
+	for _, o := range append(ignoredOptions, refusedOptions...) {
 		if o.value {
-			f.StringP(o.name, o.letter, "", text)
+			f.StringP(o.name, o.letter, "", o.why)
 		} else {
-			f.BoolP(o.name, o.letter, false, text)
+			f.BoolP(o.name, o.letter, false, o.why)
 		}
 		f.Lookup(o.name).Hidden = true
 	}
+	cmd.Version = version
 	return cmd
 }
 
@@ -117,13 +127,18 @@ func (r *runner) run(cmd *cobra.Command) error {
 	if r.test != "" {
 		return r.configTest(cmd, o)
 	}
+	for _, o := range refusedOptions {
+		if cmd.Flags().Changed(o.name) {
+			return fmt.Errorf("--%s: %s", o.name, o.why)
+		}
+	}
 	cfg, _, err := load(r.file, o, cmd.ErrOrStderr())
 	if err != nil {
 		return err
 	}
 	for _, o := range ignoredOptions {
 		if cmd.Flags().Changed(o.name) {
-			log.Debug("option without effect", "reason", "--"+o.name+": "+o.why)
+			log.Warn("option without effect", "reason", "--"+o.name+": "+o.why)
 		}
 	}
 	if r.dump {

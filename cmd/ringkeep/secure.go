@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"log/slog"
 	"slices"
 
@@ -51,20 +52,26 @@ func (s *securer) allow(pos config.Pos, args []string, who *config.Account) bool
 	if who.User == "" {
 		*who = s.global.ScriptUser
 	}
-	if who.User == "" {
-		who.User = s.defaultUser
-	}
-	if who.User == "" && s.global.EnableScriptSecurity {
-		s.log.Warn("script disabled", "at", pos.String(), "script", args[0],
-			"reason", "enable_script_security needs script_user, or an account keepalived_script")
-		return false
-	}
-	v := checks.Script{Args: args, User: who.User, Group: who.Group}.Check(checks.SecurityOptions{Enabled: s.global.EnableScriptSecurity})
+	v, err := judge(args, who, s.defaultUser, s.global.EnableScriptSecurity)
 	switch {
+	case err != nil:
+		s.log.Warn("script disabled", "at", pos.String(), "script", args[0], "reason", err)
 	case !v.Run:
 		s.log.Warn("script disabled", "at", pos.String(), "script", args[0], "reason", v.String())
 	case v.Reason != checks.Safe:
 		s.log.Warn("script is not safe: enable_script_security would disable it", "at", pos.String(), "script", args[0], "reason", v.String())
 	}
 	return v.Run
+}
+
+// judge looks at a script as its user would run it, and names the default user where
+// none is given.
+func judge(args []string, who *config.Account, defaultUser string, security bool) (checks.Verdict, error) {
+	if who.User == "" {
+		who.User = defaultUser
+	}
+	if who.User == "" && security {
+		return checks.Verdict{}, errors.New("enable_script_security needs script_user, or an account keepalived_script")
+	}
+	return checks.Script{Args: args, User: who.User, Group: who.Group}.Check(checks.SecurityOptions{Enabled: security}), nil
 }

@@ -91,6 +91,11 @@ func (in *Instance) resolveFamily(r *reader) {
 		r.say(Warning, a.Pos, "%v: addresses of one instance are of one family; put it into virtual_ipaddress_excluded. It is ignored", a.Prefix)
 		return true
 	})
+	for _, a := range in.Excluded {
+		if a.Prefix.Addr().Is6() && !six {
+			r.say(Warning, a.Pos, "%v: IPv6 is read, but not put on an interface by this version", a.Prefix)
+		}
+	}
 	if six && in.Version == 2 {
 		if in.Has("version") {
 			r.say(Warning, in.At("version"), "vrrp_instance %s: IPv6 needs version 3; it becomes 3", in.Name)
@@ -126,11 +131,9 @@ func (in *Instance) resolveAuth(r *reader) {
 			r.say(Warning, p, "authentication without a usable auth_type; it is ignored")
 		}
 		in.AuthPass = ""
-		return
 	case in.AuthPass == "":
 		r.say(Warning, p, "authentication without auth_pass; it is ignored")
 		in.AuthType = ""
-		return
 	case in.Version == 3:
 		r.say(Warning, p, "version 3 has no authentication; it is ignored")
 		in.AuthType, in.AuthPass = "", ""

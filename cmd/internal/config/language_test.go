@@ -209,7 +209,7 @@ func TestIncludes(t *testing.T) {
 	write("sub/a.conf", inside("include priority.inc"), 0o644)
 	write("sub/b.conf", strings.ReplaceAll(inside("priority 300"), "_id 1", "_id 2"), 0o644)
 	write("sub/priority.inc", "priority $P\n", 0o644)
-	write("one.inc", "global_defs {\nrouter_id x\n", 0o644)
+	write("one.inc", "global_defs {\nvrrp_version 2\n", 0o644)
 	write("two.inc", "}\n", 0o644)
 	write("run.inc", "nonsense\n", 0o755)
 	main := filepath.Join(dir, "main.conf")
@@ -230,7 +230,7 @@ func TestIncludes(t *testing.T) {
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	if len(cfg.Instances) != 1 || cfg.Instances[0].Priority != 130 || cfg.Global.RouterID != "x" {
+	if len(cfg.Instances) != 1 || cfg.Instances[0].Priority != 130 || cfg.Global.Version != 2 {
 		t.Errorf("%+v", cfg.Instances[0])
 	}
 	if e := messages[len(messages)-1].Excerpt(); !strings.HasPrefix(e, "    priority 300\n") {

@@ -132,22 +132,16 @@ func (r *reader) resolveTrackers() {
 }
 
 // definitions are what track lines name: the place, the weight and its sense.
-type definitions map[string]struct {
+type definitions map[string]trackable
+
+type trackable struct {
 	pos     Pos
 	weight  int
 	reverse bool
 }
 
-func (d definitions) add(name string, p Pos, weight int, reverse bool) {
-	d[name] = struct {
-		pos     Pos
-		weight  int
-		reverse bool
-	}{p, weight, reverse}
-}
-
-// tracked drops what is not defined above its use, and gives each line its weight.
-func (r *reader) tracked(what string, list Tracks, of definitions) Tracks {
+// defined drops what is not defined above its use, and gives each line its weight.
+func (r *reader) defined(what string, list Tracks, of definitions) Tracks {
 	var kept Tracks
 	for _, t := range list {
 		d, ok := of[t.Name]
@@ -176,22 +170,22 @@ func (r *reader) resolveTracks(scripts, files, processes, bfds *Tracks) {
 	if r.defs == nil {
 		r.defs = map[string]definitions{"script": {}, "file": {}, "process": {}, "bfd": {}}
 		for _, s := range r.cfg.Scripts {
-			r.defs["script"].add(s.Name, s.Pos, s.Weight, s.Reverse)
+			r.defs["script"][s.Name] = trackable{s.Pos, s.Weight, s.Reverse}
 		}
 		for _, s := range r.cfg.TrackFiles {
-			r.defs["file"].add(s.Name, s.Pos, s.Weight, s.Reverse)
+			r.defs["file"][s.Name] = trackable{s.Pos, s.Weight, s.Reverse}
 		}
 		for _, s := range r.cfg.TrackProcesses {
-			r.defs["process"].add(s.Name, s.Pos, s.Weight, s.Reverse)
+			r.defs["process"][s.Name] = trackable{s.Pos, s.Weight, s.Reverse}
 		}
 		for _, s := range r.cfg.BFDs {
-			r.defs["bfd"].add(s.Name, s.Pos, s.Weight, s.Reverse)
+			r.defs["bfd"][s.Name] = trackable{s.Pos, s.Weight, s.Reverse}
 		}
 	}
-	*scripts = r.tracked("script", *scripts, r.defs["script"])
-	*files = r.tracked("file", *files, r.defs["file"])
-	*processes = r.tracked("process", *processes, r.defs["process"])
-	*bfds = r.tracked("bfd", *bfds, r.defs["bfd"])
+	*scripts = r.defined("script", *scripts, r.defs["script"])
+	*files = r.defined("file", *files, r.defs["file"])
+	*processes = r.defined("process", *processes, r.defs["process"])
+	*bfds = r.defined("bfd", *bfds, r.defs["bfd"])
 }
 
 // before tells whether a is read earlier than b. Files that are included stand where

@@ -373,53 +373,16 @@ func (p *player) expect(w []string) error {
 	if f == nil {
 		return fmt.Errorf("no flow %s", w[2])
 	}
-	return f.judge(w)
+	return netlab.JudgeFlow(w, f.served, f.failures, f.failure)
 }
 
 func (p *player) between(what string, got time.Duration, low, high string) error {
-	lo, err := duration(low)
-	if err != nil {
-		return err
+	line, err := netlab.Between(what, got, low, high)
+	if line != "" {
+		p.say(nil, "= %s", line)
+		p.result.Measured = append(p.result.Measured, line)
 	}
-	hi, err := duration(high)
-	if err != nil {
-		return err
-	}
-	line := fmt.Sprintf("%s: %v (expected %v to %v)", what, got.Round(10*time.Microsecond), lo, hi)
-	p.say(nil, "= %s", line)
-	p.result.Measured = append(p.result.Measured, line)
-	if got < lo || got > hi {
-		return fmt.Errorf("%s was %v", what, got)
-	}
-	return nil
-}
-
-func (f *flow) judge(w []string) error {
-	switch w[1] {
-	case "clean":
-		if f.failures > 0 {
-			return fmt.Errorf("%d connections failed, the first: %s", f.failures, f.failure)
-		}
-	case "even":
-		most, _ := strconv.Atoi(w[3])
-		lo, hi := 1<<62, 0
-		for _, n := range f.served {
-			lo, hi = min(lo, n), max(hi, n)
-		}
-		if len(f.served) < 2 || hi-lo > most {
-			return fmt.Errorf("shares are %v", f.served)
-		}
-	case "served":
-		for _, name := range w[3:] {
-			if f.served[name] == 0 {
-				return fmt.Errorf("%s served nothing: %v", name, f.served)
-			}
-		}
-		if len(f.served) != len(w)-3 {
-			return fmt.Errorf("served by %v", f.served)
-		}
-	}
-	return nil
+	return err
 }
 
 // traffic starts and ends flows.

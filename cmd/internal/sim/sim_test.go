@@ -154,8 +154,8 @@ func instance(priority int) string {
 // machine, and holds that an invariant catches each in the library's scenarios, without
 // a look at what these expect.
 func TestMutantsAreCaught(t *testing.T) {
-	if testing.Short() || raceFactor > 1 {
-		t.Skip("builds the program many times: runs in make sim")
+	if testing.Short() {
+		t.Skip("builds the program many times")
 	}
 	a, err := txtar.ParseFile("testdata/mutants.txtar")
 	if err != nil {

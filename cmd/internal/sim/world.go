@@ -135,11 +135,8 @@ func (w *world) run(until time.Duration, holds func() bool) bool {
 			w.judged = w.now
 			w.judge.Check(w.now)
 		}
-		if w.changed && holds != nil {
-			w.changed = false
-			if holds() {
-				return true
-			}
+		if w.changed && holds != nil && holds() {
+			return true
 		}
 		w.changed = false
 	}

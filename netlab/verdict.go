@@ -1,0 +1,65 @@
+package netlab
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// Between judges a measured time; the line says so, with what was expected.
+func Between(what string, got time.Duration, low, high string) (line string, err error) {
+	lo, err := parseTime(low)
+	if err != nil {
+		return "", err
+	}
+	hi, err := parseTime(high)
+	if err != nil {
+		return "", err
+	}
+	got = got.Round(10 * time.Microsecond)
+	line = fmt.Sprintf("%s: %v (expected %v to %v)", what, got, lo, hi)
+	if got < lo || got > hi {
+		err = fmt.Errorf("%s was %v", what, got)
+	}
+	return line, err
+}
+
+// JudgeFlow carries out expect clean, even and served: served counts the connections by
+// server, failure is the first that failed, if there is one.
+func JudgeFlow(w []string, served map[string]int, failures int, failure string) error {
+	switch {
+	case w[1] == "clean" && failures > 0:
+		return fmt.Errorf("%d connections failed, the first: %s", failures, failure)
+	case w[1] == "clean":
+		return nil
+	case w[1] == "even" && len(w) == 4:
+		return even(served, w[3])
+	}
+	for _, name := range w[3:] {
+		if served[name] == 0 {
+			return fmt.Errorf("%s served nothing: %v", name, served)
+		}
+	}
+	if len(w)-3 != len(served) {
+		return fmt.Errorf("served by %v", served)
+	}
+	return nil
+}
+
+// even compares the servers' shares of connections.
+func even(served map[string]int, most string) error {
+	n, err := strconv.Atoi(most)
+	if err != nil {
+		return fmt.Errorf("%s: must be a number of connections", most)
+	}
+	low, high := -1, 0
+	for _, c := range served {
+		if high = max(high, c); low < 0 || c < low {
+			low = c
+		}
+	}
+	if len(served) < 2 || high-low > n {
+		return fmt.Errorf("shares are %v", served)
+	}
+	return nil
+}
