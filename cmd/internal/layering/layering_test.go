@@ -24,7 +24,8 @@ var arrows = map[string][]string{
 	"ring/ringtest": {"ring"},
 	"fsm":           {"proto"},
 	"forward":       {"proto", "sched"},
-	"netlab":        {"proto", "ring", "ring/pcap"},
+	"netlab":        {"proto", "ring", "ring/pcap", "netlab/report"},
+	"netlab/report": {},
 	"bench":         {"proto", "ring", "forward", "sched", "netlab"},
 
 	"cmd/internal/config":   {},
