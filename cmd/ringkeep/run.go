@@ -238,6 +238,9 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	for _, p := range n.Peers() {
+		n.Step(0, node.Routed{Peer: p, Via: k.Gateway(p.Addr, links[p.Port].Name)}, nil)
+	}
 	start := time.Now()
 	d := &director{node: n, kernel: k, links: links}
 	defer d.close(log)

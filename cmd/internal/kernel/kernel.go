@@ -57,9 +57,9 @@ func (k *Kernel) open() (err error) {
 		return fmt.Errorf("open routing netlink: %w", err)
 	}
 	k.routes = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}
-	k.events, err = nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
+	k.events, err = nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE)
 	if err != nil {
-		return fmt.Errorf("subscribe to link and address changes: %w", err)
+		return fmt.Errorf("subscribe to changes of links, addresses and routes: %w", err)
 	}
 	if err := k.events.SetReceiveBufferSize(eventBuffer, true); err != nil {
 		_ = k.events.SetReceiveBufferSize(eventBuffer, false) // as much as we may have

@@ -90,6 +90,17 @@ func (k *Kernel) snapshot() (snapshot, error) {
 	return s, nil
 }
 
+// Gateway asks by which gateway packets to addr leave an interface; the zero value is
+// for one on the link, and for one that no route leads to.
+func (k *Kernel) Gateway(addr netip.Addr, iface string) netip.Addr {
+	routes, err := k.links.RouteGetWithOptions(addr.AsSlice(), &netlink.RouteGetOptions{Oif: iface})
+	if err != nil || len(routes) == 0 {
+		return netip.Addr{}
+	}
+	via, _ := netip.AddrFromSlice(routes[0].Gw)
+	return via.Unmap()
+}
+
 func retryDump(dump func() error) error {
 	var err error
 	for range dumpTries {

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Event is a change that the kernel told: [LinkChanged], [AddressAdded] or
-// [AddressRemoved].
+// Event is a change that the kernel told: [LinkChanged], [AddressAdded],
+// [AddressRemoved] or [RoutesChanged].
 type Event interface{ event() }
 
 // LinkChanged says that an interface appeared, vanished (then it is not Up), or is
@@ -31,6 +31,10 @@ type AddressRemoved struct {
 	Prefix    netip.Prefix
 }
 
+// RoutesChanged says that a route came or went: ask [Kernel.Gateway] again.
+type RoutesChanged struct{}
+
+func (RoutesChanged) event()  {}
 func (LinkChanged) event()    {}
 func (AddressAdded) event()   {}
 func (AddressRemoved) event() {}
@@ -88,6 +92,8 @@ func (k *Kernel) message(m syscall.NetlinkMessage, report func(Event)) {
 			return
 		}
 		k.seen.link(linkOf(l), m.Header.Type == unix.RTM_NEWLINK, report)
+	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+		report(RoutesChanged{})
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
 		if e, ok := parseEntry(m.Data); ok {
 			k.seen.address(e.index, e.prefix, m.Header.Type == unix.RTM_NEWADDR, report)
@@ -155,6 +161,7 @@ func (k *Kernel) resync(report func(Event)) {
 		return
 	}
 	k.seen.become(now, report)
+	report(RoutesChanged{})
 }
 
 func (s snapshot) become(now snapshot, report func(Event)) {

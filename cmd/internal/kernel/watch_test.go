@@ -161,6 +161,28 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+func TestGatewayFollowsTheRoutes(t *testing.T) {
+	namespace(t)
+	link(t, "d0")
+	k := open(t)
+	must(t, k.AddAddress(vip("d0", "10.1.0.1/24")))
+	events := watch(t, k)
+	peer, router := netip.MustParseAddr("192.0.2.9"), netip.MustParseAddr("10.1.0.254")
+	if via := k.Gateway(peer, "d0"); via.IsValid() {
+		t.Errorf("gateway %v without a route", via)
+	}
+	d, err := netlink.LinkByName("d0")
+	must(t, err)
+	must(t, netlink.RouteAdd(&netlink.Route{LinkIndex: d.Attrs().Index, Gw: router.AsSlice()}))
+	await(t, events, "kernel.RoutesChanged")
+	if via := k.Gateway(peer, "d0"); via != router {
+		t.Errorf("gateway %v, not %v", via, router)
+	}
+	if via := k.Gateway(netip.MustParseAddr("10.1.0.9"), "d0"); via.IsValid() {
+		t.Errorf("gateway %v for an address on the link", via)
+	}
+}
+
 // The calls of one Kernel stay in its namespace, whichever goroutine makes them.
 func TestOtherGoroutinesStayInTheNamespace(t *testing.T) {
 	namespace(t)

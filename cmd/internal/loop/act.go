@@ -98,13 +98,14 @@ func (l *Loop) notified(d checks.Done) {
 	}
 }
 
-// Watch turns what the kernel tells about links and addresses into events, until ctx
+// Watch turns what the kernel tells about links, addresses and routes into events, until ctx
 // ends. links is the list that the node was made with.
 func (l *Loop) Watch(ctx context.Context, k *kernel.Kernel, links []kernel.Link) error {
 	ports := map[string]int{}
 	for i, link := range links {
 		ports[link.Name] = i
 	}
+	peers := l.Node.Peers()
 	return k.Watch(ctx, func(ev kernel.Event) {
 		switch ev := ev.(type) {
 		case kernel.LinkChanged:
@@ -115,6 +116,10 @@ func (l *Loop) Watch(ctx context.Context, k *kernel.Kernel, links []kernel.Link)
 			l.postAddress(ports, ev.Interface, ev.Prefix, true)
 		case kernel.AddressRemoved:
 			l.postAddress(ports, ev.Interface, ev.Prefix, false)
+		case kernel.RoutesChanged:
+			for _, p := range peers {
+				l.Post(node.Routed{Peer: p, Via: k.Gateway(p.Addr, links[p.Port].Name)})
+			}
 		}
 	})
 }

@@ -39,6 +39,12 @@ type (
 		Prefix  netip.Prefix
 		Present bool
 	}
+	// Routed tells the gateway towards a unicast peer of [Node.Peers]; Via is invalid
+	// while the peer is on the link, or nowhere.
+	Routed struct {
+		Peer
+		Via netip.Addr
+	}
 	// CheckDone is the raw result of check number Check. Local results (no
 	// socket, no such local address) judge nobody.
 	CheckDone struct {
@@ -61,6 +67,7 @@ func (Tick) event()           {}
 func (Received) event()       {}
 func (LinkChanged) event()    {}
 func (AddressChanged) event() {}
+func (Routed) event()         {}
 func (CheckDone) event()      {}
 func (ScriptDone) event()     {}
 

@@ -167,7 +167,7 @@ func (n *Node) sourceOf(in *instance) netip.Addr {
 func (n *Node) startInstance(now time.Duration, i int) {
 	in := &n.instances[i]
 	for _, peer := range in.cfg.UnicastPeers.Addrs() {
-		n.seek(now, peer)
+		n.seek(now, n.nextHop(Peer{in.port, peer}))
 	}
 	if in.cfg.Priority != 255 {
 		for _, a := range in.addresses() {
@@ -267,7 +267,7 @@ func (n *Node) advertise(in *instance, a fsm.SendAdvert) {
 		return
 	}
 	for _, peer := range in.cfg.UnicastPeers.Addrs() {
-		nb := n.neighbourFor(peer)
+		nb := n.neighbourFor(n.nextHop(Peer{in.port, peer}))
 		if nb < 0 || !n.neighbours[nb].resolved {
 			continue // asked for since the start; the next advertisement will find it
 		}

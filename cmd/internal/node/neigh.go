@@ -63,6 +63,42 @@ func (n *Node) route(addr netip.Addr) int {
 	return best
 }
 
+// Peer is a unicast peer of an instance, and the port by which advertisements go to it.
+type Peer struct {
+	Port int
+	Addr netip.Addr
+}
+
+// Peers lists the unicast peers, for the driver to look for their gateways.
+func (n *Node) Peers() []Peer {
+	var list []Peer
+	for i := range n.instances {
+		for _, a := range n.instances[i].cfg.UnicastPeers.Addrs() {
+			list = append(list, Peer{n.instances[i].port, a})
+		}
+	}
+	return list
+}
+
+// routed takes the gateway towards a peer, which may be looked for at once.
+func (n *Node) routed(now time.Duration, ev Routed) {
+	if n.gateways[ev.Peer] == ev.Via {
+		return
+	}
+	n.gateways[ev.Peer] = ev.Via
+	if n.started && ev.Via.IsValid() {
+		n.seek(now, ev.Via)
+	}
+}
+
+// nextHop is who gets the packets for a peer: itself, or the gateway towards it.
+func (n *Node) nextHop(p Peer) netip.Addr {
+	if via := n.gateways[p]; via.IsValid() {
+		return via
+	}
+	return p.Addr
+}
+
 // probe asks for neighbour i and arms the timer for the next request.
 func (n *Node) probe(now time.Duration, i int) {
 	nb := &n.neighbours[i]

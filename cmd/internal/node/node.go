@@ -59,6 +59,8 @@ type Node struct {
 	services   []service
 	checks     []checker
 	neighbours []neighbour
+	gateways   map[Peer]netip.Addr
+	started    bool
 	hops       []hop // by forward's server number
 	fwd        *forward.Forwarder
 	fwdTimer   int
@@ -78,7 +80,7 @@ const maxConnections = 1 << 20
 // the connection table. The error names the position of a configuration line that
 // cannot work on this host.
 func New(cfg *config.Config, links []Link, seed uint64) (*Node, error) {
-	n := &Node{cfg: cfg, seed: seed}
+	n := &Node{cfg: cfg, seed: seed, gateways: map[Peer]netip.Addr{}}
 	for _, l := range links {
 		n.ports = append(n.ports, port{link: l, prefixes: slices.Clone(l.Prefixes)})
 	}
@@ -144,6 +146,8 @@ func (n *Node) Step(now time.Duration, ev Event, out []Action) []Action {
 		n.linkChanged(now, ev)
 	case AddressChanged:
 		n.addressChanged(now, ev)
+	case Routed:
+		n.routed(now, ev)
 	case CheckDone:
 		n.checkDone(now, ev)
 	case ScriptDone:
@@ -196,6 +200,7 @@ func (n *Node) due(now time.Duration) {
 }
 
 func (n *Node) start(now time.Duration) {
+	n.started = true
 	for i := range n.services {
 		n.startService(now, i)
 	}

@@ -52,6 +52,48 @@ func TestUnicastPeersAreResolvedByARP(t *testing.T) {
 	}
 }
 
+// A peer behind a router gets its advertisements by the router's MAC, and no others
+// once the route is gone.
+func TestUnicastPeerBehindARouter(t *testing.T) {
+	c := instanceConf(255)
+	peer, router := netip.MustParseAddr("192.0.2.9"), netip.MustParseAddr("10.0.0.254")
+	c.UnicastPeers = config.Peers{{Addr: peer}}
+	n := newWorld(t, with(c)).nodes[0]
+	if got := n.Peers(); len(got) != 1 || got[0] != (Peer{1, peer}) {
+		t.Fatalf("peers %v", got)
+	}
+	sent := func(out []Action) (asked, adverts int) {
+		for _, a := range out {
+			s, ok := a.(Send)
+			if !ok {
+				continue
+			}
+			eth := proto.Ethernet(s.Frame)
+			if arp, err := proto.ParseARP(eth.Payload()); err == nil && eth.Type() == proto.EtherTypeARP && arp.Target() == router {
+				asked++
+			}
+			if ip, err := proto.ParseIPv4(eth.Payload()); err == nil && ip.Dst() == peer && eth.Dst() == macOf(7) {
+				adverts++
+			}
+		}
+		return asked, adverts
+	}
+	n.Step(0, Routed{Peer{1, peer}, router}, nil)
+	if asked, _ := sent(n.Step(0, Start{}, nil)); asked != 1 {
+		t.Fatalf("asked for the router %d times at the start", asked)
+	}
+	reply := proto.AppendEthernet(nil, macOf(0), macOf(7), proto.EtherTypeARP)
+	reply = proto.ARPMessage{Op: proto.ARPReply, SenderMAC: macOf(7), Sender: router, TargetMAC: macOf(0), Target: addrOf(0)}.Append(reply)
+	n.Step(0, Received{Port: 1, Frame: reply}, nil)
+	if _, adverts := sent(n.Step(time.Second, Tick{}, nil)); adverts != 1 {
+		t.Fatalf("%d advertisements by the router", adverts)
+	}
+	n.Step(1500*time.Millisecond, Routed{Peer: Peer{1, peer}}, nil)
+	if _, adverts := sent(n.Step(2*time.Second, Tick{}, nil)); adverts != 0 {
+		t.Fatalf("%d advertisements without a route", adverts)
+	}
+}
+
 func TestScriptFaultMovesTheAddress(t *testing.T) {
 	c := instanceConf(101)
 	c.NoPreempt = true
