@@ -21,49 +21,44 @@ func (l *lab) build(st Statement) error {
 	switch w[0] {
 	case "lan":
 		return l.fault(w)
-	case "host":
-		_, err := l.declare(w[1], w[2], w[3:])
-		return err
-	case "realserver":
-		h, err := l.declare(w[1], w[2], w[3:4])
+	case "host", "router", "realserver", "node":
+		m, _, err := ParseMachine(w)
 		if err != nil {
 			return err
 		}
-		vip, err := netip.ParseAddr(w[5])
-		if err != nil {
-			return err
-		}
-		return h.quietARP(l, vip)
-	case "node":
-		h, err := l.declare(w[1], w[3], w[4:])
-		if err != nil {
-			return err
-		}
-		n := &node{host: h, kind: w[2], dir: filepath.Join(l.dir, w[1]), files: l.filesOf(w[1])}
-		l.scriptFiles(n)
-		h.node = n
-		if err := os.MkdirAll(n.dir, 0o755); err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(n.dir, "node.conf"), l.scenario.Files[w[1]+".conf"], 0o644)
+		return l.declare(m)
 	}
 	return nil
 }
 
-func (l *lab) declare(name, at string, addrs []string) (*host, error) {
-	lan, iface, _ := strings.Cut(at, ":")
-	var list []netip.Prefix
-	for _, a := range addrs {
-		list = append(list, netip.MustParsePrefix(a)) // checked by Parse
+func (l *lab) declare(m Machine) error {
+	h, err := l.addHost(m)
+	if err != nil {
+		return err
 	}
-	return l.addHost(name, lan, iface, list)
+	switch m.Kind {
+	case "host":
+		return nil
+	case "router":
+		l.command("ip netns exec %s sysctl net.ipv4.ip_forward=1", h.name)
+		return h.sysctl("net/ipv4/ip_forward", "1")
+	case "realserver":
+		return h.quietARP(l, m.VIP)
+	}
+	n := &node{host: h, kind: m.Kind, dir: filepath.Join(l.dir, m.Name), files: l.filesOf(m.Name)}
+	l.scriptFiles(n)
+	h.node = n
+	if err := os.MkdirAll(n.dir, 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(n.dir, "node.conf"), l.scenario.Files[m.Name+".conf"], 0o644)
 }
 
 // execute carries out the statements that do something.
 func (l *lab) execute(st Statement) error {
 	w := st.Words
 	switch w[0] {
-	case "lan", "host", "realserver", "node", "needs":
+	case "lan", "host", "router", "realserver", "node", "needs":
 		return nil
 	case "say":
 		l.say("", "%s", strings.Join(w[1:], " "))
@@ -90,7 +85,7 @@ func (l *lab) execute(st Statement) error {
 	case "stop", "kill", "crash":
 		return l.down(l.hosts[w[1]], w[0])
 	case "link":
-		return l.carrier(l.hosts[w[1]], w[2] == "up")
+		return l.carrier(l.hosts[w[1]], w[2] == "up", w[3:]...)
 	case "drop", "duplicate", "delay", "reorder", "corrupt", "partition", "heal":
 		return l.fault(w)
 	case "freeze":
@@ -174,8 +169,8 @@ func (l *lab) craft(w []string) error {
 	if err != nil {
 		return err
 	}
-	h := l.hosts[w[1]]
-	l.wire.inject(h, c.Frame(proto.MAC(h.mac), h.own[0].Addr()))
+	n := l.hosts[w[1]].nics[0]
+	l.wire.inject(n, c.Frame(proto.MAC(n.mac), n.own[0].Addr()))
 	return nil
 }
 
@@ -344,7 +339,7 @@ func (l *lab) addressCondition(h *host, w []string) (func() bool, error) {
 	case w[1] == "lacks":
 		return func() bool { return !h.holds(a) }, nil
 	case w[1] == "sees" && len(w) == 5 && l.hosts[w[4]] != nil:
-		return func() bool { return h.sees(a, l.hosts[w[4]].mac) }, nil
+		return func() bool { return h.sees(a, l.hosts[w[4]]) }, nil
 	}
 	return nil, fmt.Errorf("condition %q: not known", strings.Join(w, " "))
 }

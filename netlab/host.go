@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -95,15 +96,14 @@ func (s *space) close() {
 	s.ns.Close()
 }
 
-// host is a namespace with one interface on a lan.
+// host is a namespace with an interface on every lan that it is on.
 type host struct {
 	*space
-	lab              *lab
-	name, lan, iface string
-	mac              net.HardwareAddr
-	own              []netip.Prefix
-	servers          map[string]func()
-	node             *node // nil for one that is no director
+	lab     *lab
+	name    string
+	nics    []*nic
+	servers map[string]func()
+	node    *node // nil for one that is no director
 }
 
 // macOf derives a stable MAC from a name, so that captures of two runs compare.
@@ -114,41 +114,63 @@ func macOf(name string) net.HardwareAddr {
 	return net.HardwareAddr{2, 0, byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)}
 }
 
-// addHost makes a host whose interface ends in the wire.
-func (l *lab) addHost(name, lan, iface string, addrs []netip.Prefix) (*host, error) {
+// addHost makes a host whose interfaces end in the wire.
+func (l *lab) addHost(m Machine) (*host, error) {
 	s, err := newSpace()
 	if err != nil {
 		return nil, err
 	}
-	h := &host{space: s, lab: l, name: name, lan: lan, iface: iface, mac: macOf(name), own: addrs, servers: map[string]func(){}}
-	l.hosts[name] = h
+	h := &host{space: s, lab: l, name: m.Name, servers: map[string]func(){}}
+	l.hosts[m.Name] = h
 	l.order = append(l.order, h)
-	port := fmt.Sprintf("p%d", len(l.order))
-	l.command("ip link add %s netns %s type veth peer name %s netns wire", iface, name, port)
+	for i, n := range m.NICs {
+		mac := macOf(m.Name)
+		if i > 0 {
+			mac = macOf(m.Name + ":" + n.Iface)
+		}
+		p := &nic{host: h, lan: n.LAN, iface: n.Iface, mac: mac, own: n.Addrs, device: fmt.Sprintf("p%d", len(l.wire.ports)+1)}
+		if err := h.plug(l, p); err != nil {
+			return nil, fmt.Errorf("%s: interface %s: %w", m.Name, n.Iface, err)
+		}
+		h.nics = append(h.nics, p)
+	}
+	if !m.Via.IsValid() {
+		return h, nil
+	}
+	l.command("ip -n %s route add default via %v", m.Name, m.Via)
+	if err := s.nl.RouteAdd(&netlink.Route{Gw: m.Via.AsSlice()}); err != nil {
+		return nil, fmt.Errorf("%s: default route via %v: %w", m.Name, m.Via, err)
+	}
+	return h, nil
+}
+
+// plug makes an interface with its addresses, and joins it to the wire.
+func (h *host) plug(l *lab, p *nic) error {
+	l.command("ip link add %s netns %s type veth peer name %s netns wire", p.iface, h.name, p.device)
 	veth := &netlink.Veth{
-		LinkAttrs: netlink.LinkAttrs{Name: port}, PeerName: iface, PeerHardwareAddr: h.mac, PeerNamespace: netlink.NsFd(int(s.ns)),
+		LinkAttrs: netlink.LinkAttrs{Name: p.device}, PeerName: p.iface, PeerHardwareAddr: p.mac, PeerNamespace: netlink.NsFd(int(h.ns)),
 	}
 	if err := l.wireSpace.nl.LinkAdd(veth); err != nil {
-		return nil, fmt.Errorf("link of %s: %w", name, err)
+		return err
 	}
 	for _, end := range []struct {
 		nl   *netlink.Handle
 		name string
-	}{{l.wireSpace.nl, port}, {s.nl, iface}} {
+	}{{l.wireSpace.nl, p.device}, {h.nl, p.iface}} {
 		link, err := end.nl.LinkByName(end.name)
 		if err == nil {
 			err = end.nl.LinkSetUp(link)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("link of %s: %w", name, err)
+			return err
 		}
 	}
-	for _, a := range addrs {
-		if err := h.addr(l, true, a, iface); err != nil {
-			return nil, err
+	for _, a := range p.own {
+		if err := h.addr(l, true, a, p.iface); err != nil {
+			return err
 		}
 	}
-	return h, l.wire.attach(h, port)
+	return l.wire.attach(p)
 }
 
 // addr adds or removes an address of the host.
@@ -183,15 +205,15 @@ func (h *host) holds(a netip.Addr) bool {
 	return false
 }
 
-// sees tells whether the host's neighbour entry for a is the MAC mac.
-func (h *host) sees(a netip.Addr, mac net.HardwareAddr) bool {
+// sees tells whether the host's neighbour entry for a is a MAC of another.
+func (h *host) sees(a netip.Addr, at *host) bool {
 	list, err := h.nl.NeighList(0, netlink.FAMILY_V4)
 	if err != nil {
 		return false
 	}
 	for _, n := range list {
 		if got, ok := netip.AddrFromSlice(n.IP); ok && got.Unmap() == a {
-			return n.HardwareAddr.String() == mac.String()
+			return slices.ContainsFunc(at.nics, func(p *nic) bool { return p.mac.String() == n.HardwareAddr.String() })
 		}
 	}
 	return false
@@ -199,23 +221,23 @@ func (h *host) sees(a netip.Addr, mac net.HardwareAddr) bool {
 
 // reboot leaves the host with its own addresses only, as a power loss does.
 func (h *host) reboot(l *lab) error {
-	list, err := h.nl.AddrList(nil, netlink.FAMILY_V4)
-	if err != nil {
-		return err
-	}
-	for _, e := range list {
-		a, _ := netip.AddrFromSlice(e.IP)
-		ones, _ := e.Mask.Size()
-		p := netip.PrefixFrom(a.Unmap(), ones)
-		own := a.IsLoopback()
-		for _, o := range h.own {
-			own = own || o == p
-		}
-		if own {
-			continue
-		}
-		if err := h.addr(l, false, p, h.iface); err != nil {
+	for _, n := range h.nics {
+		link, err := h.nl.LinkByName(n.iface)
+		if err != nil {
 			return err
+		}
+		list, err := h.nl.AddrList(link, netlink.FAMILY_V4)
+		if err != nil {
+			return err
+		}
+		for _, e := range list {
+			a, _ := netip.AddrFromSlice(e.IP)
+			ones, _ := e.Mask.Size()
+			if p := netip.PrefixFrom(a.Unmap(), ones); !slices.Contains(n.own, p) {
+				if err := h.addr(l, false, p, n.iface); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	return nil
@@ -233,15 +255,28 @@ func (h *host) quietARP(l *lab, vip netip.Addr) error {
 	return h.addr(l, true, netip.PrefixFrom(vip, 32), "lo")
 }
 
-// carrier cuts or restores the host's link at the wire's end.
-func (l *lab) carrier(h *host, up bool) error {
-	p := l.wire.portOf(h)
-	link, err := l.wireSpace.nl.LinkByName(p.device)
-	if err != nil {
-		return err
+// carrier cuts or restores the links of a host, or the one named, at the wire's end.
+func (l *lab) carrier(h *host, up bool, iface ...string) error {
+	found := false
+	for _, n := range h.nics {
+		if len(iface) > 0 && n.iface != iface[0] {
+			continue
+		}
+		found = true
+		link, err := l.wireSpace.nl.LinkByName(n.device)
+		if err != nil {
+			return err
+		}
+		change := l.wireSpace.nl.LinkSetDown
+		if up {
+			change = l.wireSpace.nl.LinkSetUp
+		}
+		if err := change(link); err != nil {
+			return err
+		}
 	}
-	if up {
-		return l.wireSpace.nl.LinkSetUp(link)
+	if !found {
+		return fmt.Errorf("%s has no interface %s", h.name, iface[0])
 	}
-	return l.wireSpace.nl.LinkSetDown(link)
+	return nil
 }

@@ -10,6 +10,8 @@ import (
 // Router is what the judge knows of one VRRP instance of one node from its file.
 type Router struct {
 	Node, Instance string
+	LAN, Interface string
+	Unicast        bool
 	VRID           uint8
 	Priority       uint8 // as configured
 	Interval       time.Duration
@@ -73,7 +75,7 @@ type heard struct {
 	priority uint8
 }
 
-// group is the members of one VRID.
+// group is the members of one VRID on one lan, or of all that is unicast.
 type group struct {
 	vrid      uint8
 	members   []*member
@@ -85,12 +87,20 @@ type group struct {
 // NewJudge makes a judge for the routers of a lab.
 func NewJudge(routers []Router, network *Network, violate func(at time.Duration, format string, args ...any)) *Judge {
 	j := &Judge{Slack: 20 * time.Millisecond, Tolerant: map[string]bool{}, Network: network, Violate: violate, byNode: map[string][]*member{}}
-	groups := map[uint8]*group{}
+	type key struct {
+		vrid uint8
+		lan  string
+	}
+	groups := map[key]*group{}
 	for _, r := range routers {
-		g := groups[r.VRID]
+		k := key{r.VRID, r.LAN}
+		if r.Unicast {
+			k.lan = ""
+		}
+		g := groups[k]
 		if g == nil {
 			g = &group{vrid: r.VRID, ownerless: -1, resigned: -1}
-			groups[r.VRID] = g
+			groups[k] = g
 		}
 		m := &member{Router: r, group: g, heard: map[string]heard{}, garps: map[netip.Addr]int{}, told: map[string]bool{}, last: -1}
 		g.members = append(g.members, m)
@@ -235,23 +245,29 @@ func (m *member) outranks(others []*member) bool {
 	return len(others) > 0 && others[0].Addr.Less(m.Addr)
 }
 
-// Link tells the carrier of a node.
-func (j *Judge) Link(at time.Duration, node string, up bool) {
+// Link tells the carrier of an interface of a node.
+func (j *Judge) Link(at time.Duration, node, iface string, up bool) {
 	for _, m := range j.byNode[node] {
-		m.unlinked = !up
-		m.linked = at
+		if m.Interface == iface {
+			m.unlinked, m.linked = !up, at
+		}
 	}
 }
 
 func (m *member) owns() bool { return m.running && !m.frozen && m.state == "MASTER" }
 
-// hear tells whether b can hear a.
-func (j *Judge) hear(a, b *member) bool { return j.Network.Connected(a.Node, b.Node) }
+// hear tells whether b can hear a; with a router between them every fault may matter.
+func (j *Judge) hear(a, b *member) bool {
+	return j.Network.Connected(a.Node, b.Node) && (a.LAN == b.LAN || !j.Network.Faulty())
+}
 
-// Advert tells an advertisement that a node put on the wire.
-func (j *Judge) Advert(at time.Duration, node string, vrid, priority uint8) {
+// on tells whether the instance speaks on a lan.
+func (m *member) on(lan string, vrid uint8) bool { return m.VRID == vrid && m.LAN == lan }
+
+// Advert tells an advertisement that a node put on a lan.
+func (j *Judge) Advert(at time.Duration, node, lan string, vrid, priority uint8) {
 	for _, m := range j.byNode[node] {
-		if m.VRID != vrid {
+		if !m.on(lan, vrid) {
 			continue
 		}
 		if priority == 0 {
@@ -270,11 +286,11 @@ func (j *Judge) Advert(at time.Duration, node string, vrid, priority uint8) {
 	}
 }
 
-// Heard tells that an advertisement reached a node.
-func (j *Judge) Heard(at time.Duration, from, to string, vrid, priority uint8) {
+// Heard tells that an advertisement reached a node from a lan.
+func (j *Judge) Heard(at time.Duration, from, to, lan string, vrid, priority uint8) {
 	for _, m := range j.byNode[to] {
 		switch {
-		case m.VRID != vrid:
+		case !m.on(lan, vrid):
 		case priority == 0: // it says that there is no MASTER, whoever was heard before
 			clear(m.heard)
 		default:

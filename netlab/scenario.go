@@ -3,7 +3,6 @@ package netlab
 import (
 	"bytes"
 	"fmt"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -118,9 +117,10 @@ var forms = map[string]struct {
 	usage       string
 }{
 	"lan":        {2, 8, "lan NAME [delay TIME] [jitter TIME] [loss SHARE]"},
-	"host":       {4, 99, "host NAME LAN:IFACE ADDR/LEN..."},
-	"realserver": {6, 6, "realserver NAME LAN:IFACE ADDR/LEN vip ADDR"},
-	"node":       {5, 99, "node NAME ringkeep|keepalived LAN:IFACE ADDR/LEN..."},
+	"host":       {4, 99, "host NAME LAN:IFACE ADDR/LEN... [LAN:IFACE ...] [via ADDR]"},
+	"router":     {6, 99, "router NAME LAN:IFACE ADDR/LEN LAN:IFACE ADDR/LEN..."},
+	"realserver": {6, 99, "realserver NAME LAN:IFACE ADDR/LEN vip ADDR [via ADDR]"},
+	"node":       {5, 99, "node NAME ringkeep|keepalived LAN:IFACE ADDR/LEN... [LAN:IFACE ...] [via ADDR]"},
 	"serve":      {4, 4, "serve HOST tcp|udp|http PORT"},
 	"unserve":    {4, 4, "unserve HOST tcp|udp|http PORT"},
 	"addr":       {5, 5, "addr HOST add|del ADDR/LEN IFACE"},
@@ -128,7 +128,7 @@ var forms = map[string]struct {
 	"stop":       {2, 2, "stop NODE"},
 	"kill":       {2, 2, "kill NODE"},
 	"crash":      {2, 2, "crash NODE"},
-	"link":       {3, 3, "link HOST up|down"},
+	"link":       {3, 4, "link HOST up|down [IFACE]"},
 	"drop":       {2, 7, "drop HOST [to HOST] [vrrp|arp|tcp|udp|multicast|all] [SHARE | N frames]"},
 	"duplicate":  {2, 7, "duplicate HOST [to HOST] [KIND] [SHARE | N frames]"},
 	"corrupt":    {2, 7, "corrupt HOST [to HOST] [KIND] [SHARE | N frames]"},
@@ -176,7 +176,7 @@ func (s *Scenario) Check() error {
 func (s *Scenario) checkNames(st Statement, known map[string]string) error {
 	w := st.Words
 	switch w[0] {
-	case "lan", "host", "realserver", "node":
+	case "lan", "host", "router", "realserver", "node":
 		if known[w[1]] != "" {
 			return st.Errorf(1, "%s is declared twice", w[1])
 		}
@@ -226,7 +226,12 @@ func (s *Scenario) checkNames(st Statement, known map[string]string) error {
 		if !slices.Contains(Invariants, w[1]) {
 			return st.Errorf(1, "%s: must be an invariant: %s", w[1], strings.Join(Invariants, ", "))
 		}
-	case "serve", "unserve", "addr", "link", "ask":
+	case "link":
+		if w[2] != "up" && w[2] != "down" {
+			return st.Errorf(2, "%s: must be up or down", w[2])
+		}
+		return st.host(known, 1)
+	case "serve", "unserve", "addr", "ask":
 		return st.host(known, 1)
 	case "flow", "probe":
 		return st.host(known, 2)
@@ -243,29 +248,18 @@ func (s Statement) host(known map[string]string, i int) error {
 }
 
 func (s *Scenario) checkHost(st Statement, known map[string]string) error {
-	w, port := st.Words, 2
-	if w[0] == "node" {
-		port = 3
-		if w[2] != "ringkeep" && w[2] != "keepalived" {
-			return st.Errorf(2, "kind %s: must be ringkeep or keepalived", w[2])
-		}
-		if _, ok := s.Files[w[1]+".conf"]; !ok {
-			return st.Errorf(1, "node %s: the archive has no file %s.conf", w[1], w[1])
+	m, wrong, err := ParseMachine(st.Words)
+	if err != nil {
+		return st.Errorf(wrong, "%v", err)
+	}
+	if st.Words[0] == "node" {
+		if _, ok := s.Files[m.Name+".conf"]; !ok {
+			return st.Errorf(1, "node %s: the archive has no file %s.conf", m.Name, m.Name)
 		}
 	}
-	lan, iface, ok := strings.Cut(w[port], ":")
-	if !ok || iface == "" || len(iface) > 15 {
-		return st.Errorf(port, "%s: must be LAN:IFACE", w[port])
-	}
-	if known[lan] != "lan" {
-		return st.Errorf(port, "no lan %s is declared above", lan)
-	}
-	for i := port + 1; i < len(w); i++ {
-		if w[0] == "realserver" && i == 4 {
-			break
-		}
-		if _, err := netip.ParsePrefix(w[i]); err != nil {
-			return st.Errorf(i, "%s: must be ADDR/LEN", w[i])
+	for _, n := range m.NICs {
+		if known[n.LAN] != "lan" {
+			return st.Errorf(slices.Index(st.Words, n.LAN+":"+n.Iface), "no lan %s is declared above", n.LAN)
 		}
 	}
 	return nil

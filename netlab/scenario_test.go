@@ -15,7 +15,7 @@ func TestParseNamesThePosition(t *testing.T) {
 		{"", "s: has no statements: it must be a txtar archive with them at its beginning"},
 		{"# only a drawing\n", "s: has no statements: it must be a txtar archive with them at its beginning"},
 		{oneNode + "jump n1\n" + itsConf, `s:3:1: unknown statement "jump"`},
-		{oneNode + "link n1\n" + itsConf, "s:3:1: wrong number of words: link HOST up|down"},
+		{oneNode + "link n1\n" + itsConf, "s:3:1: wrong number of words: link HOST up|down [IFACE]"},
 		{oneNode + "link n2 up\n" + itsConf, "s:3:6: no host n2 is declared above"},
 		{oneNode + "up  n1 n3\n" + itsConf, "s:3:8: no node n3 is declared above"},
 		{oneNode, "s:2:6: node n1: the archive has no file n1.conf"},

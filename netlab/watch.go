@@ -36,7 +36,7 @@ type observer struct {
 // one or two that a preemption takes.
 const rotations = 4
 
-func (o *observer) frame(p *wirePort, f ring.Frame) {
+func (o *observer) frame(p *nic, f ring.Frame) {
 	eth := proto.Ethernet(f.Data())
 	if eth.Type() == proto.EtherTypeARP {
 		o.arp(p, eth)
@@ -112,7 +112,7 @@ func (o *observer) judge(e *election, a advert) {
 }
 
 // arp tells of gratuitous ARP, the first of a burst.
-func (o *observer) arp(p *wirePort, eth proto.Ethernet) {
+func (o *observer) arp(p *nic, eth proto.Ethernet) {
 	a, err := proto.ParseARP(eth.Payload())
 	if err != nil || a.Sender() != a.Target() || p.host.node == nil {
 		return

@@ -3,6 +3,8 @@ package netlab
 import (
 	"fmt"
 	"math/rand/v2"
+	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"sync"
@@ -21,22 +23,26 @@ type wire struct {
 	done   chan struct{}
 
 	mu       sync.Mutex // held by the loop for a round, and by whoever changes something
-	ports    []*wirePort
-	table    map[learned]*wirePort
+	ports    []*nic
+	table    map[learned]*nic
 	network  Network
 	random   *rand.Rand
 	madeUp   bool // the frame that is carried: nobody sent it
-	watchers []func(*wirePort, ring.Frame)
+	watchers []func(*nic, ring.Frame)
 	capture  *capture
 	stopped  bool
 	started  time.Time
 }
 
-type wirePort struct {
-	host   *host
-	device string
-	sock   *ring.Socket
-	index  int
+// nic is an interface of a host, and the wire's end of its link.
+type nic struct {
+	host       *host
+	lan, iface string
+	mac        net.HardwareAddr
+	own        []netip.Prefix
+	device     string // the wire's end
+	sock       *ring.Socket
+	index      int
 }
 
 // learned is a MAC on a lan.
@@ -50,7 +56,7 @@ func newWire() (*wire, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &wire{poller: p, done: make(chan struct{}), table: map[learned]*wirePort{}, random: rand.New(rand.NewPCG(1, 0)), started: time.Now()}, nil
+	return &wire{poller: p, done: make(chan struct{}), table: map[learned]*nic{}, random: rand.New(rand.NewPCG(1, 0)), started: time.Now()}, nil
 }
 
 // Sizes of the wire's rings, and what of a frame the capture keeps: the headers of
@@ -62,26 +68,17 @@ const (
 )
 
 // attach opens the wire's end of a link; it must run before start.
-func (w *wire) attach(h *host, device string) error {
-	p := &wirePort{host: h, device: device, index: len(w.ports)}
+func (w *wire) attach(p *nic) error {
+	p.index = len(w.ports)
 	var err error
-	h.lab.wireSpace.do(func() {
-		p.sock, err = ring.Open(ring.Config{Interface: device, Slots: wireSlots, SlotSize: wireSlotSize, Promiscuous: true, SuperFrames: true})
+	p.host.lab.wireSpace.do(func() {
+		p.sock, err = ring.Open(ring.Config{Interface: p.device, Slots: wireSlots, SlotSize: wireSlotSize, Promiscuous: true, SuperFrames: true})
 	})
 	if err != nil {
 		return err
 	}
 	w.ports = append(w.ports, p)
 	return w.poller.Add(p.sock.FD(), p.index)
-}
-
-func (w *wire) portOf(h *host) *wirePort {
-	for _, p := range w.ports {
-		if p.host == h {
-			return p
-		}
-	}
-	return nil
 }
 
 // start opens the capture and lets frames pass.
@@ -129,18 +126,18 @@ func (w *wire) loop() {
 }
 
 // carry records a frame and queues it at the ports it goes to.
-func (w *wire) carry(from *wirePort, f ring.Frame) {
+func (w *wire) carry(from *nic, f ring.Frame) {
 	eth, err := proto.ParseEthernet(f.Data())
 	if err != nil {
 		return
 	}
-	w.table[learned{from.host.lan, eth.Src()}] = from
+	w.table[learned{from.lan, eth.Src()}] = from
 	lost := ""
-	if to, ok := w.table[learned{from.host.lan, eth.Dst()}]; ok && !eth.Dst().IsGroup() {
+	if to, ok := w.table[learned{from.lan, eth.Dst()}]; ok && !eth.Dst().IsGroup() {
 		lost = w.deliver(from, to, f, eth)
 	} else {
 		for _, to := range w.ports {
-			if to != from && to.host.lan == from.host.lan {
+			if to != from && to.lan == from.lan {
 				if text := w.deliver(from, to, f, eth); text != "" {
 					lost = text
 				}
@@ -154,8 +151,8 @@ func (w *wire) carry(from *wirePort, f ring.Frame) {
 }
 
 // deliver queues a frame at one port, unless something drops it, and then says what.
-func (w *wire) deliver(from, to *wirePort, f ring.Frame, eth proto.Ethernet) string {
-	fate := w.network.Fate(from.host.lan, from.host.name, to.host.name, eth, w.random)
+func (w *wire) deliver(from, to *nic, f ring.Frame, eth proto.Ethernet) string {
+	fate := w.network.Fate(from.lan, from.host.name, to.host.name, eth, w.random)
 	if fate.Lost != "" {
 		return fate.Lost
 	}
@@ -178,7 +175,7 @@ func (w *wire) deliver(from, to *wirePort, f ring.Frame, eth proto.Ethernet) str
 }
 
 // late puts a frame that was held up on its way.
-func (w *wire) late(to *wirePort, buf []byte) {
+func (w *wire) late(to *nic, buf []byte) {
 	w.with(func() {
 		if !w.stopped {
 			to.sock.Queue(buf)
@@ -188,11 +185,10 @@ func (w *wire) late(to *wirePort, buf []byte) {
 }
 
 // inject puts a frame on the wire that no host sent.
-func (w *wire) inject(from *host, frame []byte) {
+func (w *wire) inject(from *nic, frame []byte) {
 	w.with(func() {
 		w.madeUp = true
-		p := w.portOf(from)
-		w.carry(p, ring.Frame{Buf: append(make([]byte, ring.VNetLen), frame...), Time: time.Now().UnixNano()})
+		w.carry(from, ring.Frame{Buf: append(make([]byte, ring.VNetLen), frame...), Time: time.Now().UnixNano()})
 		for _, q := range w.ports {
 			q.sock.Flush()
 		}
@@ -230,14 +226,14 @@ type capture struct {
 	buf    []byte
 }
 
-func newCapture(path string, ports []*wirePort) (*capture, error) {
+func newCapture(path string, ports []*nic) (*capture, error) {
 	file, err := os.Create(path)
 	if err != nil {
 		return nil, err
 	}
 	var list []pcap.Interface
 	for _, p := range ports {
-		list = append(list, pcap.Interface{Name: p.host.name + ":" + p.host.iface, Description: "lan " + p.host.lan})
+		list = append(list, pcap.Interface{Name: p.host.name + ":" + p.iface, Description: "lan " + p.lan})
 	}
 	w, err := pcap.NewWriter(file, list)
 	if err != nil {

@@ -22,8 +22,8 @@ type director struct {
 	alive    bool
 	frozen   bool
 	crashed  bool
-	gen      int      // of the process: what was meant for an older one is lost
-	rx       [][]byte // that came in while it stood still
+	gen      int        // of the process: what was meant for an older one is lost
+	rx       []received // while it stood still
 	tickAt   time.Duration
 	woken    time.Duration // when the last frame is read
 	ticking  bool
@@ -36,8 +36,13 @@ type director struct {
 	services map[service]netip.Addr
 }
 
+// received is a frame that waits in a ring.
+type received struct {
+	nic   *nic
+	frame []byte
+}
+
 const (
-	port       = 1 // of the interface; 0 is lo
 	rxFrames   = 64
 	mostIdle   = 1000
 	scriptTime = 5 * time.Millisecond
@@ -75,7 +80,9 @@ func (d *director) routers() []netlab.Router {
 		r.Skew = unit
 		r.Down = time.Duration(in.DownTimerAdverts)*in.AdvertInterval + time.Duration(256-int(in.Priority))*unit/256
 		r.Slowest = max(r.Slowest, time.Duration(in.DownTimerAdverts)*in.AdvertInterval+unit)
-		r.Addr, r.Tracks = d.h.own[0].Addr(), len(in.TrackScripts)+len(in.TrackInterfaces) > 0
+		n := d.h.nicNamed(in.Interface)
+		r.Addr, r.LAN, r.Interface = n.own[0].Addr(), n.lan.name, n.iface
+		r.Unicast, r.Tracks = len(in.UnicastPeers) > 0, len(in.TrackScripts)+len(in.TrackInterfaces) > 0
 		for _, a := range slices.Concat(in.Addresses, in.Excluded) {
 			if a.Prefix.Addr().Is4() {
 				r.VIPs = append(r.VIPs, a.Prefix.Addr())
@@ -96,7 +103,9 @@ func (d *director) start() error {
 	}
 	links := []node.Link{
 		{Name: "lo", Up: true, Loopback: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")}},
-		{Name: d.h.iface, MAC: d.h.mac, Up: d.h.linkUp, Prefixes: slices.Clone(d.h.addrs)},
+	}
+	for _, n := range d.h.nics {
+		links = append(links, node.Link{Name: n.iface, MAC: n.mac, Up: n.linkUp, Prefixes: slices.Clone(n.addrs)})
 	}
 	n, err := node.New(d.cfg, links, d.h.w.random.Uint64())
 	if err != nil {
@@ -106,6 +115,11 @@ func (d *director) start() error {
 	d.n, d.alive, d.frozen, d.ticking, d.rx = n, true, false, false, nil
 	clear(d.states)
 	d.h.w.judge.Up(d.h.w.now, d.h.name, true)
+	for _, p := range n.Peers() {
+		if _, hop := d.h.route(p.Addr); hop != p.Addr {
+			d.step(node.Routed{Peer: p, Via: hop})
+		}
+	}
 	d.step(node.Start{})
 	return nil
 }
@@ -140,7 +154,7 @@ func (d *director) freeze(on bool) {
 	rx := d.rx
 	d.rx = nil
 	for _, f := range rx { // control before timers, as the loop does
-		d.step(node.Received{Port: port, Frame: f, At: w.now})
+		d.step(node.Received{Port: f.nic.port, Frame: f.frame, At: w.now})
 	}
 	if d.late {
 		d.late = false
@@ -149,7 +163,7 @@ func (d *director) freeze(on bool) {
 }
 
 // receive gives the process what its sockets let through.
-func (d *director) receive(frame []byte, eth proto.Ethernet) {
+func (d *director) receive(n *nic, frame []byte, eth proto.Ethernet) {
 	if !d.alive {
 		return
 	}
@@ -157,16 +171,16 @@ func (d *director) receive(frame []byte, eth proto.Ethernet) {
 	if eth.Type() == proto.EtherTypeIPv4 && len(frame) > 23 {
 		control = frame[23] == proto.ProtocolVRRP
 	}
-	if control || d.serves(eth) {
+	if control || d.serves(n, eth) {
 		w := d.h.w
 		d.woken = max(d.woken, w.now+wakeDelay+w.jitter(wakeJitter)) // a ring is read in order
-		w.at(d.woken-w.now, event{what: process, host: d.h, frame: frame, gen: d.gen})
+		w.at(d.woken-w.now, event{what: process, nic: n, frame: frame, gen: d.gen})
 	}
 }
 
 // serves tells whether a packet is for a virtual service.
-func (d *director) serves(eth proto.Ethernet) bool {
-	if !d.alive || len(d.services) == 0 || eth.Type() != proto.EtherTypeIPv4 || eth.Dst() != d.h.mac {
+func (d *director) serves(n *nic, eth proto.Ethernet) bool {
+	if !d.alive || len(d.services) == 0 || eth.Type() != proto.EtherTypeIPv4 || eth.Dst() != n.mac {
 		return false
 	}
 	ip, err := proto.ParseIPv4(eth.Payload())
@@ -177,27 +191,28 @@ func (d *director) serves(eth proto.Ethernet) bool {
 	return ok && d.services[service{ip.Protocol(), to}] == ip.Dst()
 }
 
-func (h *host) wake(e *event) {
+func (n *nic) wake(e *event) {
+	h := n.host
 	d := h.dir
 	switch {
 	case !d.alive || d.gen != e.gen:
 		return
 	case d.frozen:
 		if len(d.rx) < rxFrames {
-			d.rx = append(d.rx, e.frame)
+			d.rx = append(d.rx, received{n, e.frame})
 		}
 		return
 	}
 	eth := proto.Ethernet(e.frame)
-	if !d.serves(eth) {
-		d.step(node.Received{Port: port, Frame: e.frame, At: h.w.now})
+	if !d.serves(n, eth) {
+		d.step(node.Received{Port: n.port, Frame: e.frame, At: h.w.now})
 		return
 	}
 	d.batch.Reset()
-	d.n.Frame(h.w.now, port, nil, e.frame, &d.batch)
+	d.n.Frame(h.w.now, n.port, nil, e.frame, &d.batch)
 	switch v := d.batch.Verdicts[0]; v.Fate {
 	case node.Forwarded:
-		h.w.send(h, e.frame)
+		h.w.send(h.nics[v.Port-1], e.frame)
 	case node.Delivered:
 		h.packet(eth)
 	}
@@ -246,11 +261,9 @@ func (d *director) schedule() {
 	w.at(max(0, at-w.now)+w.jitter(wakeJitter), event{what: tick, host: d.h, gen: d.gen})
 }
 
-func (d *director) addressChanged(p netip.Prefix, present bool) {
-	d.step(node.AddressChanged{Port: port, Prefix: p, Present: present})
+func (d *director) linkChanged(n *nic) {
+	d.step(node.LinkChanged{Port: n.port, MAC: n.mac, Up: n.linkUp})
 }
-
-func (d *director) linkChanged(up bool) { d.step(node.LinkChanged{Port: port, MAC: d.h.mac, Up: up}) }
 
 // carry does what the node asks for, in order. What follows from it is told afterwards.
 func (d *director) carry(actions []node.Action) {
@@ -259,17 +272,17 @@ func (d *director) carry(actions []node.Action) {
 	for _, a := range actions {
 		switch a := a.(type) {
 		case node.Send:
-			if a.Port == port {
-				w.send(d.h, a.Frame)
+			if a.Port > 0 {
+				w.send(d.h.nics[a.Port-1], a.Frame)
 			} else {
 				d.h.packet(proto.Ethernet(a.Frame))
 			}
 		case node.AddAddress:
 			w.say(d.h, "adds %v", a.Prefix)
-			then = append(then, func() { d.h.setAddr(a.Prefix, true) })
+			then = append(then, func() { d.h.nicNamed(a.Device).setAddr(a.Prefix, true) })
 		case node.RemoveAddress:
 			w.say(d.h, "removes %v", a.Prefix)
-			then = append(then, func() { d.h.setAddr(a.Prefix, false) })
+			then = append(then, func() { d.h.nicNamed(a.Device).setAddr(a.Prefix, false) })
 		case node.RunCheck:
 			d.runCheck(a.Check)
 		case node.RunScript:
@@ -353,11 +366,9 @@ func (d *director) runCheck(i int) {
 	w := d.h.w
 	c := d.n.Check(i)
 	after, code := c.ConnectTimeout, 0
-	for _, o := range w.order {
-		if o.has(c.Connect.Addr()) && o.linkUp && d.h.linkUp && (o == d.h || w.network.Connected(d.h.name, o.name) && w.network.Connected(o.name, d.h.name)) {
-			if after = checkTime; o.servers[service{proto.ProtocolTCP, c.Connect.Port()}] {
-				code = 1
-			}
+	if o := d.h.reach(c.Connect.Addr()); o != nil && o.reach(d.h.sourceFor(c.Connect.Addr())) == d.h {
+		if after = checkTime; o.servers[service{proto.ProtocolTCP, c.Connect.Port()}] {
+			code = 1
 		}
 	}
 	w.at(after, event{what: checked, host: d.h, n: i<<1 | code, gen: d.gen})

@@ -8,6 +8,7 @@ type event struct {
 	seq   uint64 // of two events at one time the older goes first
 	what  uint8
 	host  *host
+	nic   *nic
 	frame []byte
 	flow  *flow
 	from  *host // whose advertisement the frame is
@@ -16,13 +17,13 @@ type event struct {
 }
 
 const (
-	arrive   uint8 = iota // frame at host
-	process               // frame at the node of host: its process was woken
+	arrive   uint8 = iota // frame at nic
+	process               // frame of nic at its node: the process was woken
 	tick                  // the deadline of the node of host
 	checked               // check n of the node of host ends
 	scripted              // script n of the node of host ends
 	flowing               // flow sends its next question
-	resolve               // an ARP entry of host is due
+	resolve               // an ARP entry of nic is due
 )
 
 // queue is a heap of events.

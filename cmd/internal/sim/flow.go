@@ -41,7 +41,7 @@ func (h *host) segment(ip proto.IPv4) {
 	key := connKey{local, remote}
 	c := h.conns[key]
 	reply := func(flags uint8, payload []byte) {
-		h.sendIP(remote.Addr(), tcpFrame(h.mac, local, remote, c.seq, c.ack, flags, payload))
+		h.sendIP(remote.Addr(), tcpFrame(local, remote, c.seq, c.ack, flags, payload))
 	}
 	switch {
 	case t.Flags()&rst != 0:
@@ -133,7 +133,7 @@ func (f *flow) question() {
 		if f.port == 0 {
 			f.port = f.w.nextPort()
 		}
-		f.from.sendIP(f.to.Addr(), udpFrame(f.from.mac, src, f.to.Addr(), f.port, f.to.Port(), []byte("?")))
+		f.from.sendIP(f.to.Addr(), udpFrame(src, f.to.Addr(), f.port, f.to.Port(), []byte("?")))
 		return
 	}
 	p := f.w.nextPort()
@@ -152,9 +152,9 @@ func (f *flow) transmit(p uint16) {
 	c := f.open[p]
 	src := netip.AddrPortFrom(f.from.sourceFor(f.to.Addr()), p)
 	if c.state == 0 {
-		f.from.sendIP(f.to.Addr(), tcpFrame(f.from.mac, src, f.to, c.seq, 0, syn, nil))
+		f.from.sendIP(f.to.Addr(), tcpFrame(src, f.to, c.seq, 0, syn, nil))
 	} else {
-		f.from.sendIP(f.to.Addr(), tcpFrame(f.from.mac, src, f.to, c.seq, c.ack, psh|ack, []byte("NAME\n")))
+		f.from.sendIP(f.to.Addr(), tcpFrame(src, f.to, c.seq, c.ack, psh|ack, []byte("NAME\n")))
 	}
 	c.gen++
 	f.w.at(tcpRetry, event{what: flowing, flow: f, n: int(p)<<8 | c.gen})
@@ -192,7 +192,7 @@ func (f *flow) segment(t proto.TCP) {
 		f.transmit(p)
 	case c.state == 1 && len(t.Payload()) > 0:
 		src := netip.AddrPortFrom(f.from.sourceFor(f.to.Addr()), p)
-		f.from.sendIP(f.to.Addr(), tcpFrame(f.from.mac, src, f.to, c.seq+5, t.Seq()+t.SegmentLen(), fin|ack, nil))
+		f.from.sendIP(f.to.Addr(), tcpFrame(src, f.to, c.seq+5, t.Seq()+t.SegmentLen(), fin|ack, nil))
 		delete(f.open, p)
 		f.answer(string(t.Payload()))
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ringkeep/ringkeep/cmd/internal/node"
 	"github.com/ringkeep/ringkeep/proto"
 )
 
@@ -25,72 +26,96 @@ const (
 	arpQueue = 16
 )
 
-// receive is the host's network card.
-func (h *host) receive(frame []byte) {
+// receive is the network card.
+func (n *nic) receive(frame []byte) {
 	eth, err := proto.ParseEthernet(frame)
-	if err != nil || !h.linkUp || eth.Dst() != h.mac && !eth.Dst().IsGroup() {
+	if err != nil || !n.linkUp || eth.Dst() != n.mac && !eth.Dst().IsGroup() {
 		return
 	}
+	h := n.host
 	if h.dir != nil {
-		h.dir.receive(frame, eth)
+		h.dir.receive(n, frame, eth)
 	}
 	switch eth.Type() {
 	case proto.EtherTypeARP:
-		h.arp(eth)
+		n.arp(eth)
 	case proto.EtherTypeIPv4:
-		if eth.Dst() == h.mac && !(h.dir != nil && h.dir.serves(eth)) {
+		if eth.Dst() == n.mac && !(h.dir != nil && h.dir.serves(n, eth)) {
 			h.packet(eth)
 		}
 	}
 }
 
-func (h *host) arp(eth proto.Ethernet) {
+func (n *nic) arp(eth proto.Ethernet) {
 	a, err := proto.ParseARP(eth.Payload())
 	if err != nil {
 		return
 	}
-	mine := h.announces(a.Target())
-	if e := h.cache[a.Sender()]; e != nil && (mine || a.Op() == 2 || a.IsGratuitous()) {
-		h.learn(e, a.SenderMAC())
+	mine := n.host.announces(a.Target())
+	if e := n.cache[a.Sender()]; e != nil && (mine || a.Op() == 2 || a.IsGratuitous()) {
+		n.learn(e, a.SenderMAC())
 	} else if mine && a.Op() == 1 && a.Sender().IsValid() && !a.Sender().IsUnspecified() && a.Sender() != a.Target() {
-		h.cache[a.Sender()] = &arpEntry{mac: a.SenderMAC(), known: true, fresh: h.w.now}
+		n.cache[a.Sender()] = &arpEntry{mac: a.SenderMAC(), known: true, fresh: n.host.w.now}
 	}
 	if mine && a.Op() == 1 && a.Sender() != a.Target() {
-		h.arpSend(2, a.Target(), a.Sender(), a.SenderMAC(), a.SenderMAC())
+		n.arpSend(2, a.Target(), a.Sender(), a.SenderMAC(), a.SenderMAC())
 	}
 }
 
-func (h *host) learn(e *arpEntry, mac proto.MAC) {
+func (n *nic) learn(e *arpEntry, mac proto.MAC) {
 	if e.mac != mac {
-		h.w.changed = true
+		n.host.w.changed = true
 	}
-	e.mac, e.known, e.probing, e.tries, e.fresh = mac, true, false, 0, h.w.now
+	e.mac, e.known, e.probing, e.tries, e.fresh = mac, true, false, 0, n.host.w.now
 	waiting := e.waiting
 	e.waiting = nil
 	for _, f := range waiting {
 		proto.Ethernet(f).SetDst(mac)
-		h.w.send(h, f)
+		n.host.w.send(n, f)
 	}
 }
 
-func (h *host) arpSend(op uint16, sender, target netip.Addr, targetMAC, dst proto.MAC) {
-	m := proto.ARPMessage{Op: op, SenderMAC: h.mac, Sender: sender, TargetMAC: targetMAC, Target: target}
-	h.w.send(h, m.Append(proto.AppendEthernet(make([]byte, 0, 42), dst, h.mac, proto.EtherTypeARP)))
+func (n *nic) arpSend(op uint16, sender, target netip.Addr, targetMAC, dst proto.MAC) {
+	m := proto.ARPMessage{Op: op, SenderMAC: n.mac, Sender: sender, TargetMAC: targetMAC, Target: target}
+	n.host.w.send(n, m.Append(proto.AppendEthernet(make([]byte, 0, 42), dst, n.mac, proto.EtherTypeARP)))
 }
 
-// sendIP sends an IPv4 packet, which begins at byte 14 of the frame, to a neighbour.
+// route finds where packets to an address leave, and who gets them: the address itself
+// where an interface has its network, or the gateway.
+func (h *host) route(to netip.Addr) (*nic, netip.Addr) {
+	for _, hop := range [2]netip.Addr{to, h.via} {
+		for _, n := range h.nics {
+			for _, p := range n.own {
+				if p.Contains(hop) {
+					return n, hop
+				}
+			}
+		}
+	}
+	return nil, to
+}
+
+// sendIP sends an IPv4 packet, which begins at byte 14 of the frame.
 func (h *host) sendIP(to netip.Addr, frame []byte) {
-	e := h.cache[to]
+	if n, hop := h.route(to); n != nil {
+		n.sendIP(hop, frame)
+	}
+}
+
+func (n *nic) sendIP(to netip.Addr, frame []byte) {
+	e := n.cache[to]
 	if e == nil {
 		e = &arpEntry{}
-		h.cache[to] = e
+		n.cache[to] = e
 	}
+	proto.Ethernet(frame).SetSrc(n.mac)
+	w := n.host.w
 	if e.known {
 		proto.Ethernet(frame).SetDst(e.mac)
-		h.w.send(h, frame)
-		if h.w.now-e.fresh > arpFresh && !e.probing {
+		w.send(n, frame)
+		if w.now-e.fresh > arpFresh && !e.probing {
 			e.probing, e.tries = true, 0
-			h.ask(to, e)
+			n.ask(to, e)
 		}
 		return
 	}
@@ -98,54 +123,89 @@ func (h *host) sendIP(to netip.Addr, frame []byte) {
 		e.waiting = append(e.waiting, frame)
 	}
 	if e.tries == 0 {
-		h.ask(to, e)
+		n.ask(to, e)
 	}
 }
 
-var broadcast = proto.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-
 // ask sends a request: to the MAC that is known while that is in doubt, else to all.
-func (h *host) ask(to netip.Addr, e *arpEntry) {
+func (n *nic) ask(to netip.Addr, e *arpEntry) {
 	e.tries++
-	dst := broadcast
+	dst := proto.Broadcast
 	if e.probing {
 		dst = e.mac
 	}
-	h.arpSend(1, h.sourceFor(to), to, proto.MAC{}, dst)
-	h.w.at(arpRetry, event{what: resolve, host: h, frame: to.AsSlice(), n: e.tries})
+	n.arpSend(1, n.host.sourceFor(to), to, proto.MAC{}, dst)
+	n.host.w.at(arpRetry, event{what: resolve, nic: n, frame: to.AsSlice(), n: e.tries})
 }
 
-func (h *host) arpDue(ev *event) {
+func (n *nic) arpDue(ev *event) {
 	to, _ := netip.AddrFromSlice(ev.frame)
-	e := h.cache[to]
+	e := n.cache[to]
 	switch {
 	case e == nil || e.tries != ev.n || e.known && !e.probing:
 	case e.tries < arpTries:
-		h.ask(to, e)
+		n.ask(to, e)
 	case e.probing:
 		*e = arpEntry{}
 	default:
-		delete(h.cache, to)
+		delete(n.cache, to)
 	}
 }
 
 // sourceFor picks the address that the host uses towards another.
 func (h *host) sourceFor(to netip.Addr) netip.Addr {
-	for _, p := range h.own {
-		if p.Contains(to) {
+	n, hop := h.route(to)
+	if n == nil {
+		n = h.nics[0]
+	}
+	for _, p := range n.own {
+		if p.Contains(hop) {
 			return p.Addr()
 		}
 	}
-	if len(h.own) > 0 {
-		return h.own[0].Addr()
+	if len(n.own) > 0 {
+		return n.own[0].Addr()
 	}
 	return netip.IPv4Unspecified()
 }
 
-// packet is the host's stack for packets to its own addresses.
+// reach follows the routes to an address as it is now, and returns who has it.
+func (h *host) reach(a netip.Addr) *host {
+	for range maxHops {
+		if h.has(a) {
+			return h
+		}
+		n, hop := h.route(a)
+		if n == nil || !n.linkUp {
+			return nil
+		}
+		next := (*host)(nil)
+		for _, o := range n.lan.nics {
+			if o.linkUp && o.host.announces(hop) && h.w.network.Connected(h.name, o.host.name) {
+				next = o.host
+			}
+		}
+		if h = next; h == nil || !h.forwards && !h.has(a) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// maxHops ends a walk in a circle.
+const maxHops = 8
+
+// packet is the host's stack: for its own addresses, and what a router passes on.
 func (h *host) packet(eth proto.Ethernet) {
 	ip, err := proto.ParseIPv4(eth.Payload())
-	if err != nil || !h.has(ip.Dst()) || !ip.ChecksumOK() {
+	if err != nil || !ip.ChecksumOK() {
+		return
+	}
+	if !h.has(ip.Dst()) {
+		if h.forwards && ip.TTL() > 1 && !ip.Dst().IsMulticast() {
+			ip.DecrementTTL()
+			h.sendIP(ip.Dst(), eth)
+		}
 		return
 	}
 	switch ip.Protocol() {
@@ -166,7 +226,7 @@ func (h *host) datagram(ip proto.IPv4) {
 		return
 	}
 	if h.servers[service{proto.ProtocolUDP, u.DstPort()}] {
-		h.sendIP(ip.Src(), udpFrame(h.mac, ip.Dst(), ip.Src(), u.DstPort(), u.SrcPort(), []byte(h.name)))
+		h.sendIP(ip.Src(), udpFrame(ip.Dst(), ip.Src(), u.DstPort(), u.SrcPort(), []byte(h.name)))
 	}
 }
 
@@ -179,8 +239,8 @@ func (h *host) flowAt(ip proto.IPv4, port uint16) *flow {
 	return nil
 }
 
-func udpFrame(mac proto.MAC, src, dst netip.Addr, sport, dport uint16, payload []byte) []byte {
-	f := proto.AppendEthernet(make([]byte, 0, 64), proto.MAC{}, mac, proto.EtherTypeIPv4)
+func udpFrame(src, dst netip.Addr, sport, dport uint16, payload []byte) []byte {
+	f := proto.AppendEthernet(make([]byte, 0, 64), proto.MAC{}, proto.MAC{}, proto.EtherTypeIPv4)
 	f = proto.IPv4Header{TTL: 64, Protocol: proto.ProtocolUDP, Src: src, Dst: dst}.Append(f, 8+len(payload))
 	at := len(f)
 	f = append(proto.UDPHeader{SrcPort: sport, DstPort: dport}.Append(f, len(payload)), payload...)
@@ -188,8 +248,8 @@ func udpFrame(mac proto.MAC, src, dst netip.Addr, sport, dport uint16, payload [
 	return f
 }
 
-func tcpFrame(mac proto.MAC, src, dst netip.AddrPort, seq, ack uint32, flags uint8, payload []byte) []byte {
-	f := proto.AppendEthernet(make([]byte, 0, 80+len(payload)), proto.MAC{}, mac, proto.EtherTypeIPv4)
+func tcpFrame(src, dst netip.AddrPort, seq, ack uint32, flags uint8, payload []byte) []byte {
+	f := proto.AppendEthernet(make([]byte, 0, 80+len(payload)), proto.MAC{}, proto.MAC{}, proto.EtherTypeIPv4)
 	f = proto.IPv4Header{TTL: 64, Protocol: proto.ProtocolTCP, Src: src.Addr(), Dst: dst.Addr()}.Append(f, 20+len(payload))
 	at := len(f)
 	f = append(proto.TCPHeader{SrcPort: src.Port(), DstPort: dst.Port(), Seq: seq, Ack: ack, Flags: flags, Window: 65535}.Append(f), payload...)
@@ -197,19 +257,19 @@ func tcpFrame(mac proto.MAC, src, dst netip.AddrPort, seq, ack uint32, flags uin
 	return f
 }
 
-// setAddr adds or removes an address.
-func (h *host) setAddr(p netip.Prefix, present bool) {
-	i := slices.IndexFunc(h.addrs, func(o netip.Prefix) bool { return o.Addr() == p.Addr() })
+// setAddr adds or removes an address of an interface.
+func (n *nic) setAddr(p netip.Prefix, present bool) {
+	i := slices.IndexFunc(n.addrs, func(o netip.Prefix) bool { return o.Addr() == p.Addr() })
 	switch {
 	case present && i < 0:
-		h.addrs = append(h.addrs, p)
+		n.addrs = append(n.addrs, p)
 	case !present && i >= 0:
-		h.addrs = slices.Delete(h.addrs, i, i+1)
+		n.addrs = slices.Delete(n.addrs, i, i+1)
 	default:
 		return
 	}
-	h.w.changed = true
-	if h.dir != nil {
-		h.dir.addressChanged(p, present)
+	n.host.w.changed = true
+	if d := n.host.dir; d != nil {
+		d.step(node.AddressChanged{Port: n.port, Prefix: p, Present: present})
 	}
 }

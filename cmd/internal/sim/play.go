@@ -95,42 +95,43 @@ func (p *player) play() error {
 func (p *player) build(w []string) error {
 	switch w[0] {
 	case "lan":
-		p.lans[w[1]] = &lan{name: w[1], table: map[proto.MAC]*host{}}
+		p.lans[w[1]] = &lan{name: w[1], table: map[proto.MAC]*nic{}}
 		return p.network.SetLan(w)
-	case "host":
-		p.declare(w[1], w[2], w[3:])
-	case "realserver":
-		h := p.declare(w[1], w[2], w[3:4])
-		vip, err := netip.ParseAddr(w[5])
-		h.quiet = vip
-		return err
-	case "node":
-		h := p.declare(w[1], w[3], w[4:])
-		h.dir = newDirector(h, w[1]+".conf", p.scenario.Files[w[1]+".conf"])
+	case "host", "router", "realserver", "node":
+		m, _, err := netlab.ParseMachine(w)
+		if err != nil {
+			return err
+		}
+		h := p.declare(m)
+		if w[0] == "node" {
+			h.dir = newDirector(h, w[1]+".conf", p.scenario.Files[w[1]+".conf"])
+		}
 	}
 	return nil
 }
 
-func (p *player) declare(name, at string, addrs []string) *host {
-	lanName, iface, _ := strings.Cut(at, ":")
-	n := len(p.order) + 1
+func (p *player) declare(m netlab.Machine) *host {
 	h := &host{
-		w: p.world, name: name, lan: p.lans[lanName], iface: iface, mac: proto.MAC{2, 0, 0, 0, byte(n >> 8), byte(n)}, linkUp: true,
-		cache: map[netip.Addr]*arpEntry{}, servers: map[service]bool{}, conns: map[connKey]*serverConn{},
+		w: p.world, name: m.Name, via: m.Via, forwards: m.Kind == "router", quiet: m.VIP,
+		servers: map[service]bool{}, conns: map[connKey]*serverConn{},
 	}
-	for _, a := range addrs {
-		h.own = append(h.own, netip.MustParsePrefix(a)) // checked by netlab.Parse
+	for i, n := range m.NICs {
+		p.macs++
+		c := &nic{
+			host: h, port: i + 1, lan: p.lans[n.LAN], iface: n.Iface, mac: proto.MAC{2, 0, 0, 0, byte(p.macs >> 8), byte(p.macs)}, linkUp: true,
+			own: n.Addrs, addrs: slices.Clone(n.Addrs), cache: map[netip.Addr]*arpEntry{},
+		}
+		h.nics = append(h.nics, c)
+		c.lan.nics = append(c.lan.nics, c)
 	}
-	h.addrs = slices.Clone(h.own)
-	h.lan.hosts = append(h.lan.hosts, h)
-	p.hosts[name] = h
+	p.hosts[m.Name] = h
 	p.order = append(p.order, h)
 	return h
 }
 
 func (p *player) execute(w []string) error {
 	switch w[0] {
-	case "lan", "host", "realserver", "node", "say", "needs":
+	case "lan", "host", "router", "realserver", "node", "say", "needs":
 		return nil
 	case "run":
 		d, err := duration(w[1])
@@ -153,8 +154,7 @@ func (p *player) execute(w []string) error {
 	case "stop", "kill", "crash", "freeze", "thaw":
 		return p.process(p.hosts[w[1]], w[0])
 	case "link":
-		p.link(p.hosts[w[1]], w[2] == "up")
-		return nil
+		return p.link(p.hosts[w[1]], w[2] == "up", w[3:]...)
 	case "drop", "duplicate", "delay", "reorder", "corrupt":
 		p.judge.Disturbed(p.now)
 		return p.network.Add(w)
@@ -173,7 +173,7 @@ func (p *player) execute(w []string) error {
 		return p.serve(w)
 	case "addr":
 		prefix, err := netip.ParsePrefix(w[3])
-		p.hosts[w[1]].setAddr(prefix, w[2] == "add")
+		p.hosts[w[1]].nicNamed(w[4]).setAddr(prefix, w[2] == "add")
 		return err
 	case "script":
 		p.hosts[w[1]].dir.script[w[2]] = w[3]
@@ -199,10 +199,11 @@ func (p *player) up(names []string) error {
 		h := p.hosts[name]
 		if h.dir.crashed {
 			h.dir.crashed = false
-			h.addrs = slices.Clone(h.own)
-			clear(h.cache)
-			h.linkUp = true
-			p.judge.Link(p.now, h.name, true)
+			for _, n := range h.nics {
+				n.addrs = slices.Clone(n.own)
+				clear(n.cache)
+				n.carrier(true)
+			}
 		}
 		if err := h.dir.start(); err != nil {
 			return err
@@ -218,8 +219,10 @@ func (p *player) process(h *host, how string) error {
 	case "kill":
 		h.dir.end()
 	case "crash":
-		h.dir.crashed, h.linkUp = true, false
-		p.judge.Link(p.now, h.name, false)
+		h.dir.crashed = true
+		for _, n := range h.nics {
+			n.carrier(false)
+		}
 		h.dir.end()
 	default:
 		h.dir.freeze(how == "freeze")
@@ -227,16 +230,32 @@ func (p *player) process(h *host, how string) error {
 	return nil
 }
 
-// link is the carrier: the node hears of it a little later.
-func (p *player) link(h *host, up bool) {
-	h.linkUp = up
+// link changes the carrier of all interfaces, or of one: the node hears of it a little later.
+func (p *player) link(h *host, up bool, iface ...string) error {
+	list := h.nics
+	if len(iface) > 0 {
+		list = []*nic{h.nicNamed(iface[0])}
+		if list[0].iface != iface[0] {
+			return fmt.Errorf("%s has no interface %s", h.name, iface[0])
+		}
+	}
+	for _, n := range list {
+		n.carrier(up)
+	}
 	p.changed = true
 	p.judge.Disturbed(p.now)
 	if h.dir != nil {
-		p.judge.Link(p.now, h.name, up)
 		p.run(p.now+linkNotice, nil)
-		h.dir.linkChanged(up)
+		for _, n := range list {
+			h.dir.linkChanged(n)
+		}
 	}
+	return nil
+}
+
+func (n *nic) carrier(up bool) {
+	n.linkUp = up
+	n.host.w.judge.Link(n.host.w.now, n.host.name, n.iface, up)
 }
 
 func (p *player) serve(w []string) error {
@@ -315,8 +334,11 @@ func (p *player) condition(w []string) (func() bool, error) {
 		return func() bool { return !h.announces(a) }, nil
 	case "sees":
 		return func() bool {
-			e := h.cache[a]
-			return e != nil && e.known && len(w) == 5 && p.hosts[w[4]] != nil && e.mac == p.hosts[w[4]].mac
+			n, _ := h.route(a)
+			if n == nil || n.cache[a] == nil || !n.cache[a].known || len(w) < 5 || p.hosts[w[4]] == nil {
+				return false
+			}
+			return slices.ContainsFunc(p.hosts[w[4]].nics, func(o *nic) bool { return o.mac == n.cache[a].mac })
 		}, nil
 	}
 	return nil, fmt.Errorf("condition %q: not known", strings.Join(w, " "))
@@ -449,7 +471,7 @@ func (p *player) craft(w []string) error {
 	}
 	h := p.hosts[w[1]]
 	h.crafting = true
-	p.send(h, a.Frame(h.mac, h.sourceFor(netip.IPv4Unspecified())))
+	p.send(h.nics[0], a.Frame(h.nics[0].mac, h.nics[0].own[0].Addr()))
 	h.crafting = false
 	return nil
 }

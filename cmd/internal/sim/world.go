@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/ringkeep/ringkeep/netlab"
@@ -33,14 +34,15 @@ type world struct {
 	frames   uint64
 	judged   time.Duration // when the judge last looked
 	ports    int           // client ports handed out
+	macs     int           // and MACs
 	done     <-chan struct{}
 }
 
 // lan is a learning switch.
 type lan struct {
 	name  string
-	hosts []*host
-	table map[proto.MAC]*host
+	nics  []*nic
+	table map[proto.MAC]*nic
 }
 
 const (
@@ -61,8 +63,8 @@ func (w *world) jitter(d time.Duration) time.Duration {
 	return time.Duration(w.random.Int64N(int64(d)))
 }
 
-// send puts a frame of a host on its lan. The frame is the wire's from now on.
-func (w *world) send(from *host, frame []byte) {
+// send puts a frame of an interface on its lan. The frame is the wire's from now on.
+func (w *world) send(from *nic, frame []byte) {
 	if !from.linkUp || len(frame) < 14 {
 		return
 	}
@@ -77,17 +79,17 @@ func (w *world) send(from *host, frame []byte) {
 		}
 		return
 	}
-	for _, to := range l.hosts {
+	for _, to := range l.nics {
 		if to != from {
 			w.deliver(from, to, frame, true)
 		}
 	}
 }
 
-func (w *world) deliver(from, to *host, frame []byte, shared bool) {
-	f := w.network.Fate(from.lan.name, from.name, to.name, frame, w.random)
+func (w *world) deliver(from, to *nic, frame []byte, shared bool) {
+	f := w.network.Fate(from.lan.name, from.host.name, to.host.name, frame, w.random)
 	if f.Lost != "" {
-		w.say(from, "lost to %s: %s", to.name, f.Lost)
+		w.say(from.host, "lost to %s: %s", to.host.name, f.Lost)
 		return
 	}
 	if shared || f.Corrupt || f.Twice {
@@ -96,19 +98,19 @@ func (w *world) deliver(from, to *host, frame []byte, shared bool) {
 	if f.Corrupt {
 		netlab.Corrupt(frame, w.random)
 	}
-	// Frames to one host keep their order, but for those that a fault delays.
+	// Frames to one interface keep their order, but for those that a fault delays.
 	d := wireDelay + w.jitter(wireJitter) + f.Delay
 	if !f.Loose {
 		d = max(d, to.arrived-w.now)
 		to.arrived = w.now + d
 	}
-	e := event{what: arrive, host: to, frame: frame}
-	if o := &w.observer; o.vrid != 0 && to.dir != nil && !f.Corrupt {
-		e.from, e.n = from, int(o.vrid)<<8|int(o.priority)
+	e := event{what: arrive, nic: to, frame: frame}
+	if o := &w.observer; o.vrid != 0 && to.host.dir != nil && !f.Corrupt {
+		e.from, e.n = o.from, int(o.vrid)<<8|int(o.priority)
 	}
 	w.at(d, e)
 	if f.Twice {
-		w.at(d+w.jitter(time.Millisecond), event{what: arrive, host: to, frame: append([]byte(nil), frame...)})
+		w.at(d+w.jitter(time.Millisecond), event{what: arrive, nic: to, frame: append([]byte(nil), frame...)})
 	}
 }
 
@@ -156,12 +158,12 @@ func (w *world) interrupted() bool {
 func (w *world) happen(e *event) {
 	switch e.what {
 	case arrive:
-		if e.from != nil && e.host.linkUp {
-			w.judge.Heard(w.now, e.from.name, e.host.name, uint8(e.n>>8), uint8(e.n))
+		if e.from != nil && e.nic.linkUp {
+			w.judge.Heard(w.now, e.from.name, e.nic.host.name, e.nic.lan.name, uint8(e.n>>8), uint8(e.n))
 		}
-		e.host.receive(e.frame)
+		e.nic.receive(e.frame)
 	case process:
-		e.host.wake(e)
+		e.nic.wake(e)
 	case tick:
 		e.host.tick(e.gen)
 	case checked:
@@ -171,7 +173,7 @@ func (w *world) happen(e *event) {
 	case flowing:
 		e.flow.step(e.n)
 	case resolve:
-		e.host.arpDue(e)
+		e.nic.arpDue(e)
 	}
 }
 
@@ -200,6 +202,7 @@ type observer struct {
 	adverts   []seen // since the last wait for one began
 	vrid      uint8  // of the frame that is being sent, if it is an advertisement
 	priority  uint8
+	from      *host // who made it: a router passes on what others made
 }
 
 type seen struct {
@@ -215,11 +218,11 @@ type election struct {
 	silence  time.Duration // at the last change of sender, since mark; -1 without one
 }
 
-func (o *observer) frame(w *world, from *host, eth proto.Ethernet) {
+func (o *observer) frame(w *world, from *nic, eth proto.Ethernet) {
 	o.vrid = 0
 	switch eth.Type() {
 	case proto.EtherTypeARP:
-		o.arp(w, from, eth)
+		o.arp(w, from.host, eth)
 	case proto.EtherTypeIPv4:
 		b := eth.Payload()
 		if len(b) < 28 || b[9] != proto.ProtocolVRRP {
@@ -229,10 +232,26 @@ func (o *observer) frame(w *world, from *host, eth proto.Ethernet) {
 		if err != nil {
 			return
 		}
-		if o.vrid, o.priority = v.VRID(), v.Priority(); !from.crafting {
+		o.vrid, o.priority, o.from = v.VRID(), v.Priority(), from.host
+		switch {
+		case from.host.forwards:
+			o.from = w.owner(proto.IPv4(b).Src())
+		case !from.host.crafting:
 			o.advert(w, from, v)
 		}
 	}
+}
+
+// owner finds the host with an address of its own.
+func (w *world) owner(a netip.Addr) *host {
+	for _, h := range w.order {
+		for _, n := range h.nics {
+			if slices.ContainsFunc(n.own, func(p netip.Prefix) bool { return p.Addr() == a }) {
+				return h
+			}
+		}
+	}
+	return nil
 }
 
 func (o *observer) arp(w *world, from *host, eth proto.Ethernet) {
@@ -247,13 +266,14 @@ func (o *observer) arp(w *world, from *host, eth proto.Ethernet) {
 	}
 }
 
-func (o *observer) advert(w *world, from *host, v proto.VRRP) {
+func (o *observer) advert(w *world, nic *nic, v proto.VRRP) {
+	from := nic.host
 	e := o.elections[v.VRID()]
 	if e == nil {
 		e = &election{resigned: -1, silence: -1}
 		o.elections[v.VRID()] = e
 	}
-	w.judge.Advert(w.now, from.name, v.VRID(), v.Priority())
+	w.judge.Advert(w.now, from.name, nic.lan.name, v.VRID(), v.Priority())
 	o.adverts = append(o.adverts, seen{from, v.Priority()})
 	if len(o.adverts) > 1000 {
 		o.adverts = o.adverts[500:]
@@ -273,23 +293,32 @@ func (o *observer) advert(w *world, from *host, v proto.VRRP) {
 	e.from, e.last, e.resigned = from, w.now, -1
 }
 
-// host is a machine with one interface. Directors have a node.
+// host is a machine. Directors have a node.
 type host struct {
 	w        *world
 	name     string
-	lan      *lan
-	iface    string
-	mac      proto.MAC
-	own      []netip.Prefix // as declared
-	addrs    []netip.Prefix // with what was added
-	quiet    netip.Addr     // on lo, for direct routing
-	linkUp   bool
-	arrived  time.Duration // when the last frame reached it
-	cache    map[netip.Addr]*arpEntry
+	nics     []*nic
+	via      netip.Addr // the default gateway
+	forwards bool       // it is a router
+	quiet    netip.Addr // on lo, for direct routing
 	servers  map[service]bool
 	conns    map[connKey]*serverConn
 	dir      *director
 	crafting bool // it is sending what the scenario made up
+}
+
+// nic is an interface of a host.
+type nic struct {
+	host    *host
+	port    int // its number for the node
+	lan     *lan
+	iface   string
+	mac     proto.MAC
+	own     []netip.Prefix // as declared
+	addrs   []netip.Prefix // with what was added
+	linkUp  bool
+	arrived time.Duration // when the last frame reached it
+	cache   map[netip.Addr]*arpEntry
 }
 
 type service struct {
@@ -306,12 +335,24 @@ func (h *host) has(a netip.Addr) bool {
 
 // announces tells whether the host answers ARP for an address.
 func (h *host) announces(a netip.Addr) bool {
-	for _, p := range h.addrs {
-		if p.Addr() == a {
-			return true
+	for _, n := range h.nics {
+		for _, p := range n.addrs {
+			if p.Addr() == a {
+				return true
+			}
 		}
 	}
 	return false
+}
+
+// nicNamed finds an interface; another name means the first.
+func (h *host) nicNamed(iface string) *nic {
+	for _, n := range h.nics {
+		if n.iface == iface {
+			return n
+		}
+	}
+	return h.nics[0]
 }
 
 // Transition is a change of state that a run saw, for comparisons.
