@@ -326,28 +326,61 @@ func (n *Node) notify(in *instance, state string) {
 	}
 }
 
-// heardVRRP gives an advertisement to the instance of its VRID on this port.
-func (n *Node) heardVRRP(now time.Duration, port int, eth proto.Ethernet) {
+// Hearing is what one instance makes of a received VRRP message before its state is asked.
+type Hearing struct {
+	Instance *config.Instance
+	Source   netip.Addr // of its own advertisements
+	fsm.Message
+	Verdict fsm.Verdict
+	Remarks fsm.Remarks // of an accepted message
+
+	index int
+}
+
+// Hear tells which instances a frame of the control socket is for and what each holds
+// against it, and changes nothing. Frames of our own addresses are for none.
+func (n *Node) Hear(port int, frame []byte) []Hearing {
+	eth, err := proto.ParseEthernet(frame)
+	if err != nil || eth.Type() != proto.EtherTypeIPv4 {
+		return nil
+	}
+	return n.hear(port, eth)
+}
+
+func (n *Node) hear(port int, eth proto.Ethernet) []Hearing {
 	ip, err := proto.ParseIPv4(eth.Payload())
 	if err != nil || ip.Protocol() != proto.ProtocolVRRP || n.local(ip.Src()) {
-		return
+		return nil
 	}
 	msg := proto.VRRP(ip.Payload()) // what is wrong with its length, Check says
 	if len(msg) < 2 {
-		return
+		return nil
 	}
+	var list []Hearing
 	for i := range n.instances {
 		in := &n.instances[i]
 		if in.port != port || in.cfg.VRID != msg.VRID() || in.unicast() != n.local(ip.Dst()) {
 			continue
 		}
-		m := fsm.Message{IP: ip, VRRP: msg}
-		if v := in.fsm.Check(m); v != fsm.Accepted {
-			n.refuse(in, ip.Src(), v)
+		h := Hearing{Instance: in.cfg, Source: in.source, Message: fsm.Message{IP: ip, VRRP: msg}, index: i}
+		if h.Verdict = in.fsm.Check(h.Message); h.Verdict == fsm.Accepted {
+			h.Remarks = in.fsm.Remark(h.Message)
+		}
+		list = append(list, h)
+	}
+	return list
+}
+
+// heardVRRP gives an advertisement to the instance of its VRID on this port.
+func (n *Node) heardVRRP(now time.Duration, port int, eth proto.Ethernet) {
+	for _, h := range n.hear(port, eth) {
+		in, src := &n.instances[h.index], h.IP.Src()
+		if h.Verdict != fsm.Accepted {
+			n.refuse(in, src, h.Verdict)
 			continue
 		}
-		n.remark(in, ip.Src(), in.fsm.Remark(m))
-		n.stepInstance(now, i, fsm.Heard{Priority: msg.Priority(), Interval: msg.Interval(), Src: ip.Src()})
+		n.remark(in, src, h.Remarks)
+		n.stepInstance(now, h.index, fsm.Heard{Priority: h.VRRP.Priority(), Interval: h.VRRP.Interval(), Src: src})
 	}
 }
 

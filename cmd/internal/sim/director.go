@@ -9,7 +9,6 @@ import (
 
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
-	"github.com/ringkeep/ringkeep/netlab"
 	"github.com/ringkeep/ringkeep/proto"
 )
 
@@ -59,38 +58,6 @@ func newDirector(h *host, name string, text []byte) *director {
 		}
 	}
 	return d
-}
-
-// routers is what the judge needs to know of the node.
-func (d *director) routers() []netlab.Router {
-	var list []netlab.Router
-	for _, in := range d.cfg.Instances {
-		if in.Disabled != "" {
-			continue
-		}
-		r := netlab.Router{
-			Node: d.h.name, Instance: in.Name, VRID: in.VRID, Priority: in.Priority, Interval: in.AdvertInterval, NoPreempt: in.NoPreempt,
-			PreemptDelay: in.PreemptDelay, StartupDelay: d.cfg.Global.StartupDelay, GARPRepeat: in.GARPMasterRepeat, GARPDelay: in.GARPMasterDelay,
-			Slowest: time.Duration(in.DownTimerAdverts+1) * in.AdvertInterval,
-		}
-		unit := time.Second // of the skew: version 3 scales it (RFC 9568 §6.1)
-		if in.Version == 3 {
-			unit = in.AdvertInterval
-		}
-		r.Skew = unit
-		r.Down = time.Duration(in.DownTimerAdverts)*in.AdvertInterval + time.Duration(256-int(in.Priority))*unit/256
-		r.Slowest = max(r.Slowest, time.Duration(in.DownTimerAdverts)*in.AdvertInterval+unit)
-		n := d.h.nicNamed(in.Interface)
-		r.Addr, r.LAN, r.Interface = n.own[0].Addr(), n.lan.name, n.iface
-		r.Unicast, r.Tracks = len(in.UnicastPeers) > 0, len(in.TrackScripts)+len(in.TrackInterfaces) > 0
-		for _, a := range slices.Concat(in.Addresses, in.Excluded) {
-			if a.Prefix.Addr().Is4() {
-				r.VIPs = append(r.VIPs, a.Prefix.Addr())
-			}
-		}
-		list = append(list, r)
-	}
-	return list
 }
 
 // start starts the process.

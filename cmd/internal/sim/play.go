@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ringkeep/ringkeep/cmd/internal/reading"
 	"github.com/ringkeep/ringkeep/netlab"
 	"github.com/ringkeep/ringkeep/proto"
 )
@@ -67,7 +68,7 @@ func (p *player) prepare() error {
 	var routers []netlab.Router
 	for _, h := range p.order {
 		if h.dir != nil {
-			routers = append(routers, h.dir.routers()...)
+			routers = append(routers, reading.Routers(h.dir.cfg, h.machine)...)
 		}
 	}
 	p.judge = netlab.NewJudge(routers, &p.network, p.violate)
@@ -112,7 +113,7 @@ func (p *player) build(w []string) error {
 
 func (p *player) declare(m netlab.Machine) *host {
 	h := &host{
-		w: p.world, name: m.Name, via: m.Via, forwards: m.Kind == "router", quiet: m.VIP,
+		w: p.world, machine: m, name: m.Name, via: m.Via, forwards: m.Kind == "router", quiet: m.VIP,
 		servers: map[service]bool{}, conns: map[connKey]*serverConn{},
 	}
 	for i, n := range m.NICs {

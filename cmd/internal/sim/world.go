@@ -296,6 +296,7 @@ func (o *observer) advert(w *world, nic *nic, v proto.VRRP) {
 // host is a machine. Directors have a node.
 type host struct {
 	w        *world
+	machine  netlab.Machine
 	name     string
 	nics     []*nic
 	via      netip.Addr // the default gateway

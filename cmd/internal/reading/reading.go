@@ -1,0 +1,140 @@
+package reading
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/ringkeep/ringkeep/cmd/internal/config"
+	"github.com/ringkeep/ringkeep/cmd/internal/node"
+	"github.com/ringkeep/ringkeep/proto"
+)
+
+// Reader knows the instances of one director.
+type Reader struct {
+	cfg   *config.Config
+	links []node.Link
+	node  *node.Node // asked, never stepped
+}
+
+// New makes a reader for a configuration on a host with these links. The error names
+// the position of a line that cannot work there.
+func New(cfg *config.Config, links []node.Link) (*Reader, error) {
+	n, err := node.New(cfg, links, 1)
+	if err != nil {
+		return nil, err
+	}
+	return &Reader{cfg, links, n}, nil
+}
+
+// States tells where an instance stands: its state, such as MASTER, and its effective
+// priority, 0 for the configured one. An empty state is one that nobody knows.
+type States = func(instance string) (state string, priority uint8)
+
+// Verdict is what the instances make of a frame that arrives on the interface: one line,
+// "" where they have nothing to say. A message that is refused is "ignored: " and why.
+func (r *Reader) Verdict(iface string, frame []byte, states States) string {
+	port := slices.IndexFunc(r.links, func(l node.Link) bool { return l.Name == iface })
+	eth, err := proto.ParseEthernet(frame)
+	if port < 0 || err != nil {
+		return ""
+	}
+	switch eth.Type() {
+	case proto.EtherTypeARP:
+		return r.announcement(eth, states)
+	case proto.EtherTypeIPv4:
+		return r.message(port, eth, states)
+	}
+	return ""
+}
+
+// announcement tells a gratuitous ARP.
+func (r *Reader) announcement(eth proto.Ethernet, states States) string {
+	a, err := proto.ParseARP(eth.Payload())
+	if err != nil || !a.IsGratuitous() {
+		return ""
+	}
+	line := fmt.Sprintf("announces %s at %s", a.Sender(), a.SenderMAC())
+	for _, in := range r.cfg.Instances {
+		virtual := func(v config.Address) bool { return v.Prefix.Addr() == a.Sender() }
+		if in.Disabled != "" || !slices.ContainsFunc(slices.Concat(in.Addresses, in.Excluded), virtual) {
+			continue
+		}
+		line += ", a virtual address of " + in.Name
+		if state, _ := states(in.Name); state == "MASTER" {
+			line += ", which is MASTER here"
+		}
+	}
+	return line
+}
+
+// message tells what becomes of an IPv4 packet.
+func (r *Reader) message(port int, eth proto.Ethernet, states States) string {
+	ip, err := proto.ParseIPv4(eth.Payload())
+	switch {
+	case err != nil:
+		return ""
+	case ip.Protocol() == proto.ProtocolAH:
+		return "ignored: wrong protocol (an authentication header)"
+	case ip.Protocol() != proto.ProtocolVRRP:
+		return ""
+	case !r.reaches(port, eth.Dst()):
+		return "ignored: to the MAC of another host"
+	}
+	var lines []string
+	for _, h := range r.node.Hear(port, eth) {
+		if text := refusal(h); text != "" {
+			lines = append(lines, "ignored: "+text)
+			continue
+		}
+		state, priority := states(h.Instance.Name)
+		if priority == 0 {
+			priority = h.Instance.Priority
+		}
+		line := hearing{h, priority}.in(state)
+		if h.Remarks != 0 {
+			line += " (" + h.Remarks.String() + ")"
+		}
+		lines = append(lines, line)
+	}
+	if lines == nil {
+		return r.unheard(port, ip)
+	}
+	return strings.Join(lines, "; ")
+}
+
+// reaches tells whether the port's card takes frames to this MAC. One that nobody gave
+// has no say.
+func (r *Reader) reaches(port int, dst proto.MAC) bool {
+	own := r.links[port].MAC
+	virtual := [5]byte(dst[:5]) == [5]byte{0x00, 0x00, 0x5e, 0x00, 0x01} // RFC 9568 §7.3
+	return dst.IsGroup() || dst == own || virtual || own == proto.MAC{}
+}
+
+// unheard is why a message is for no instance.
+func (r *Reader) unheard(port int, ip proto.IPv4) string {
+	msg := proto.VRRP(ip.Payload())
+	for _, l := range r.links {
+		for _, p := range l.Prefixes {
+			if p.Addr() == ip.Src() {
+				return fmt.Sprintf("ignored: own address %s", ip.Src())
+			}
+		}
+	}
+	if len(msg) < 2 {
+		return fmt.Sprintf("ignored: bad length (%d bytes)", len(msg))
+	}
+	elsewhere := ""
+	for _, in := range r.cfg.Instances {
+		switch {
+		case in.Disabled != "" || in.VRID != msg.VRID():
+		case in.Interface != r.links[port].Name:
+			elsewhere = " on " + r.links[port].Name
+		case len(in.UnicastPeers) > 0:
+			return fmt.Sprintf("ignored: wrong destination (%s, %s has unicast peers)", ip.Dst(), in.Name)
+		default:
+			return fmt.Sprintf("ignored: wrong destination (%s, %s listens to the group)", ip.Dst(), in.Name)
+		}
+	}
+	return fmt.Sprintf("no instance has VRID %d%s", msg.VRID(), elsewhere)
+}

@@ -1,0 +1,56 @@
+package reading
+
+import (
+	"slices"
+	"time"
+
+	"github.com/ringkeep/ringkeep/cmd/internal/config"
+	"github.com/ringkeep/ringkeep/netlab"
+)
+
+// Routers is what the lab's judge needs to know of the instances of one node.
+func Routers(cfg *config.Config, m netlab.Machine) []netlab.Router {
+	var list []netlab.Router
+	for _, in := range cfg.Instances {
+		i := slices.IndexFunc(m.NICs, func(n netlab.NIC) bool { return n.Iface == in.Interface })
+		if in.Disabled == "" && i >= 0 {
+			list = append(list, router(cfg, in, m.Name, m.NICs[i]))
+		}
+	}
+	return list
+}
+
+func router(cfg *config.Config, in *config.Instance, node string, nic netlab.NIC) netlab.Router {
+	r := netlab.Router{
+		Node: node, Instance: in.Name, LAN: nic.LAN, Interface: nic.Iface, Unicast: len(in.UnicastPeers) > 0, VRID: in.VRID, Priority: in.Priority, Interval: in.AdvertInterval, NoPreempt: in.NoPreempt,
+		PreemptDelay: in.PreemptDelay, StartupDelay: cfg.Global.StartupDelay, GARPRepeat: in.GARPMasterRepeat, GARPDelay: in.GARPMasterDelay,
+		Slowest: time.Duration(in.DownTimerAdverts+1) * in.AdvertInterval,
+		Tracks:  len(in.TrackScripts)+len(in.TrackInterfaces) > 0,
+	}
+	if len(nic.Addrs) > 0 {
+		r.Addr = nic.Addrs[0].Addr()
+	}
+	r.Skew = skewUnit(in, in.AdvertInterval)
+	silence := time.Duration(in.DownTimerAdverts) * in.AdvertInterval
+	r.Down = silence + skew(in.Priority, r.Skew)
+	r.Slowest = max(r.Slowest, silence+r.Skew)
+	for _, a := range slices.Concat(in.Addresses, in.Excluded) {
+		if a.Prefix.Addr().Is4() {
+			r.VIPs = append(r.VIPs, a.Prefix.Addr())
+		}
+	}
+	return r
+}
+
+// skewUnit is what the skew time is a part of: the MASTER's interval in version 3
+// (RFC 9568 §6.1), a second in version 2 (RFC 3768 §6.1).
+func skewUnit(in *config.Instance, interval time.Duration) time.Duration {
+	if in.Version == 3 {
+		return interval
+	}
+	return time.Second
+}
+
+func skew(priority uint8, unit time.Duration) time.Duration {
+	return time.Duration(256-int(priority)) * unit / 256
+}
