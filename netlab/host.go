@@ -102,6 +102,7 @@ type host struct {
 	lab     *lab
 	name    string
 	nics    []*nic
+	router  bool
 	servers map[string]func()
 	node    *node // nil for one that is no director
 }
@@ -120,7 +121,7 @@ func (l *lab) addHost(m Machine) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &host{space: s, lab: l, name: m.Name, servers: map[string]func(){}}
+	h := &host{space: s, lab: l, name: m.Name, router: m.Kind == "router", servers: map[string]func(){}}
 	l.hosts[m.Name] = h
 	l.order = append(l.order, h)
 	for i, n := range m.NICs {

@@ -143,6 +143,7 @@ func TestSeedFilesAreVerbatim(t *testing.T) {
 		"03-three-node.node1": "03-three-node n1", "03-three-node.node2": "03-three-node n2", "03-three-node.node3": "03-three-node n3",
 		"04-nopreempt.master": "04-nopreempt m", "04-nopreempt.backup": "04-nopreempt b",
 		"05-mysql-ha.node1": "05-mysql-ha n1", "05-mysql-ha.node2": "05-mysql-ha n2",
+		"07-unicast-cross-subnet.master": "07-cross-subnet m", "07-unicast-cross-subnet.backup": "07-cross-subnet b",
 		"08-cloud-lvs-dr.master": "08-cloud-lvs-dr m", "08-cloud-lvs-dr.backup": "08-cloud-lvs-dr b",
 		"13-lvs-dr-web": "13-lvs-dr-web d",
 	} {

@@ -50,8 +50,8 @@ func (o *observer) frame(p *nic, f ring.Frame) {
 	if err != nil {
 		return
 	}
-	if o.l.wire.madeUp {
-		return
+	if o.l.wire.madeUp || p.host.router {
+		return // nobody sent it, or it was counted where it came from
 	}
 	at := time.Unix(0, f.Time).Sub(o.l.wire.started.Round(0))
 	o.advert(advert{at, p.host, v.VRID(), v.Priority()})

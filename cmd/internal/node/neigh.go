@@ -80,15 +80,29 @@ func (n *Node) Peers() []Peer {
 	return list
 }
 
-// routed takes the gateway towards a peer, which may be looked for at once.
+// routed takes the gateway towards a peer, which may be looked for at once. A MASTER in
+// another network than its peer keeps it: the network of the virtual address is on its
+// link only by name.
 func (n *Node) routed(now time.Duration, ev Routed) {
-	if n.gateways[ev.Peer] == ev.Via {
+	if n.gateways[ev.Peer] == ev.Via || !ev.Via.IsValid() && !n.onLink(ev.Addr) {
 		return
 	}
 	n.gateways[ev.Peer] = ev.Via
 	if n.started && ev.Via.IsValid() {
 		n.seek(now, ev.Via)
 	}
+}
+
+// onLink tells whether addr is in the network of an address that is not virtual.
+func (n *Node) onLink(addr netip.Addr) bool {
+	for i := range n.ports {
+		for _, p := range n.ports[i].prefixes {
+			if p.Contains(addr) && !n.virtual(p.Addr()) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // nextHop is who gets the packets for a peer: itself, or the gateway towards it.

@@ -52,8 +52,8 @@ func TestUnicastPeersAreResolvedByARP(t *testing.T) {
 	}
 }
 
-// A peer behind a router gets its advertisements by the router's MAC, and no others
-// once the route is gone.
+// A peer behind a router gets its advertisements by the router's MAC, until it
+// is on the link.
 func TestUnicastPeerBehindARouter(t *testing.T) {
 	c := instanceConf(255)
 	peer, router := netip.MustParseAddr("192.0.2.9"), netip.MustParseAddr("10.0.0.254")
@@ -89,8 +89,13 @@ func TestUnicastPeerBehindARouter(t *testing.T) {
 		t.Fatalf("%d advertisements by the router", adverts)
 	}
 	n.Step(1500*time.Millisecond, Routed{Peer: Peer{1, peer}}, nil)
-	if _, adverts := sent(n.Step(2*time.Second, Tick{}, nil)); adverts != 0 {
-		t.Fatalf("%d advertisements without a route", adverts)
+	if _, adverts := sent(n.Step(2*time.Second, Tick{}, nil)); adverts != 1 {
+		t.Fatalf("%d advertisements after a virtual address has hidden the route", adverts)
+	}
+	n.Step(2500*time.Millisecond, AddressChanged{Port: 1, Prefix: netip.MustParsePrefix("192.0.2.1/24"), Present: true}, nil)
+	n.Step(2500*time.Millisecond, Routed{Peer: Peer{1, peer}}, nil)
+	if _, adverts := sent(n.Step(3*time.Second, Tick{}, nil)); adverts != 0 {
+		t.Fatalf("%d advertisements by the router to a peer on the link", adverts)
 	}
 }
 

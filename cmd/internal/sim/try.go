@@ -2,8 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"net/netip"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -27,214 +25,6 @@ type Finding struct {
 	Remark        string        // what surprises: an invariant that was hurt
 }
 
-// plan is the network that a set of files needs.
-type plan struct {
-	files  []File
-	cfgs   []*config.Config
-	names  []string
-	addrs  []netip.Prefix // of the nodes
-	ifaces []string
-	taken  map[netip.Addr]bool
-	text   strings.Builder
-}
-
-// Scenario makes the network of a set of files - a lan, the nodes with their addresses,
-// real servers, a client - as the head of a scenario. The error names what a lab of one
-// lan cannot have.
-func Scenario(files []File) (string, error) {
-	p := &plan{files: files, taken: map[netip.Addr]bool{}}
-	for i, f := range files {
-		name := NodeName(f.Name, i)
-		cfg, messages := config.Parse(f.Name, f.Text, config.Options{ConfigID: name})
-		for _, m := range messages {
-			if m.Level == config.Error {
-				return "", fmt.Errorf("%v", m)
-			}
-		}
-		p.cfgs, p.names = append(p.cfgs, cfg), append(p.names, name)
-		if err := p.node(cfg, f.Name); err != nil {
-			return "", err
-		}
-	}
-	p.text.WriteString("# made from " + strings.Join(p.fileNames(), ", ") + "\nlan lan\n")
-	if err := p.place(); err != nil {
-		return "", err
-	}
-	p.servers()
-	client, err := p.free(p.addrs[0])
-	if err != nil {
-		return "", err
-	}
-	fmt.Fprintf(&p.text, "host client lan:eth0 %v\n", client)
-	for i, name := range p.names {
-		fmt.Fprintf(&p.text, "node %s ringkeep lan:%s %v\n", name, p.ifaces[i], p.addrs[i])
-	}
-	return p.text.String(), nil
-}
-
-// NodeName is the file's name as far as it can name a node.
-func NodeName(file string, i int) string {
-	name := strings.TrimSuffix(filepath.Base(file), ".conf")
-	if j := strings.LastIndexByte(name, '.'); j >= 0 {
-		name = name[j+1:]
-	}
-	name = strings.Map(func(c rune) rune {
-		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c == '-' {
-			return c
-		}
-		return '-'
-	}, name)
-	if name == "" || name == "keepalived" || name == "client" {
-		name = fmt.Sprintf("n%d", i+1)
-	}
-	return name
-}
-
-// NodeNames lists the names of the nodes of a set of files.
-func NodeNames(files []File) string {
-	var list []string
-	for i, f := range files {
-		list = append(list, NodeName(f.Name, i))
-	}
-	return strings.Join(list, " ")
-}
-
-func (p *plan) fileNames() []string {
-	var list []string
-	for _, f := range p.files {
-		list = append(list, filepath.Base(f.Name))
-	}
-	return list
-}
-
-// node notes what a file says of its node: the interface, and addresses that are taken.
-func (p *plan) node(cfg *config.Config, file string) error {
-	iface := ""
-	use := func(pos config.Pos, name string) error {
-		if name == "" || name == iface {
-			return nil
-		}
-		if iface != "" {
-			return fmt.Errorf("%v: %s beside %s: the lab gives a node one interface", pos, name, iface)
-		}
-		iface = name
-		return nil
-	}
-	for _, in := range cfg.Instances {
-		if in.Disabled != "" {
-			return fmt.Errorf("%v: %s", in.Pos, in.Disabled)
-		}
-		if err := use(in.At("interface"), in.Interface); err != nil {
-			return err
-		}
-		for _, a := range slices.Concat(in.Addresses, in.Excluded) {
-			p.taken[a.Prefix.Addr()] = true
-			if err := use(a.Pos, a.Device); err != nil {
-				return err
-			}
-		}
-		for _, t := range in.TrackInterfaces {
-			if err := use(t.Pos, t.Name); err != nil {
-				return err
-			}
-		}
-	}
-	if iface == "" {
-		return fmt.Errorf("%s: has no vrrp_instance to try", file)
-	}
-	p.ifaces = append(p.ifaces, iface)
-	for _, vs := range cfg.VirtualServers {
-		for _, rs := range vs.RealServers {
-			p.taken[rs.Addr.Addr()] = true
-		}
-	}
-	return nil
-}
-
-// subnet is the network of the lan: that of the first virtual address.
-func (p *plan) subnet() netip.Prefix {
-	a := p.cfgs[0].Instances[0].Addresses[0].Prefix
-	if a.Bits() >= 31 {
-		a = netip.PrefixFrom(a.Addr(), 24)
-	}
-	return a.Masked()
-}
-
-// place gives every node the address that the files say it has, or a free one.
-func (p *plan) place() error {
-	for _, cfg := range p.cfgs {
-		if len(cfg.Instances[0].Addresses) == 0 {
-			return fmt.Errorf("%v: has no virtual_ipaddress", cfg.Instances[0].Pos)
-		}
-	}
-	net := p.subnet()
-	for i, cfg := range p.cfgs {
-		in := cfg.Instances[0]
-		addr := in.UnicastSource
-		if !addr.IsValid() {
-			addr = in.McastSource
-		}
-		if !addr.IsValid() && len(p.cfgs) == 2 {
-			if other := p.cfgs[1-i].Instances[0]; len(other.UnicastPeers) == 1 {
-				addr = other.UnicastPeers[0].Addr
-			}
-		}
-		if addr.IsValid() && !net.Contains(addr) {
-			return fmt.Errorf("%v: the node is at %v, outside of %v: the lab has no router", in.Pos, addr, net)
-		}
-		if addr.IsValid() {
-			p.taken[addr] = true
-			p.addrs = append(p.addrs, netip.PrefixFrom(addr, net.Bits()))
-			continue
-		}
-		free, err := p.free(net)
-		if err != nil {
-			return err
-		}
-		p.addrs = append(p.addrs, free)
-	}
-	return nil
-}
-
-// free finds an address of the network that nobody has.
-func (p *plan) free(net netip.Prefix) (netip.Prefix, error) {
-	a := net.Masked().Addr().Next()
-	for range 10 {
-		a = a.Next()
-	}
-	for ; net.Masked().Contains(a); a = a.Next() {
-		if !p.taken[a] {
-			p.taken[a] = true
-			return netip.PrefixFrom(a, net.Bits()), nil
-		}
-	}
-	return netip.Prefix{}, fmt.Errorf("no free address in %v", net)
-}
-
-// servers puts the real servers beside the nodes, each with the address of its service.
-func (p *plan) servers() {
-	seen := map[netip.AddrPort]bool{}
-	hosts := map[netip.Addr]string{}
-	var serve []string
-	for _, cfg := range p.cfgs {
-		for _, vs := range cfg.VirtualServers {
-			for _, rs := range vs.RealServers {
-				addr := rs.Addr.Addr()
-				if seen[rs.Addr] || !p.subnet().Contains(addr) || slices.ContainsFunc(p.addrs, func(a netip.Prefix) bool { return a.Addr() == addr }) {
-					continue
-				}
-				seen[rs.Addr] = true
-				if hosts[addr] == "" {
-					hosts[addr] = fmt.Sprintf("rs%d", len(hosts)+1)
-					fmt.Fprintf(&p.text, "realserver %s lan:eth0 %v/%d vip %v\n", hosts[addr], addr, p.subnet().Bits(), vs.Addr.Addr())
-				}
-				serve = append(serve, fmt.Sprintf("serve %s http %d\n", hosts[addr], rs.Addr.Port()))
-			}
-		}
-	}
-	p.text.WriteString(strings.Join(serve, ""))
-}
-
 // trials are the standard faults, and what ends each. NODE is the one they are done to.
 var trials = []struct{ name, begin, end string }{
 	{"power loss of NODE", "crash NODE", "up NODE"},
@@ -252,20 +42,20 @@ func Try(files []File) (head string, findings []Finding, err error) {
 	}
 	var text strings.Builder
 	text.WriteString(head)
-	p := &plan{}
+	var names []string
 	for i, f := range files {
-		p.names = append(p.names, NodeName(f.Name, i))
-		fmt.Fprintf(&text, "-- %s.conf --\n%s\n", p.names[i], f.Text)
+		names = append(names, NodeName(f.Name, i))
+		fmt.Fprintf(&text, "-- %s.conf --\n%s\n", names[i], f.Text)
 	}
 	s, err := netlab.Parse("try", []byte(text.String()))
 	if err != nil {
 		return "", nil, err
 	}
 	for _, t := range trials {
-		for _, name := range p.names {
-			rest := strings.Join(slices.DeleteFunc(append(slices.Clone(p.names), "client"), func(n string) bool { return n == name }), " ")
+		for _, name := range names {
+			rest := strings.Join(slices.DeleteFunc(append(slices.Clone(names), "client"), func(n string) bool { return n == name }), " ")
 			fill := strings.NewReplacer("NODE", name, "REST", rest)
-			findings = append(findings, trial(s, p.names, fill.Replace(t.name), strings.Fields(fill.Replace(t.begin)), strings.Fields(fill.Replace(t.end)))...)
+			findings = append(findings, trial(s, names, fill.Replace(t.name), strings.Fields(fill.Replace(t.begin)), strings.Fields(fill.Replace(t.end)))...)
 		}
 	}
 	return head, findings, nil
@@ -307,6 +97,9 @@ func trial(s *netlab.Scenario, names []string, fault string, begin, end []string
 	play([][]string{end, {"run", settle.String()}})
 	for i, back := range p.masters() {
 		after[i].Back, after[i].Remark = back.After, remark
+		if after[i].Remark == "" {
+			after[i].Remark = after[i].unreached
+		}
 		findings = append(findings, after[i].Finding)
 	}
 	return findings
@@ -329,7 +122,8 @@ func (p *player) settle() time.Duration {
 // router is a finding and the VRID it is about.
 type router struct {
 	Finding
-	vrid uint8
+	vrid      uint8
+	unreached string // what the client cannot reach although somebody is MASTER
 }
 
 // masters lists who is MASTER of every VRID.
@@ -342,13 +136,34 @@ func (p *player) masters() []router {
 		for _, in := range h.dir.cfg.Instances {
 			i := slices.IndexFunc(list, func(r router) bool { return r.vrid == in.VRID })
 			if i < 0 {
-				list = append(list, router{Finding{Router: fmt.Sprintf("%s (VRID %d)", in.Name, in.VRID), Silence: -1}, in.VRID})
+				list = append(list, router{Finding: Finding{Router: fmt.Sprintf("%s (VRID %d)", in.Name, in.VRID), Silence: -1}, vrid: in.VRID})
 				i = len(list) - 1
 			}
 			if h.dir.alive && h.dir.states[in.Name] == "MASTER" {
 				list[i].After = strings.TrimPrefix(list[i].After+" and "+h.name, " and ")
+				list[i].unreached = p.unreached(h, in)
 			}
 		}
 	}
 	return list
+}
+
+// unreached says what is wrong with the addresses of a MASTER while the network is whole:
+// another host has one too, or the client has no way to it.
+func (p *player) unreached(master *host, in *config.Instance) string {
+	if p.network.Faulty() {
+		return ""
+	}
+	for _, a := range in.Addresses {
+		vip := a.Prefix.Addr()
+		for _, h := range p.order {
+			if h != master && master.announces(vip) && h.announces(vip) && h.nics[0].linkUp {
+				return fmt.Sprintf("%s still has %v, and answers for it", h.name, vip)
+			}
+		}
+		if master.announces(vip) && p.hosts["client"].reach(vip) != master {
+			return fmt.Sprintf("nobody reaches %v at %s: it is in another network", vip, master.name)
+		}
+	}
+	return ""
 }
