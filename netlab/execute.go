@@ -36,6 +36,9 @@ func (l *lab) declare(m Machine) error {
 	if err != nil {
 		return err
 	}
+	if !slices.Contains(Programs, m.Kind) {
+		l.record.Machine(m, nil, nil)
+	}
 	switch m.Kind {
 	case "host":
 		return nil
@@ -48,10 +51,29 @@ func (l *lab) declare(m Machine) error {
 	n := &node{host: h, kind: m.Kind, dir: filepath.Join(l.dir, m.Name), files: l.filesOf(m.Name)}
 	l.scriptFiles(n)
 	h.node = n
+	if err := n.read(l, m); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(n.dir, 0o755); err != nil {
 		return err
 	}
 	return os.WriteFile(filepath.Join(n.dir, "node.conf"), l.scenario.Files[m.Name+".conf"], 0o644)
+}
+
+// read tells judge and record what the node's configuration says.
+func (n *node) read(l *lab, m Machine) error {
+	var reader Reader
+	if l.options.Read != nil {
+		var err error
+		if n.routers, reader, err = l.options.Read(m, l.scenario.Files[m.Name+".conf"]); err != nil {
+			return err
+		}
+		for i := range n.routers {
+			n.routers[i].Foreign = n.kind != "ringkeep"
+		}
+	}
+	l.record.Machine(m, n.routers, reader)
+	return l.live.follow(n.host)
 }
 
 // execute carries out the statements that do something.
@@ -89,8 +111,10 @@ func (l *lab) execute(st Statement) error {
 	case "drop", "duplicate", "delay", "reorder", "corrupt", "partition", "heal":
 		return l.fault(w)
 	case "freeze":
+		l.live.frozen(w[1], true)
 		return l.hosts[w[1]].node.signal(syscall.SIGSTOP)
 	case "thaw":
+		l.live.frozen(w[1], false)
 		return l.hosts[w[1]].node.signal(syscall.SIGCONT)
 	case "script":
 		return l.hosts[w[1]].node.setScript(w[2], w[3])
@@ -99,7 +123,7 @@ func (l *lab) execute(st Statement) error {
 	case "run":
 		return l.pass(w[1])
 	case "tolerate":
-		l.wire.with(func() { l.observer.tolerant = l.observer.tolerant || w[1] == "two-masters" })
+		l.live.tolerate(w[1])
 		return nil
 	case "serve":
 		return l.hosts[w[1]].serve(w[2], w[3])
@@ -135,6 +159,7 @@ func (l *lab) up(names []string) error {
 
 func (l *lab) down(h *host, how string) error {
 	if how == "stop" {
+		h.node.stopping.Store(true)
 		return h.node.end(syscall.SIGTERM)
 	}
 	if how == "crash" { // the link first: nothing may leave a host without power
@@ -159,6 +184,7 @@ func (l *lab) fault(w []string) (err error) {
 		default:
 			err = l.wire.network.Add(w)
 		}
+		l.live.changed(l.wire.network.Clone())
 	})
 	return err
 }

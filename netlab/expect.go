@@ -52,10 +52,10 @@ func (l *lab) expectSilence(w []string) error {
 
 // between compares and prints a measured time.
 func (l *lab) between(what string, got time.Duration, low, high string) error {
-	line, err := Between(what, got, low, high)
-	if line != "" {
-		l.say("", "= %s", line)
-		l.measured = append(l.measured, line)
+	m, err := Between(what, got, low, high)
+	if m.Text != "" {
+		l.say("", "= %s", Found(m))
+		l.measured = append(l.measured, m)
 	}
 	return err
 }

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/ringkeep/ringkeep/netlab/report"
 )
 
 // flow is traffic of a client that runs beside the statements.
@@ -25,6 +27,8 @@ type flow struct {
 	done   chan struct{}
 
 	mu       sync.Mutex
+	began    time.Time
+	gaps     []report.Gap   // since it began
 	served   map[string]int // host to connections
 	failures int
 	failure  error // the first one
@@ -37,7 +41,7 @@ type flow struct {
 
 func (l *lab) newFlow(name string, client *host, to string) (*flow, context.Context) {
 	ctx, cancel := context.WithCancel(l.ctx)
-	f := &flow{name: name, client: client, to: to, cancel: cancel, done: make(chan struct{}), served: map[string]int{}}
+	f := &flow{name: name, began: time.Now(), client: client, to: to, cancel: cancel, done: make(chan struct{}), served: map[string]int{}}
 	l.flows[name] = f
 	return f, ctx
 }
@@ -265,6 +269,7 @@ func (f *flow) answered() {
 	now := time.Now()
 	if !f.last.IsZero() {
 		f.gap = max(f.gap, now.Sub(f.last))
+		f.gaps = AddGap(f.gaps, f.last.Sub(f.began), now.Sub(f.began), time.Millisecond)
 	}
 	f.last = now
 	f.answers++
@@ -304,4 +309,21 @@ func (f *flow) summary() string {
 		parts = append(parts, fmt.Sprintf("%d failed (first: %v)", f.failures, f.failure))
 	}
 	return strings.Join(parts, ", ")
+}
+
+// report is the flow for the record.
+func (f *flow) report(l *lab) report.Flow {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	from := f.began.Sub(l.wire.started)
+	r := report.Flow{
+		Name: f.name, Host: f.client.name, Text: "to " + f.to, From: from, To: l.live.now(), Answered: f.answers, Failed: f.failures,
+	}
+	for _, n := range f.served {
+		r.Answered += n
+	}
+	for _, g := range f.gaps {
+		r.Gaps = append(r.Gaps, report.Gap{From: from + g.From, To: from + g.To})
+	}
+	return r
 }

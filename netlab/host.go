@@ -264,6 +264,7 @@ func (l *lab) carrier(h *host, up bool, iface ...string) error {
 			continue
 		}
 		found = true
+		l.live.link(h.name, n.iface, up)
 		link, err := l.wireSpace.nl.LinkByName(n.device)
 		if err != nil {
 			return err

@@ -26,6 +26,7 @@ type Router struct {
 	VIPs           []netip.Addr
 	Addr           netip.Addr // that it advertises from
 	Tracks         bool       // more than its own interface can put it into FAULT
+	Foreign        bool       // another program: when it does what is known roughly only
 }
 
 // Invariants are the names of what Judge watches.
@@ -42,7 +43,7 @@ type Judge struct {
 	Tolerant map[string]bool
 	Network  *Network
 	Holds    func(node string, addr netip.Addr) bool // nil where nobody can tell
-	Violate  func(at time.Duration, format string, args ...any)
+	Violate  func(at time.Duration, invariant, text string)
 
 	members []*member
 	byNode  map[string][]*member
@@ -85,7 +86,7 @@ type group struct {
 }
 
 // NewJudge makes a judge for the routers of a lab.
-func NewJudge(routers []Router, network *Network, violate func(at time.Duration, format string, args ...any)) *Judge {
+func NewJudge(routers []Router, network *Network, violate func(at time.Duration, invariant, text string)) *Judge {
 	j := &Judge{Slack: 20 * time.Millisecond, Tolerant: map[string]bool{}, Network: network, Violate: violate, byNode: map[string][]*member{}}
 	type key struct {
 		vrid uint8
@@ -340,6 +341,9 @@ func (j *Judge) Check(at time.Duration) {
 // duties is what a MASTER does all the time: announce its addresses, twice, hold them,
 // and advertise.
 func (j *Judge) duties(at time.Duration, m *member) {
+	if m.Foreign {
+		return
+	}
 	age := at - m.since
 	want := 0
 	if age > j.Slack {
@@ -434,6 +438,6 @@ func (j *Judge) rivals(at time.Duration, m *member) {
 
 func (j *Judge) violate(at time.Duration, kind, format string, args ...any) {
 	if !j.Tolerant[kind] {
-		j.Violate(at, "%s: %s", kind, fmt.Sprintf(format, args...))
+		j.Violate(at, kind, fmt.Sprintf(format, args...))
 	}
 }

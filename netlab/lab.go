@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/ringkeep/ringkeep/netlab/report"
 )
 
 // Options is what a run is given.
@@ -20,6 +22,8 @@ type Options struct {
 	Out     io.Writer // the time line, as it happens
 	Dir     string    // for the capture and the logs; a new temporary one if empty
 	Verbose bool      // the nodes' log lines as well
+	// Read tells what a node's configuration says; nil where nothing is to be judged.
+	Read func(m Machine, conf []byte) ([]Router, Reader, error)
 }
 
 // Result is how a run ended.
@@ -30,6 +34,7 @@ type Result struct {
 	Capture string
 
 	Transitions []Transition
+	Report      *report.Run
 }
 
 // Transition is a change of state of an instance, as its node's log told it.
@@ -46,14 +51,16 @@ type lab struct {
 	wireSpace *space
 	wire      *wire
 	observer  *observer
+	record    *Record
+	live      *live
 	hosts     map[string]*host
 	order     []*host
 	flows     map[string]*flow
 	garps     map[string]time.Time
 	dir       string
 	lock      *os.File
-	measured  []string     // what expectations found, for the end
-	opened    atomic.Int64 // connections of connect flows
+	measured  []report.Measure // what expectations found, for the end
+	opened    atomic.Int64     // connections of connect flows
 
 	mu          sync.Mutex
 	violation   error
@@ -68,16 +75,26 @@ func Run(ctx context.Context, s *Scenario, o Options) (*Result, error) {
 	l := &lab{
 		scenario: s, options: o, ctx: ctx, hosts: map[string]*host{}, flows: map[string]*flow{}, garps: map[string]time.Time{},
 	}
+	l.record = NewRecord(s, "real time, in namespaces")
+	l.live = newLive(l)
 	defer l.close()
 	if err := l.open(); err != nil {
 		return nil, err
 	}
 	r := &Result{Dir: l.dir, Capture: filepath.Join(l.dir, "lab.pcapng")}
 	r.Failure = l.play(r.Capture)
+	l.live.stop()
+	if err := l.violated(); r.Failure == nil && err != nil {
+		r.Failure = fmt.Errorf("%s: %w", s.Name, err)
+	}
 	r.Passed = r.Failure == nil
 	l.mu.Lock()
 	r.Transitions = l.transitions
 	l.mu.Unlock()
+	for _, f := range l.flows {
+		l.record.Flow(f.report(l))
+	}
+	r.Report = l.record.Report(l.live.now(), r.Failure, l.measured, r.Capture)
 	l.conclude(r)
 	return r, nil
 }
@@ -150,6 +167,13 @@ func (l *lab) play(capture string) error {
 	}
 	l.observer = &observer{l: l, elections: map[uint8]*election{}}
 	l.wire.watchers = append(l.wire.watchers, l.observer.frame)
+	var routers []Router
+	for _, h := range l.order {
+		if h.node != nil {
+			routers = append(routers, h.node.routers...)
+		}
+	}
+	l.live.start(routers)
 	if err := l.wire.start(capture); err != nil {
 		return err
 	}
@@ -157,6 +181,7 @@ func (l *lab) play(capture string) error {
 		if err := l.ctx.Err(); err != nil {
 			return st.Errorf(0, "interrupted")
 		}
+		l.record.Step(l.live.now(), st)
 		if err := l.execute(st); err != nil {
 			return st.Errorf(0, "%s: %v", st, err)
 		}
@@ -168,6 +193,7 @@ func (l *lab) play(capture string) error {
 }
 
 func (l *lab) close() {
+	l.live.stop()
 	for _, h := range l.order {
 		if h.node != nil && h.node.running() {
 			h.node.end(syscall.SIGKILL)
@@ -201,7 +227,7 @@ func (l *lab) conclude(r *Result) {
 		}
 	}
 	for _, line := range l.measured {
-		l.printf("measured %s\n", line)
+		l.printf("measured %s\n", Found(line))
 	}
 	verdict := "PASSED"
 	if !r.Passed {

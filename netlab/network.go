@@ -122,6 +122,16 @@ func (n *Network) Partition(w []string) {
 	}
 }
 
+// Clone is a copy with counters of its own.
+func (n *Network) Clone() Network {
+	c := Network{lans: n.lans, partitions: slices.Clone(n.partitions)}
+	for _, f := range n.faults {
+		one := *f
+		c.faults = append(c.faults, &one)
+	}
+	return c
+}
+
 // Heal ends all faults; the properties of lans stay.
 func (n *Network) Heal() { n.faults, n.partitions = nil, nil }
 

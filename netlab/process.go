@@ -9,8 +9,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -22,7 +24,10 @@ type node struct {
 	dir   string
 	files map[string][]byte // what it alone sees
 
-	crashed bool // its links are cut
+	routers []Router // its instances
+
+	crashed  bool        // its links are cut
+	stopping atomic.Bool // it was told to end
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd
@@ -95,6 +100,8 @@ func (n *node) start(l *lab) error {
 		r.Close()
 		return fmt.Errorf("start %s: %w", n.name, err)
 	}
+	n.stopping.Store(false)
+	l.live.up(n.name, true)
 	n.mu.Lock()
 	n.cmd, n.exited, n.states = cmd, make(chan struct{}), map[string]string{}
 	n.mu.Unlock()
@@ -118,35 +125,66 @@ func (n *node) follow(l *lab, r io.ReadCloser, cmd *exec.Cmd, exited chan struct
 	}
 	r.Close()
 	cmd.Wait()
+	if n.stopping.Load() {
+		l.live.stopped(n.host)
+	}
+	l.live.up(n.name, false)
 }
 
-// entering finds the state lines of keepalived, which ringkeep writes too.
+// What is read in the logs: keepalived's words, which ringkeep writes too.
 var (
 	entering = regexp.MustCompile(`\((\S+)\) Entering (\S+) STATE`)
+	ended    = regexp.MustCompile(`\((\S+)\) Stopped`)
+	weighed  = regexp.MustCompile(`\((\S+)\) Changing effective priority from \d+ to (\d+)`)
 	reason   = regexp.MustCompile(`reason="?([^"]*)"?`)
+	logTime  = regexp.MustCompile(`^time=(\S+) `)
 )
 
+// line takes a line of the log.
 func (n *node) line(l *lab, text string) {
-	m := entering.FindStringSubmatch(text)
+	at := n.time(l, text)
 	n.mu.Lock()
 	n.lines = append(n.lines, text)
-	if m != nil {
-		n.states[m[1]] = m[2]
-	}
 	n.mu.Unlock()
-	switch {
-	case m != nil:
-		l.mu.Lock()
-		l.transitions = append(l.transitions, Transition{time.Since(l.wire.started), n.name, m[1], m[2]})
-		l.mu.Unlock()
-		why := ""
-		if r := reason.FindStringSubmatch(text); r != nil {
-			why = " (" + r[1] + ")"
-		}
-		l.say(n.name, "%s: %s%s", m[1], m[2], why)
-	case l.options.Verbose:
+	if m := entering.FindStringSubmatch(text); m != nil {
+		n.enter(l, at, m[1], m[2], text)
+		return
+	}
+	if m := ended.FindStringSubmatch(text); m != nil {
+		l.live.state(at, n.name, m[1], "INIT", "stopped")
+	}
+	if m := weighed.FindStringSubmatch(text); m != nil {
+		p, _ := strconv.ParseUint(m[2], 10, 8)
+		l.live.priority(at, n.name, m[1], uint8(p))
+	}
+	if l.options.Verbose {
 		l.say(n.name, "| %s", text)
 	}
+}
+
+// time is when a line was written, or has come where it does not say so.
+func (n *node) time(l *lab, text string) time.Duration {
+	if m := logTime.FindStringSubmatch(text); m != nil {
+		if t, err := time.Parse(time.RFC3339Nano, m[1]); err == nil {
+			return t.Sub(l.wire.started.Round(0))
+		}
+	}
+	return l.live.now()
+}
+
+func (n *node) enter(l *lab, at time.Duration, instance, state, text string) {
+	n.mu.Lock()
+	n.states[instance] = state
+	n.mu.Unlock()
+	l.mu.Lock()
+	l.transitions = append(l.transitions, Transition{l.live.now(), n.name, instance, state})
+	l.mu.Unlock()
+	why, cause := "", "its log says so"
+	if r := reason.FindStringSubmatch(text); r != nil {
+		why, cause = " ("+r[1]+")", r[1]
+	}
+	l.live.state(at, n.name, instance, state, cause)
+	l.say(n.name, "%s: %s%s", instance, state, why)
 }
 
 // state is what the log says of an instance, or of the only one.

@@ -15,6 +15,7 @@ import (
 // Scenario is a parsed file.
 type Scenario struct {
 	Name       string
+	Drawing    []string // the comment at its beginning, without the marks
 	Statements []Statement
 	Files      map[string][]byte
 }
@@ -67,6 +68,9 @@ func Parse(name string, text []byte) (*Scenario, error) {
 		s.Files[f.Name] = f.Data
 	}
 	for i, line := range strings.Split(string(archive.Comment), "\n") {
+		if text, ok := strings.CutPrefix(line, "#"); ok && len(s.Statements) == 0 {
+			s.Drawing = append(s.Drawing, strings.TrimPrefix(text, " "))
+		}
 		st := Statement{line: i + 1, file: name}
 		st.split(line)
 		if len(st.Words) > 0 {

@@ -4,24 +4,30 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/ringkeep/ringkeep/netlab/report"
 )
 
-// Between judges a measured time; the line says so, with what was expected.
-func Between(what string, got time.Duration, low, high string) (line string, err error) {
+// Between judges a measured time. The measure has no text if a bound is no time.
+func Between(what string, got time.Duration, low, high string) (m report.Measure, err error) {
 	lo, err := parseTime(low)
 	if err != nil {
-		return "", err
+		return m, err
 	}
 	hi, err := parseTime(high)
 	if err != nil {
-		return "", err
+		return m, err
 	}
 	got = got.Round(10 * time.Microsecond)
-	line = fmt.Sprintf("%s: %v (expected %v to %v)", what, got, lo, hi)
 	if got < lo || got > hi {
 		err = fmt.Errorf("%s was %v", what, got)
 	}
-	return line, err
+	return report.Measure{Text: what, Got: got, Low: lo, High: hi}, err
+}
+
+// Found is a measure in one line, with what was expected.
+func Found(m report.Measure) string {
+	return fmt.Sprintf("%s: %v (expected %v to %v)", m.Text, m.Got, m.Low, m.High)
 }
 
 // JudgeFlow carries out expect clean, even and served: served counts the connections by

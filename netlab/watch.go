@@ -1,7 +1,6 @@
 package netlab
 
 import (
-	"slices"
 	"time"
 
 	"github.com/ringkeep/ringkeep/proto"
@@ -20,7 +19,6 @@ type advert struct {
 type election struct {
 	last     advert        // of priority above 0
 	resigned time.Duration // when the last one said priority 0, -1 if it did not
-	senders  []*host       // of the latest advertisements, the newest last
 	silence  time.Duration // at the last change of sender, since mark; -1 without one
 }
 
@@ -29,12 +27,7 @@ type observer struct {
 	l         *lab
 	elections map[uint8]*election
 	adverts   []advert // since the last wait for one began
-	tolerant  bool     // of two masters
 }
-
-// rotations is how many advertisements by turns are a double master: more than the
-// one or two that a preemption takes.
-const rotations = 4
 
 func (o *observer) frame(p *nic, f ring.Frame) {
 	eth := proto.Ethernet(f.Data())
@@ -73,7 +66,6 @@ func (o *observer) advert(a advert) {
 		o.change(e, a)
 	}
 	e.last, e.resigned = a, -1
-	o.judge(e, a)
 }
 
 // change is the first advertisement of another node than before.
@@ -88,27 +80,6 @@ func (o *observer) change(e *election, a advert) {
 	}
 	e.silence = a.at - since
 	o.l.sayAt(a.at, a.from.name, "first advertisement of VRID %d, priority %d, %v %s", a.vrid, a.priority, e.silence.Round(10*time.Microsecond), why)
-}
-
-// judge watches the invariant: nobody advertises by turns with another.
-func (o *observer) judge(e *election, a advert) {
-	if o.tolerant || o.l.wire.network.Faulty() {
-		e.senders = e.senders[:0]
-		return
-	}
-	e.senders = append(e.senders, a.from)
-	if n := len(e.senders); n > rotations {
-		e.senders = slices.Delete(e.senders, 0, n-rotations)
-	}
-	if len(e.senders) < rotations {
-		return
-	}
-	for i := 1; i < rotations; i++ {
-		if e.senders[i] == e.senders[i-1] {
-			return
-		}
-	}
-	o.l.violate("two masters of VRID %d: %s and %s advertise by turns", a.vrid, e.senders[0].name, e.senders[1].name)
 }
 
 // arp tells of gratuitous ARP, the first of a burst.

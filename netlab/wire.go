@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ringkeep/ringkeep/netlab/report"
 	"github.com/ringkeep/ringkeep/proto"
 	"github.com/ringkeep/ringkeep/ring"
 	"github.com/ringkeep/ringkeep/ring/pcap"
@@ -22,16 +23,18 @@ type wire struct {
 	poller *ring.Poller
 	done   chan struct{}
 
-	mu       sync.Mutex // held by the loop for a round, and by whoever changes something
-	ports    []*nic
-	table    map[learned]*nic
-	network  Network
-	random   *rand.Rand
-	madeUp   bool // the frame that is carried: nobody sent it
-	watchers []func(*nic, ring.Frame)
-	capture  *capture
-	stopped  bool
-	started  time.Time
+	mu         sync.Mutex // held by the loop for a round, and by whoever changes something
+	ports      []*nic
+	table      map[learned]*nic
+	network    Network
+	random     *rand.Rand
+	madeUp     bool       // the frame that is carried: nobody sent it
+	packets    int        // in the capture
+	deliveries []delivery // of the frame that is carried
+	watchers   []func(*nic, ring.Frame)
+	capture    *capture
+	stopped    bool
+	started    time.Time
 }
 
 // nic is an interface of a host, and the wire's end of its link.
@@ -125,6 +128,13 @@ func (w *wire) loop() {
 	}
 }
 
+// delivery is what becomes of a frame at one interface.
+type delivery struct {
+	to   *nic
+	fate Fate
+	data []byte // as it arrives
+}
+
 // carry records a frame and queues it at the ports it goes to.
 func (w *wire) carry(from *nic, f ring.Frame) {
 	eth, err := proto.ParseEthernet(f.Data())
@@ -132,29 +142,52 @@ func (w *wire) carry(from *nic, f ring.Frame) {
 		return
 	}
 	w.table[learned{from.lan, eth.Src()}] = from
-	lost := ""
+	w.deliveries = w.deliveries[:0]
 	if to, ok := w.table[learned{from.lan, eth.Dst()}]; ok && !eth.Dst().IsGroup() {
-		lost = w.deliver(from, to, f, eth)
+		w.deliver(from, to, f, eth)
 	} else {
 		for _, to := range w.ports {
 			if to != from && to.lan == from.lan {
-				if text := w.deliver(from, to, f, eth); text != "" {
-					lost = text
-				}
+				w.deliver(from, to, f, eth)
 			}
 		}
 	}
-	w.capture.add(from.index, f, lost)
+	w.packets++
+	w.capture.add(from.index, f, w.comment(from, f, eth))
 	for _, watch := range w.watchers {
 		watch(from, f)
 	}
 }
 
-// deliver queues a frame at one port, unless something drops it, and then says what.
-func (w *wire) deliver(from, to *nic, f ring.Frame, eth proto.Ethernet) string {
+// comment is what the capture says of a frame; control packets are told to the record
+// and the judge.
+func (w *wire) comment(from *nic, f ring.Frame, eth proto.Ethernet) string {
+	l := from.host.lab
+	control := IsControl(eth)
+	var to []report.Delivery
+	for _, d := range w.deliveries {
+		r := report.Delivery{Host: d.to.host.name, Lost: d.fate.Lost}
+		if control && r.Lost == "" {
+			r.Verdict = l.record.Verdict(r.Host, d.to.iface, d.data)
+		}
+		if control || r.Lost != "" {
+			to = append(to, r)
+		}
+	}
+	if !control {
+		return Comment(report.Packet{To: to})
+	}
+	l.live.frame(from, f, eth, w.deliveries)
+	at := time.Unix(0, f.Time).Sub(w.started.Round(0))
+	return Comment(l.record.Packet(at, w.packets, from.host.name, eth, to))
+}
+
+// deliver queues a frame at one port, unless something drops it.
+func (w *wire) deliver(from, to *nic, f ring.Frame, eth proto.Ethernet) {
+	faulty := w.network.Faulty()
 	fate := w.network.Fate(from.lan, from.host.name, to.host.name, eth, w.random)
-	if fate.Lost != "" {
-		return fate.Lost
+	if faulty && !w.network.Faulty() { // the last frame that it was for
+		from.host.lab.live.changed(w.network.Clone())
 	}
 	buf := f.Buf
 	if fate.Corrupt || fate.Delay > 0 {
@@ -163,15 +196,17 @@ func (w *wire) deliver(from, to *nic, f ring.Frame, eth proto.Ethernet) string {
 	if fate.Corrupt {
 		Corrupt(buf[ring.VNetLen:], w.random)
 	}
-	if fate.Delay > 0 {
+	w.deliveries = append(w.deliveries, delivery{to, fate, buf[ring.VNetLen:]})
+	switch {
+	case fate.Lost != "":
+	case fate.Delay > 0:
 		time.AfterFunc(fate.Delay, func() { w.late(to, buf) })
-		return ""
-	}
-	to.sock.Queue(buf)
-	if fate.Twice {
+	default:
 		to.sock.Queue(buf)
+		if fate.Twice {
+			to.sock.Queue(buf)
+		}
 	}
-	return ""
 }
 
 // late puts a frame that was held up on its way.
@@ -244,15 +279,11 @@ func newCapture(path string, ports []*nic) (*capture, error) {
 }
 
 // add writes one frame, its checksum completed in a copy.
-func (c *capture) add(port int, f ring.Frame, lost string) {
+func (c *capture) add(port int, f ring.Frame, comment string) {
 	c.buf = append(c.buf[:0], f.Buf...)
 	g := ring.Frame{Buf: c.buf}
 	g.CompleteChecksum()
 	data := g.Data()
-	comment := ""
-	if lost != "" {
-		comment = "dropped by: " + lost
-	}
 	if err := c.writer.Write(port, time.Unix(0, f.Time), data[:min(len(data), captureBytes)], len(data), comment); err != nil {
 		fmt.Fprintln(os.Stderr, "capture:", err)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringkeep/ringkeep/cmd/internal/reading"
 	"github.com/ringkeep/ringkeep/netlab"
 )
 
@@ -37,7 +38,7 @@ could not be run. Without root the lab enters a user namespace of its own.`,
 			if err := netlab.EnterUserNamespace(); err != nil {
 				return err
 			}
-			o.Binary, o.Out = self, cmd.OutOrStdout()
+			o.Binary, o.Out, o.Read = self, cmd.OutOrStdout(), reading.Read
 			failed := 0
 			for _, file := range files {
 				s, err := netlab.Load(file)

@@ -111,7 +111,9 @@ func playSeeds(ctx context.Context, out io.Writer, s *netlab.Scenario, from, to 
 				if r.Failure == nil {
 					if verbose {
 						mu.Lock()
-						fmt.Fprintf(out, "seed %d: %s\n", seed, strings.Join(r.Measured, "; "))
+						for _, m := range r.Measured {
+							fmt.Fprintf(out, "seed %d: %s\n", seed, netlab.Found(m))
+						}
 						mu.Unlock()
 					}
 					continue

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
+	"github.com/ringkeep/ringkeep/cmd/internal/node"
 	"github.com/ringkeep/ringkeep/netlab"
 )
 
@@ -53,4 +54,27 @@ func skewUnit(in *config.Instance, interval time.Duration) time.Duration {
 
 func skew(priority uint8, unit time.Duration) time.Duration {
 	return time.Duration(256-int(priority)) * unit / 256
+}
+
+// Of makes a reader for a machine of the lab.
+func Of(cfg *config.Config, m netlab.Machine) (*Reader, error) {
+	links := []node.Link{{Name: "lo", Up: true, Loopback: true}}
+	for _, n := range m.NICs {
+		links = append(links, node.Link{Name: n.Iface, Up: true, Prefixes: n.Addrs})
+	}
+	return New(cfg, links)
+}
+
+// Read is what the lab wants to know of a node's configuration. One that cannot be used
+// is not judged: the node says why it does not start.
+func Read(m netlab.Machine, conf []byte) ([]netlab.Router, netlab.Reader, error) {
+	cfg, messages := config.Parse(m.Name+".conf", conf, config.Options{ConfigID: m.Name})
+	if slices.ContainsFunc(messages, func(m config.Message) bool { return m.Level == config.Error }) {
+		return nil, nil, nil
+	}
+	r, err := Of(cfg, m)
+	if err != nil {
+		return nil, nil, nil
+	}
+	return Routers(cfg, m), r, nil
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringkeep/ringkeep/cmd/internal/reading"
 	"github.com/ringkeep/ringkeep/netlab"
 )
 
@@ -57,7 +58,7 @@ func TestBothBackEndsAgree(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				real, err := netlab.Run(ctx, s, netlab.Options{Binary: binary, Out: out, Dir: t.TempDir()})
+				real, err := netlab.Run(ctx, s, netlab.Options{Binary: binary, Out: out, Dir: t.TempDir(), Read: reading.Read})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -97,6 +97,7 @@ func (d *director) end() {
 	d.gen++
 	clear(d.states)
 	d.h.w.judge.Up(d.h.w.now, d.h.name, false)
+	d.h.w.record.Gone(d.h.w.now, d.h.name)
 	d.h.w.changed = true
 }
 
@@ -202,7 +203,7 @@ func (h *host) tick(gen int) {
 		if again, ok := d.n.Deadline(); !ok || again > at {
 			d.idle = 0
 		} else if d.idle++; d.idle > mostIdle {
-			h.w.violate(h.w.now, "timer: the deadline %v of %s is over, and it does nothing about it", at, h.name)
+			h.w.violate(h.w.now, "timer", fmt.Sprintf("the deadline %v of %s is over, and it does nothing about it", at, h.name))
 		}
 		return
 	}
@@ -274,6 +275,7 @@ func (d *director) transition(a node.Changed) {
 	w.trace = append(w.trace, Transition{w.now, d.h.name, a.Instance, state, a.Cause.String()})
 	w.changed = true
 	w.judge.State(w.now, d.h.name, a.Instance, state, a.Cause.String())
+	w.record.State(w.now, d.h.name, a.Instance, state, a.Cause.String())
 }
 
 // note keeps what conditions may ask for.
@@ -297,6 +299,7 @@ func (d *director) note(a node.Action) {
 		text = fmt.Sprintf("script %s: up=%v %s", a.Script, a.Up, a.Reason)
 	case node.PriorityChanged:
 		w.judge.Priority(d.h.name, a.Instance, a.To)
+		w.record.Priority(w.now, d.h.name, a.Instance, a.To)
 		text = fmt.Sprintf("priority %d to %d", a.From, a.To)
 	default:
 		return

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ringkeep/ringkeep/netlab"
+	"github.com/ringkeep/ringkeep/netlab/report"
 	"github.com/ringkeep/ringkeep/proto"
 )
 
@@ -96,6 +98,8 @@ type flow struct {
 	answers  int
 	failures int
 	failure  string
+	began    time.Duration
+	gaps     []report.Gap
 	last     time.Duration // answer, -1 before the first
 	gap      time.Duration // the longest without an answer, since mark
 }
@@ -201,6 +205,7 @@ func (f *flow) segment(t proto.TCP) {
 func (f *flow) answer(name string) {
 	if f.last >= 0 {
 		f.gap = max(f.gap, f.w.now-f.last)
+		f.gaps = netlab.AddGap(f.gaps, f.last, f.w.now, f.every)
 	}
 	f.last = f.w.now
 	f.answers++
@@ -220,5 +225,21 @@ func (f *flow) mark() {
 	f.gap = 0
 	if f.last >= 0 {
 		f.last = max(f.last, f.w.now)
+	}
+}
+
+// report is the flow for the record.
+func (f *flow) report() report.Flow {
+	kind := "udp"
+	if f.tcp {
+		kind = "tcp"
+	}
+	gaps := f.gaps
+	if f.last >= 0 && !f.stopped {
+		gaps = netlab.AddGap(gaps, f.last, f.w.now, f.every)
+	}
+	return report.Flow{
+		Name: f.name, Host: f.from.name, Text: kind + " " + f.to.String(), From: f.began, To: f.w.now,
+		Answered: f.answers, Failed: f.failures, Gaps: gaps,
 	}
 }

@@ -269,6 +269,7 @@ func (n *nic) setAddr(p netip.Prefix, present bool) {
 		return
 	}
 	n.host.w.changed = true
+	n.host.w.record.Hold(n.host.w.now, n.host.name, p.Addr(), present)
 	if d := n.host.dir; d != nil {
 		d.step(node.AddressChanged{Port: n.port, Prefix: p, Present: present})
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ringkeep/ringkeep/cmd/internal/reading"
 	"github.com/ringkeep/ringkeep/netlab"
+	"github.com/ringkeep/ringkeep/netlab/report"
 	"github.com/ringkeep/ringkeep/proto"
 )
 
@@ -23,7 +24,8 @@ type Result struct {
 	Elapsed     time.Duration // virtual
 	Frames      uint64
 	Transitions []Transition
-	Measured    []string
+	Measured    []report.Measure
+	Report      *report.Run // if it was asked for
 }
 
 // Options is what a run is given.
@@ -32,13 +34,18 @@ type Options struct {
 	Out            io.Writer       // the time line; nil for none
 	InvariantsOnly bool            // what a statement expects is not judged
 	Done           <-chan struct{} // ends the run
+	Record         bool            // collect what the report shows
 }
 
 func newWorld(s *netlab.Scenario, o Options) *world {
-	return &world{
+	w := &world{
 		random: rand.New(rand.NewPCG(o.Seed, 0)), scenario: s, lans: map[string]*lan{}, hosts: map[string]*host{}, flows: map[string]*flow{},
 		observer: observer{elections: map[uint8]*election{}}, out: o.Out, done: o.Done,
 	}
+	if o.Record {
+		w.record = netlab.NewRecord(s, fmt.Sprintf("virtual time, seed %d", o.Seed))
+	}
+	return w
 }
 
 // Run plays a scenario.
@@ -48,6 +55,12 @@ func Run(s *netlab.Scenario, o Options) *Result {
 	p := &player{world: w, result: r, lenient: o.InvariantsOnly}
 	r.Failure = p.play()
 	r.Elapsed, r.Frames, r.Transitions = w.now, w.frames, w.trace
+	if w.record != nil {
+		for _, f := range w.flows {
+			w.record.Flow(f.report())
+		}
+		r.Report = w.record.Report(w.now, r.Failure, r.Measured, "")
+	}
 	return r
 }
 
@@ -67,8 +80,18 @@ func (p *player) prepare() error {
 	}
 	var routers []netlab.Router
 	for _, h := range p.order {
-		if h.dir != nil {
-			routers = append(routers, reading.Routers(h.dir.cfg, h.machine)...)
+		if h.dir == nil {
+			p.record.Machine(h.machine, nil, nil)
+			continue
+		}
+		own := reading.Routers(h.dir.cfg, h.machine)
+		routers = append(routers, own...)
+		if p.record != nil {
+			reader, err := reading.Of(h.dir.cfg, h.machine)
+			if err != nil {
+				return err
+			}
+			p.record.Machine(h.machine, own, reader)
 		}
 	}
 	p.judge = netlab.NewJudge(routers, &p.network, p.violate)
@@ -82,6 +105,7 @@ func (p *player) play() error {
 	}
 	for _, st := range p.scenario.Statements {
 		p.say(nil, "> %s", st)
+		p.record.Step(p.now, st)
 		if err := p.execute(st.Words); err != nil && !p.lenient {
 			return st.Errorf(0, "%s: %v", st, err)
 		}
@@ -400,10 +424,10 @@ func (p *player) expect(w []string) error {
 }
 
 func (p *player) between(what string, got time.Duration, low, high string) error {
-	line, err := netlab.Between(what, got, low, high)
-	if line != "" {
-		p.say(nil, "= %s", line)
-		p.result.Measured = append(p.result.Measured, line)
+	m, err := netlab.Between(what, got, low, high)
+	if m.Text != "" {
+		p.say(nil, "= %s", netlab.Found(m))
+		p.result.Measured = append(p.result.Measured, m)
 	}
 	return err
 }
@@ -437,7 +461,7 @@ func (p *player) newFlow(name, from, to string, tcp bool, every time.Duration, o
 	}
 	f := &flow{
 		w: p.world, name: name, from: p.hosts[from], to: target, tcp: tcp, every: every, once: once,
-		open: map[uint16]*clientConn{}, served: map[string]int{}, last: -1,
+		open: map[uint16]*clientConn{}, served: map[string]int{}, last: -1, began: p.now,
 	}
 	p.flows[name] = f
 	f.step(0)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ringkeep/ringkeep/netlab"
+	"github.com/ringkeep/ringkeep/netlab/report"
 	"github.com/ringkeep/ringkeep/proto"
 )
 
@@ -26,6 +27,7 @@ type world struct {
 	order    []*host
 	flows    map[string]*flow
 	judge    *netlab.Judge
+	record   *netlab.Record // nil unless a report is wanted
 	observer observer
 	failure  error // the first violation
 	out      io.Writer
@@ -73,24 +75,30 @@ func (w *world) send(from *nic, frame []byte) {
 	w.observer.frame(w, from, eth)
 	l := from.lan
 	l.table[eth.Src()] = from
-	if to, ok := l.table[eth.Dst()]; ok && !eth.Dst().IsGroup() {
-		if to != from {
-			w.deliver(from, to, frame, false)
+	var to []report.Delivery
+	if known, ok := l.table[eth.Dst()]; ok && !eth.Dst().IsGroup() {
+		if known != from {
+			to = w.deliver(from, known, frame, false, to)
 		}
-		return
+	} else {
+		for _, n := range l.nics {
+			if n != from {
+				to = w.deliver(from, n, frame, true, to)
+			}
+		}
 	}
-	for _, to := range l.nics {
-		if to != from {
-			w.deliver(from, to, frame, true)
-		}
+	if w.record != nil && netlab.IsControl(eth) {
+		w.record.Packet(w.now, int(w.frames), from.host.name, eth, to)
 	}
 }
 
-func (w *world) deliver(from, to *nic, frame []byte, shared bool) {
+// deliver puts a frame on its way to one interface. It appends what becomes of it there,
+// if somebody wants to know.
+func (w *world) deliver(from, to *nic, frame []byte, shared bool, out []report.Delivery) []report.Delivery {
 	f := w.network.Fate(from.lan.name, from.host.name, to.host.name, frame, w.random)
 	if f.Lost != "" {
 		w.say(from.host, "lost to %s: %s", to.host.name, f.Lost)
-		return
+		return w.note(to, frame, f.Lost, out)
 	}
 	if shared || f.Corrupt || f.Twice {
 		frame = append([]byte(nil), frame...)
@@ -108,10 +116,23 @@ func (w *world) deliver(from, to *nic, frame []byte, shared bool) {
 	if o := &w.observer; o.vrid != 0 && to.host.dir != nil && !f.Corrupt {
 		e.from, e.n = o.from, int(o.vrid)<<8|int(o.priority)
 	}
+	out = w.note(to, frame, "", out)
 	w.at(d, e)
 	if f.Twice {
 		w.at(d+w.jitter(time.Millisecond), event{what: arrive, nic: to, frame: append([]byte(nil), frame...)})
 	}
+	return out
+}
+
+func (w *world) note(to *nic, frame []byte, lost string, out []report.Delivery) []report.Delivery {
+	if w.record == nil || !netlab.IsControl(frame) {
+		return out
+	}
+	d := report.Delivery{Host: to.host.name, Lost: lost}
+	if dir := to.host.dir; lost == "" && dir != nil && dir.alive && to.linkUp {
+		d.Verdict = w.record.Verdict(to.host.name, to.iface, frame)
+	}
+	return append(out, d)
 }
 
 // judgeEvery is how often the invariants over time are looked at.
@@ -189,9 +210,10 @@ func (w *world) say(h *host, format string, args ...any) {
 }
 
 // violate notes the first breach of an invariant.
-func (w *world) violate(at time.Duration, format string, args ...any) {
+func (w *world) violate(at time.Duration, invariant, text string) {
+	packets := w.record.Breach(at, invariant, text)
 	if w.failure == nil {
-		w.failure = fmt.Errorf("at %v: %s", at, fmt.Sprintf(format, args...))
+		w.failure = fmt.Errorf("at %v: %s: %s%s", at, invariant, text, netlab.Packets(packets))
 		w.say(nil, "! %v", w.failure)
 	}
 }
