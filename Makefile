@@ -52,7 +52,7 @@ lint: ## staticcheck
 	$(GO) tool staticcheck ./...
 
 golden: ## rewrite golden files and traces; review the diff
-	$(GO) test ./proto ./fsm ./sched ./forward ./cmd/internal/config -rewrite
+	$(GO) test ./proto ./fsm ./sched ./forward ./cmd/internal/config ./netlab/report -rewrite
 
 clean: ## remove what was built
 	rm -f ringkeep
