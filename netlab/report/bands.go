@@ -19,7 +19,7 @@ var kinds = []kind{
 	{"backup", "hatch", "halo", "BACKUP"},
 	{"init", "dots", "halo", "INIT"},
 	{"faulty", "cross", "halo", "FAULT"},
-	{"gone", "", "dim", "not running"},
+	{"gone", "", "dim halo", "not running"},
 	{"timer", "", "", "master down timer"},
 	{"expiry", "", "", "ran out"},
 	{"held", "", "on", "holds the address"},
@@ -226,8 +226,12 @@ func (d *drawing) arp(list []Answer, gratuitous bool) {
 	if len(voices) == 0 {
 		return
 	}
-	d.seen[map[bool]string{true: "garp", false: "reply"}[gratuitous]] = true
-	d.text(14, d.y+9, "s dim", map[bool]string{true: "announced by", false: "ARP answered by"}[gratuitous])
+	kind, about := "reply", "ARP answered by"
+	if gratuitous {
+		kind, about = "garp", "announced by"
+	}
+	d.seen[kind] = true
+	d.text(14, d.y+9, "s dim", about)
 	named, end := "", 0.0
 	for i, o := range voices {
 		next := plotEnd + 16

@@ -31,6 +31,7 @@ func (r *Run) SVG(w io.Writer) error {
 // drawing is the lanes of one window.
 type drawing struct {
 	markup
+	words markup // drawn last, over all lines
 	*view
 	scale
 	y     float64
@@ -86,9 +87,14 @@ func (d *drawing) sheet(top, bottom float64, alone bool) []byte {
 			m.mark("path", "", "class", "breach", "d", path("M", d.x(b.At), top, "V", bottom))
 		}
 	}
+	m.Write(d.words.Bytes())
 	m.close("svg")
 	return m.Bytes()
 }
+
+func (d *drawing) text(x, y float64, class, s string) { d.words.text(x, y, class, s) }
+
+func (d *drawing) titled(x, y float64, class, s, title string) { d.words.titled(x, y, class, s, title) }
 
 func (d *drawing) axis(y float64) {
 	row := make(shelves, 1)

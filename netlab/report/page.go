@@ -48,7 +48,7 @@ type closeUp struct {
 	Lanes template.HTML
 }
 
-type bigNumber struct{ Number, Text string }
+type bigNumber struct{ Number, Text, When string }
 
 // finding is a measure or a breach.
 type finding struct {
@@ -135,7 +135,7 @@ func (p *page) numbers() {
 			p.More = len(list) - i
 			break
 		}
-		p.Big = append(p.Big, bigNumber{millis(s.To - s.From), s.of + " from " + moment(s.From) + " to " + moment(s.To)})
+		p.Big = append(p.Big, bigNumber{millis(s.To - s.From), s.of, "from " + moment(s.From) + " to " + moment(s.To)})
 	}
 }
 

@@ -86,7 +86,7 @@ type Packet struct {
 type Delivery struct {
 	Host    string
 	Lost    string // what dropped it on the way, "" if it arrived
-	Verdict string // what the receiver made of it, "" if nothing can be said
+	Verdict string // what the receiver made of it, such as "accepted" or "ignored: …"; "" if nothing can be said
 }
 
 // Fault is a fault of the scenario while it was in force.

@@ -60,7 +60,7 @@ func (l *ladder) place(list []rung) {
 			l.order = append(l.order, h)
 		}
 	}
-	l.step = max(math.Floor((width-gutter)/float64(max(len(l.order), 1))), 110)
+	l.step = max(math.Floor((width-gutter)/float64(max(len(l.order), 1))), 104)
 	l.width = max(gutter+l.step*float64(len(l.order)), width)
 	for i, h := range l.order {
 		l.x[h] = gutter + l.step*(float64(i)+0.5)
@@ -120,7 +120,11 @@ func (l *ladder) row(r rung, id string) {
 		across = "named"
 	}
 	if across != "" {
-		l.mark("rect", "", "class", across, "y", 1.0, "width", l.width, "height", h-2)
+		wide := l.width
+		if r.named {
+			wide = gutter - 8
+		}
+		l.mark("rect", "", "class", across, "y", 1.0, "width", wide, "height", h-2)
 	}
 	if across == "" || r.named {
 		l.mark("use", "", "href", "#life")
@@ -134,7 +138,9 @@ func odd(p *Packet) bool {
 	return slices.ContainsFunc(p.To, func(d Delivery) bool { return d.Lost != "" || refused(d.Verdict) })
 }
 
-func refused(verdict string) bool { return verdict != "" && !strings.HasPrefix(verdict, "accept") }
+func refused(verdict string) bool {
+	return slices.ContainsFunc([]string{"ignored", "refused", "dropped", "discarded"}, func(word string) bool { return strings.HasPrefix(verdict, word) })
+}
 
 func (l *ladder) time(r rung, y float64) {
 	l.text(88, y, "s dim e", seconds(r.at))

@@ -25,7 +25,7 @@ type sheet struct {
 }
 
 // Text writes the lanes and what was found, in lines of at most width columns; below 40
-// it takes 40.
+// it takes 40. Only the command for the capture may be longer.
 func (r *Run) Text(w io.Writer, width int) error {
 	v := newView(r)
 	s := &sheet{view: v, wide: max(width, narrow), used: map[rune]bool{}}
@@ -363,7 +363,11 @@ func (s *sheet) findings() {
 		if b := bounds(m); b != "" {
 			text += " (expected " + b + ")"
 		}
-		s.item(map[bool]string{true: "  ✓ ", false: "  ✗ "}[m.met()], text)
+		if m.met() {
+			s.item("  ✓ ", text)
+		} else {
+			s.item("  ✗ ", text)
+		}
 	}
 	if len(s.Breaches) > 0 {
 		s.section("hurt invariants")
@@ -374,13 +378,13 @@ func (s *sheet) findings() {
 			break
 		}
 		text := b.Invariant + ": " + b.Text
-		for i, n := range b.Packets[:min(len(b.Packets), 12)] {
-			text += map[bool]string{true: ", packet", false: ","}[i == 0] + fmt.Sprintf(" #%d", n)
+		if n := len(b.Packets); n > 0 {
+			text += ", packets " + strings.Trim(fmt.Sprint(b.Packets[:min(n, 12)]), "[]")
 		}
 		s.item(fmt.Sprintf("%12s  ", seconds(b.At)), text)
 	}
 	if s.Capture != "" {
 		s.section("capture")
-		s.item("  ", hint(s.Capture))
+		s.WriteString("  " + hint(s.Capture) + "\n") // whole, to be copied
 	}
 }
