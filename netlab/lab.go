@@ -244,6 +244,11 @@ func (l *lab) conclude(r *Result) {
 	}
 	os.WriteFile(filepath.Join(l.dir, "verdict"), []byte(verdict+"\n"), 0o644)
 	l.printf("%s\nlogs: %s\ncapture: %s\n", verdict, r.Dir, r.Capture)
+	page, err := r.Report.Files(l.dir)
+	if err != nil {
+		page = "not written: " + err.Error()
+	}
+	l.printf("report: %s\n", page)
 }
 
 func (l *lab) printf(format string, args ...any) {

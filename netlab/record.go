@@ -184,7 +184,19 @@ func (r *Record) describeARP(p *report.Packet, eth proto.Ethernet) {
 		p.Text = fmt.Sprintf("who has %v, tell %v", a.Target(), a.Sender())
 		return
 	}
-	r.run.Answers = append(r.run.Answers, report.Answer{At: p.At, Node: p.From, Addr: a.Sender(), Gratuitous: a.IsGratuitous()})
+	if r.virtual(a.Sender()) {
+		r.run.Answers = append(r.run.Answers, report.Answer{At: p.At, Node: p.From, Addr: a.Sender(), Gratuitous: a.IsGratuitous()})
+	}
+}
+
+// virtual tells whether an address is one of any instance's.
+func (r *Record) virtual(a netip.Addr) bool {
+	for _, router := range r.routers {
+		if slices.Contains(router.VIPs, a) {
+			return true
+		}
+	}
+	return false
 }
 
 func (r *Record) describeVRRP(p *report.Packet, eth proto.Ethernet) {

@@ -119,7 +119,7 @@ func (r *runner) run(cmd *cobra.Command) error {
 	if r.detail {
 		l = slog.LevelDebug
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l}))
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l, ReplaceAttr: microseconds}))
 	o := config.Options{ConfigID: r.id}
 	if r.includeCheck {
 		o.IncludeCheck = config.IncludeCheck{Read: true, Match: true, WildcardMatch: true, Braces: true}
@@ -159,6 +159,14 @@ func (r *runner) run(cmd *cobra.Command) error {
 		defer os.Remove(r.pidFile)
 	}
 	return run(cmd.Context(), cfg, log)
+}
+
+// microseconds writes the time of a log line so that it can be compared with a capture.
+func microseconds(_ []string, a slog.Attr) slog.Attr {
+	if a.Key == slog.TimeKey {
+		a.Value = slog.StringValue(a.Value.Time().Format("2006-01-02T15:04:05.000000Z07:00"))
+	}
+	return a
 }
 
 // The exit codes of keepalived -t.

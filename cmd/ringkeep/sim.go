@@ -18,7 +18,7 @@ import (
 )
 
 func simCommand() *cobra.Command {
-	var seeds string
+	var seeds, dir string
 	var replay uint64
 	var verbose, invariants, first bool
 	cmd := &cobra.Command{
@@ -45,7 +45,7 @@ is shrunk to the statements that matter. The exit status is 1 if any run failed.
 					continue
 				}
 				if cmd.Flags().Changed("replay") {
-					failed = !replayOne(cmd.Context(), cmd.OutOrStdout(), s, replay) || failed
+					failed = !replayOne(cmd.Context(), cmd.OutOrStdout(), s, replay, dir) || failed
 					continue
 				}
 				if failed && first {
@@ -62,6 +62,7 @@ is shrunk to the statements that matter. The exit status is 1 if any run failed.
 	f := cmd.Flags()
 	f.StringVar(&seeds, "seeds", "1", "a `range` such as 1..10000")
 	f.Uint64Var(&replay, "replay", 0, "play one `seed` and print its time line")
+	f.StringVar(&dir, "report", "", "with --replay: write report.html, report.svg and report.txt into `directory`")
 	f.BoolVarP(&verbose, "verbose", "v", false, "print what was measured")
 	f.BoolVar(&first, "first", false, "end at the first scenario that fails, without shrinking it")
 	f.BoolVar(&invariants, "invariants", false, "judge the invariants only, not what the statements expect")
@@ -83,8 +84,15 @@ func seedRange(s string) (from, to uint64, err error) {
 	return from, to, nil
 }
 
-func replayOne(ctx context.Context, out io.Writer, s *netlab.Scenario, seed uint64) bool {
-	r := sim.Run(s, sim.Options{Seed: seed, Out: out, Done: ctx.Done()})
+func replayOne(ctx context.Context, out io.Writer, s *netlab.Scenario, seed uint64, dir string) bool {
+	r := sim.Run(s, sim.Options{Seed: seed, Out: out, Done: ctx.Done(), Record: dir != ""})
+	if dir != "" {
+		page, err := r.Report.Files(dir)
+		if err != nil {
+			page = "not written: " + err.Error()
+		}
+		fmt.Fprintf(out, "report: %s\n", page)
+	}
 	if r.Failure != nil {
 		fmt.Fprintf(out, "FAILED: %v\n", r.Failure)
 		return false
