@@ -80,7 +80,7 @@ func (n *node) read(l *lab, m Machine) error {
 func (l *lab) execute(st Statement) error {
 	w := st.Words
 	switch w[0] {
-	case "lan", "host", "router", "realserver", "node", "needs":
+	case "lan", "host", "router", "realserver", "node", "needs", "repeat", "sweep":
 		return nil
 	case "say":
 		l.say("", "%s", strings.Join(w[1:], " "))
@@ -114,14 +114,22 @@ func (l *lab) execute(st Statement) error {
 		l.live.frozen(w[1], true)
 		return l.hosts[w[1]].node.signal(syscall.SIGSTOP)
 	case "thaw":
+		if l.hosts[w[1]].node.starving != nil {
+			l.hosts[w[1]].node.feed()
+			return nil
+		}
 		l.live.frozen(w[1], false)
 		return l.hosts[w[1]].node.signal(syscall.SIGCONT)
+	case "starve":
+		return l.hosts[w[1]].node.starve(w[2])
 	case "script":
 		return l.hosts[w[1]].node.setScript(w[2], w[3])
 	case "advert":
 		return l.craft(w)
 	case "run":
-		return l.pass(w[1])
+		return l.pass(w[1], 0)
+	case "at":
+		return l.pass(w[1], l.live.now())
 	case "tolerate":
 		l.live.tolerate(w[1])
 		return nil
@@ -200,13 +208,16 @@ func (l *lab) craft(w []string) error {
 	return nil
 }
 
-// pass lets time pass.
-func (l *lab) pass(time string) error {
+// pass lets a time pass, less what has passed of it.
+func (l *lab) pass(time string, passed time.Duration) error {
 	d, err := parseTime(time)
 	if err != nil {
 		return err
 	}
-	pause(l.ctx, d)
+	if passed > d {
+		return fmt.Errorf("it is %v already", passed.Round(1e6))
+	}
+	pause(l.ctx, d-passed)
 	return l.violated()
 }
 

@@ -281,7 +281,7 @@ func (j *Judge) Advert(at time.Duration, node, lan string, vrid, priority uint8)
 		if priority != m.effective && m.running {
 			m.once(j, at, "priority", "%s advertises priority %d, its effective priority is %d", node, priority, m.effective)
 		}
-		if m.state != "MASTER" && m.running && at-m.since > j.Slack {
+		if m.state != "MASTER" && m.running && !m.Foreign && at-m.since > j.Slack {
 			j.violate(at, "advert", "%s advertises VRID %d in state %s", node, vrid, m.state)
 		}
 	}
@@ -305,7 +305,7 @@ func (j *Judge) GARP(at time.Duration, node string, addr netip.Addr) {
 	for _, m := range j.byNode[node] {
 		if slices.Contains(m.VIPs, addr) {
 			m.garps[addr]++
-			if m.running && m.state != "MASTER" && at-m.since > j.Slack {
+			if m.running && !m.Foreign && m.state != "MASTER" && at-m.since > j.Slack {
 				j.violate(at, "arp", "%s announces %v in state %s", node, addr, m.state)
 			}
 		}
@@ -315,7 +315,7 @@ func (j *Judge) GARP(at time.Duration, node string, addr netip.Addr) {
 // ARPReply tells that a node answered for an address.
 func (j *Judge) ARPReply(at time.Duration, node string, addr netip.Addr) {
 	for _, m := range j.byNode[node] {
-		if m.running && !m.frozen && slices.Contains(m.VIPs, addr) && m.state != "MASTER" && at-m.since > j.Slack {
+		if m.running && !m.frozen && !m.Foreign && slices.Contains(m.VIPs, addr) && m.state != "MASTER" && at-m.since > j.Slack {
 			j.violate(at, "arp", "%s answers ARP for %v in state %s", node, addr, m.state)
 		}
 	}
@@ -341,7 +341,7 @@ func (j *Judge) Check(at time.Duration) {
 // duties is what a MASTER does all the time: announce its addresses, twice, hold them,
 // and advertise.
 func (j *Judge) duties(at time.Duration, m *member) {
-	if m.Foreign {
+	if m.Foreign || m.woken > 0 && at-m.woken <= j.Slack {
 		return
 	}
 	age := at - m.since

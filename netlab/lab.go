@@ -22,6 +22,7 @@ type Options struct {
 	Out     io.Writer // the time line, as it happens
 	Dir     string    // for the capture and the logs; a new temporary one if empty
 	Verbose bool      // the nodes' log lines as well
+	Seed    uint64    // of what is left to chance on the wire
 	// Read tells what a node's configuration says; nil where nothing is to be judged.
 	Read func(m Machine, conf []byte) ([]Router, Reader, error)
 }
@@ -115,7 +116,7 @@ func (l *lab) open() (err error) {
 	if l.lock, err = lockDir(l.dir); err != nil {
 		return err
 	}
-	if l.wire, err = newWire(); err != nil {
+	if l.wire, err = newWire(l.options.Seed); err != nil {
 		return err
 	}
 	l.wireSpace, err = newSpace()

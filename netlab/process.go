@@ -26,8 +26,9 @@ type node struct {
 
 	routers []Router // its instances
 
-	crashed  bool        // its links are cut
-	stopping atomic.Bool // it was told to end
+	crashed  bool          // its links are cut
+	stopping atomic.Bool   // it was told to end
+	starving chan struct{} // closed to end it; nil while it is not starved
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd
@@ -260,6 +261,50 @@ func (n *node) signal(sig syscall.Signal) error {
 		return fmt.Errorf("%s does not run", n.name)
 	}
 	return syscall.Kill(-n.cmd.Process.Pid, sig)
+}
+
+// starvePeriod is how long a node that is starved stands still and runs, by turns.
+const starvePeriod = 100 * time.Millisecond
+
+// starve takes a share of the time from a node, as a host without processors to spare
+// does, until feed.
+func (n *node) starve(share string) error {
+	p, err := percent(share)
+	if err != nil {
+		return err
+	}
+	n.feed()
+	end := make(chan struct{})
+	n.starving = end
+	still := time.Duration(p / 100 * float64(starvePeriod))
+	go func() {
+		for {
+			for _, step := range []struct {
+				sig  syscall.Signal
+				time time.Duration
+			}{{syscall.SIGSTOP, still}, {syscall.SIGCONT, starvePeriod - still}} {
+				select {
+				case <-end:
+					return
+				default:
+				}
+				if n.signal(step.sig) != nil {
+					return
+				}
+				time.Sleep(step.time)
+			}
+		}
+	}()
+	return nil
+}
+
+// feed ends a starvation.
+func (n *node) feed() {
+	if n.starving != nil {
+		close(n.starving)
+		n.starving = nil
+		n.signal(syscall.SIGCONT)
+	}
 }
 
 // scriptDir holds the scripts whose end a scenario decides.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -74,7 +75,7 @@ func Parse(name string, text []byte) (*Scenario, error) {
 		st := Statement{line: i + 1, file: name}
 		st.split(line)
 		if len(st.Words) > 0 {
-			s.Statements = append(s.Statements, st)
+			s.Statements = append(s.Statements, st.expand()...)
 		}
 	}
 	if len(s.Statements) == 0 {
@@ -82,6 +83,40 @@ func Parse(name string, text []byte) (*Scenario, error) {
 	}
 	return s, s.Check()
 }
+
+// expand writes one statement as those that it stands for.
+func (s Statement) expand() []Statement {
+	part := func(from int, words ...string) Statement {
+		one := s
+		one.Words, one.columns = words, nil
+		for i := range words {
+			one.columns = append(one.columns, s.columns[min(from+i, len(s.columns)-1)])
+		}
+		return one
+	}
+	w := s.Words
+	switch {
+	case w[0] == "at" && len(w) > 2:
+		return append([]Statement{part(0, w[:2]...)}, part(2, w[2:]...).expand()...)
+	case w[0] == "flap" && len(w) >= forms["flap"].least:
+		n, err := strconv.Atoi(w[2])
+		if err != nil || n < 1 || n > mostFlaps {
+			return []Statement{s} // Check says what is wrong
+		}
+		var list []Statement
+		for range n {
+			for _, state := range []string{"down", "up"} {
+				link := part(0, append([]string{"link", w[1], state}, w[4:]...)...)
+				list = append(list, link, part(2, "run", w[3]))
+			}
+		}
+		return list
+	}
+	return []Statement{s}
+}
+
+// mostFlaps bounds what one flap statement becomes.
+const mostFlaps = 1000
 
 // Needs tells whether the scenario needs one of the back ends.
 func (s *Scenario) Needs(what string) bool {
@@ -156,6 +191,11 @@ var forms = map[string]struct {
 	"ask":        {5, 5, "ask HOST http|udp|tcp ADDR:PORT NAME[|NAME]"},
 	"say":        {2, 99, "say TEXT"},
 	"needs":      {2, 2, "needs namespaces"},
+	"at":         {2, 99, "at TIME [STATEMENT]"},
+	"flap":       {4, 5, "flap HOST N TIME [IFACE]"},
+	"starve":     {3, 3, "starve NODE SHARE"},
+	"repeat":     {2, 4, "repeat N [seed S]"},
+	"sweep":      {3, 99, "sweep NAME VALUE..."},
 }
 
 // Check finds what can be found before the lab is built: unknown statements, wrong
@@ -194,9 +234,20 @@ func (s *Scenario) checkNames(st Statement, known map[string]string) error {
 				return st.Errorf(i, "no node %s is declared above", w[i])
 			}
 		}
-	case "stop", "kill", "crash", "freeze", "thaw", "script":
+	case "flap":
+		return st.Errorf(2, "%s: must be a number from 1 to %d", w[2], mostFlaps)
+	case "repeat":
+		if _, _, err := repeat(w); err != nil {
+			return st.Errorf(1, "%v", err)
+		}
+	case "stop", "kill", "crash", "freeze", "thaw", "starve", "script":
 		if known[w[1]] != "node" {
 			return st.Errorf(1, "no node %s is declared above", w[1])
+		}
+		if w[0] == "starve" {
+			if p, err := percent(w[2]); err != nil || p > 95 {
+				return st.Errorf(2, "%s: must be a share such as 80%%, up to 95%%", w[2])
+			}
 		}
 		if w[0] == "script" && !slices.Contains([]string{"ok", "fail", "hang"}, w[3]) {
 			return st.Errorf(3, "%s: must be ok, fail or hang", w[3])
@@ -222,7 +273,7 @@ func (s *Scenario) checkNames(st Statement, known map[string]string) error {
 				return err
 			}
 		}
-	case "run":
+	case "run", "at":
 		if d, err := time.ParseDuration(w[1]); err != nil || d < 0 {
 			return st.Errorf(1, "%s: must be a time such as 4s", w[1])
 		}

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/vishvananda/netlink"
+	"golang.org/x/net/ipv4"
 )
 
 // The lab's servers speak a small protocol. Over TCP a client sends one line: NAME asks
@@ -49,27 +49,18 @@ func (h *host) serve(kind, port string) error {
 	return nil
 }
 
-// serveUDP listens on every address of its own, so that the answer comes from the one
-// that was asked: by the route the kernel would choose another than that on lo.
+// serveUDP answers from the address that was asked, also from one that the host gets later.
 func (h *host) serveUDP(key, port string) error {
-	addrs, err := h.nl.AddrList(nil, netlink.FAMILY_V4)
+	l, err := net.ListenPacket("udp4", ":"+port)
 	if err != nil {
 		return err
 	}
-	var all []net.PacketConn
-	h.servers[key] = func() {
-		for _, c := range all {
-			c.Close()
-		}
+	h.servers[key] = func() { l.Close() }
+	c := ipv4.NewPacketConn(l)
+	if err := c.SetControlMessage(ipv4.FlagDst, true); err != nil {
+		return err
 	}
-	for _, a := range addrs {
-		c, err := net.ListenPacket("udp4", net.JoinHostPort(a.IP.String(), port))
-		if err != nil {
-			return err
-		}
-		all = append(all, c)
-		go h.answer(c)
-	}
+	go h.answer(c)
 	return nil
 }
 
@@ -84,14 +75,14 @@ func (h *host) unserve(kind, port string) error {
 	return nil
 }
 
-func (h *host) answer(c net.PacketConn) {
+func (h *host) answer(c *ipv4.PacketConn) {
 	buf := make([]byte, 2048)
 	for {
-		n, from, err := c.ReadFrom(buf)
+		n, asked, from, err := c.ReadFrom(buf)
 		if err != nil {
 			return
 		}
-		c.WriteTo(append([]byte(h.name+" "), buf[:n]...), from)
+		c.WriteTo(append([]byte(h.name+" "), buf[:n]...), &ipv4.ControlMessage{Src: asked.Dst}, from)
 	}
 }
 

@@ -54,12 +54,12 @@ type learned struct {
 	mac proto.MAC
 }
 
-func newWire() (*wire, error) {
+func newWire(seed uint64) (*wire, error) {
 	p, err := ring.NewPoller()
 	if err != nil {
 		return nil, err
 	}
-	return &wire{poller: p, done: make(chan struct{}), table: map[learned]*nic{}, random: rand.New(rand.NewPCG(1, 0)), started: time.Now()}, nil
+	return &wire{poller: p, done: make(chan struct{}), table: map[learned]*nic{}, random: rand.New(rand.NewPCG(seed, 0)), started: time.Now()}, nil
 }
 
 // Sizes of the wire's rings, and what of a frame the capture keeps: the headers of

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -39,29 +43,55 @@ could not be run. Without root the lab enters a user namespace of its own.`,
 				return err
 			}
 			o.Binary, o.Out, o.Read = self, cmd.OutOrStdout(), reading.Read
-			failed := 0
+			var list []*netlab.Scenario
 			for _, file := range files {
-				s, err := netlab.Load(file)
+				all, err := netlab.LoadAll(file)
 				if err != nil {
 					return err
 				}
-				r, err := netlab.Run(cmd.Context(), s, o)
-				if err != nil {
-					return err
-				}
-				if !r.Passed {
-					failed++
-				}
+				list = append(list, all...)
 			}
-			if failed > 0 {
-				return coded{fmt.Errorf("%d of %d scenarios failed", failed, len(files)), 1}
-			}
-			return nil
+			return playAll(cmd.Context(), list, o)
 		},
 	}
 	cmd.Flags().StringVar(&o.Dir, "dir", "", "`directory` for the capture and the logs (default: a new one in the temporary directory)")
 	cmd.Flags().BoolVarP(&o.Verbose, "verbose", "v", false, "print the nodes' log lines as they come")
 	return cmd
+}
+
+// playAll plays scenarios one after the other, each as often as it says. More than one
+// run ends with a list of what was measured.
+func playAll(ctx context.Context, list []*netlab.Scenario, o netlab.Options) error {
+	var runs []string
+	failed, dir := 0, o.Dir
+	for _, s := range list {
+		n, seed := s.Repeat()
+		for i := range n {
+			if o.Seed = seed + uint64(i); dir != "" && len(list)+n > 2 {
+				o.Dir = filepath.Join(dir, strconv.Itoa(len(runs)+1))
+			}
+			r, err := netlab.Run(ctx, s, o)
+			if err != nil {
+				return err
+			}
+			line := fmt.Sprintf("%s seed %d: passed", s.Name, o.Seed)
+			if !r.Passed {
+				failed++
+				line = fmt.Sprintf("%s seed %d: FAILED", s.Name, o.Seed)
+			}
+			for _, m := range r.Report.Measures {
+				line += "; " + netlab.Found(m)
+			}
+			runs = append(runs, line)
+		}
+	}
+	if len(runs) > 1 {
+		fmt.Fprintln(o.Out, strings.Join(runs, "\n"))
+	}
+	if failed > 0 {
+		return coded{fmt.Errorf("%d of %d runs failed", failed, len(runs)), 1}
+	}
+	return nil
 }
 
 // labEnterCommand is what the lab starts a node's process through: it prepares

@@ -35,14 +35,21 @@ is shrunk to the statements that matter. The exit status is 1 if any run failed.
 				return err
 			}
 			failed := false
+			var list []*netlab.Scenario
 			for _, file := range files {
-				s, err := netlab.Load(file)
+				all, err := netlab.LoadAll(file)
 				if err != nil {
 					return err
 				}
+				list = append(list, all...)
+			}
+			for _, s := range list {
 				if s.Needs("namespaces") {
-					fmt.Fprintf(cmd.OutOrStdout(), "%s: needs namespaces (scripts, or what a kernel does): left out\n", file)
+					fmt.Fprintf(cmd.OutOrStdout(), "%s: needs namespaces (scripts, or what a kernel does): left out\n", s.Name)
 					continue
+				}
+				if n, seed := s.Repeat(); !cmd.Flags().Changed("seeds") {
+					from, to = seed, seed+uint64(n)-1
 				}
 				if cmd.Flags().Changed("replay") {
 					failed = !replayOne(cmd.Context(), cmd.OutOrStdout(), s, replay, dir) || failed
@@ -60,7 +67,7 @@ is shrunk to the statements that matter. The exit status is 1 if any run failed.
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&seeds, "seeds", "1", "a `range` such as 1..10000")
+	f.StringVar(&seeds, "seeds", "1", "a `range` such as 1..10000 (default what the scenario's repeat says, or 1)")
 	f.Uint64Var(&replay, "replay", 0, "play one `seed` and print its time line")
 	f.StringVar(&dir, "report", "", "with --replay: write report.html, report.svg and report.txt into `directory`")
 	f.BoolVarP(&verbose, "verbose", "v", false, "print what was measured")

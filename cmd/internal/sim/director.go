@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,8 +27,9 @@ type director struct {
 	tickAt   time.Duration
 	woken    time.Duration // when the last frame is read
 	ticking  bool
-	idle     int  // ticks in a row that left the deadline where it was
-	late     bool // a tick came while it stood still
+	idle     int           // ticks in a row that left the deadline where it was
+	late     bool          // a tick came while it stood still
+	still    time.Duration // of every starvePeriod, while it is starved
 	batch    node.Batch
 	script   map[string]string // ok, fail or hang, by name
 	states   map[string]string // by instance
@@ -109,16 +111,63 @@ func (d *director) stop() {
 	}
 }
 
+// starvePeriod is how long a node that is starved stands still and runs, by turns.
+const starvePeriod = 100 * time.Millisecond
+
+// starve takes a share of the time from the node until it is thawed. The judge is told to
+// be patient meanwhile.
+func (d *director) starve(share string) error {
+	p, err := strconv.ParseFloat(strings.TrimSuffix(share, "%"), 64)
+	if err != nil || !d.alive {
+		return fmt.Errorf("%s does not run, or %s is no share", d.h.name, share)
+	}
+	if d.still == 0 {
+		d.h.w.judge.Slack += 2 * starvePeriod
+		d.h.w.at(d.h.w.jitter(starvePeriod), event{what: starved, host: d.h, gen: d.gen})
+	}
+	d.still = time.Duration(p / 100 * float64(starvePeriod))
+	return nil
+}
+
+// starved is the next moment at which it stands still, or goes on.
+func (h *host) starved(e *event) {
+	d := h.dir
+	if d.gen != e.gen || d.still == 0 {
+		return
+	}
+	next := d.still
+	if d.frozen {
+		next = starvePeriod - d.still
+		d.thaw()
+	} else {
+		d.frozen = true
+	}
+	h.w.at(next, event{what: starved, host: h, gen: e.gen})
+}
+
 func (d *director) freeze(on bool) {
 	w := d.h.w
+	if d.still > 0 && !on { // it was starved
+		d.still = 0
+		w.judge.Slack -= 2 * starvePeriod
+		d.thaw()
+		return
+	}
 	if !d.alive || d.frozen == on {
 		return
 	}
-	d.frozen = on
 	w.judge.Frozen(w.now, d.h.name, on)
 	if on {
-		return
+		d.frozen = true
+	} else {
+		d.thaw()
 	}
+}
+
+// thaw reads what has come meanwhile.
+func (d *director) thaw() {
+	w := d.h.w
+	d.frozen = false
 	rx := d.rx
 	d.rx = nil
 	for _, f := range rx { // control before timers, as the loop does

@@ -156,11 +156,18 @@ func (p *player) declare(m netlab.Machine) *host {
 
 func (p *player) execute(w []string) error {
 	switch w[0] {
-	case "lan", "host", "router", "realserver", "node", "say", "needs":
+	case "lan", "host", "router", "realserver", "node", "say", "needs", "repeat", "sweep":
 		return nil
 	case "run":
 		d, err := duration(w[1])
 		p.run(p.now+d, nil)
+		return err
+	case "at":
+		d, err := duration(w[1])
+		if err == nil && d < p.now {
+			return fmt.Errorf("it is %v already", p.now)
+		}
+		p.run(d, nil)
 		return err
 	case "wait", "stays":
 		return p.wait(w)
@@ -178,6 +185,8 @@ func (p *player) execute(w []string) error {
 		return p.up(w[1:])
 	case "stop", "kill", "crash", "freeze", "thaw":
 		return p.process(p.hosts[w[1]], w[0])
+	case "starve":
+		return p.hosts[w[1]].dir.starve(w[2])
 	case "link":
 		return p.link(p.hosts[w[1]], w[2] == "up", w[3:]...)
 	case "drop", "duplicate", "delay", "reorder", "corrupt":

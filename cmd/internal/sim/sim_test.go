@@ -31,12 +31,14 @@ func scenarios(t testing.TB) []*netlab.Scenario {
 	files, _ := filepath.Glob(library + "/*.txtar")
 	var list []*netlab.Scenario
 	for _, f := range files {
-		s, err := netlab.Load(f)
+		all, err := netlab.LoadAll(f)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !s.Needs("namespaces") {
-			list = append(list, s)
+		for _, s := range all {
+			if !s.Needs("namespaces") {
+				list = append(list, s)
+			}
 		}
 	}
 	if len(list) < 48 {

@@ -189,6 +189,8 @@ func (w *world) happen(e *event) {
 		e.host.tick(e.gen)
 	case checked:
 		e.host.checkDone(e)
+	case starved:
+		e.host.starved(e)
 	case scripted:
 		e.host.scriptDone(e)
 	case flowing:
