@@ -220,7 +220,7 @@ func (v *live) frame(from *nic, f ring.Frame, eth proto.Ethernet, to []delivery)
 		v.tell(at, func(at time.Duration) { v.judge.Advert(at, from.host.name, from.lan, vrid, priority) })
 	}
 	for _, d := range to {
-		if h := d.to.host; d.fate.Lost == "" && !d.fate.Corrupt && h.node != nil && sender != nil {
+		if h := d.to.host; d.fate.Lost == "" && !d.refused && h.node != nil && sender != nil {
 			v.tell(at+d.fate.Delay, func(at time.Duration) { v.judge.Heard(at, sender.name, h.name, from.lan, vrid, priority) })
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -133,6 +134,8 @@ type delivery struct {
 	to   *nic
 	fate Fate
 	data []byte // as it arrives
+
+	refused bool // by the receiver, as far as is known
 }
 
 // carry records a frame and queues it at the ports it goes to.
@@ -165,10 +168,11 @@ func (w *wire) comment(from *nic, f ring.Frame, eth proto.Ethernet) string {
 	l := from.host.lab
 	control := IsControl(eth)
 	var to []report.Delivery
-	for _, d := range w.deliveries {
+	for i, d := range w.deliveries {
 		r := report.Delivery{Host: d.to.host.name, Lost: d.fate.Lost}
 		if control && r.Lost == "" {
 			r.Verdict = l.record.Verdict(r.Host, d.to.iface, d.data)
+			w.deliveries[i].refused = strings.HasPrefix(r.Verdict, "ignored: ")
 		}
 		if control || r.Lost != "" {
 			to = append(to, r)
@@ -196,7 +200,7 @@ func (w *wire) deliver(from, to *nic, f ring.Frame, eth proto.Ethernet) {
 	if fate.Corrupt {
 		Corrupt(buf[ring.VNetLen:], w.random)
 	}
-	w.deliveries = append(w.deliveries, delivery{to, fate, buf[ring.VNetLen:]})
+	w.deliveries = append(w.deliveries, delivery{to: to, fate: fate, data: buf[ring.VNetLen:]})
 	switch {
 	case fate.Lost != "":
 	case fate.Delay > 0:
