@@ -21,7 +21,7 @@ func TestStrings(t *testing.T) {
 	if got := Verdicts.String(); got != "Verdict(18)" {
 		t.Errorf("beyond the last: %s", got)
 	}
-	for r := range TrackerFine + 1 {
+	for r := range AddressLost + 1 {
 		if s := (Cause{Reason: r}).String(); s == "" || seen[s] || strings.HasPrefix(s, "Reason(") {
 			t.Errorf("reason %d: %q", uint8(r), s)
 		} else {
@@ -36,6 +36,7 @@ func TestStrings(t *testing.T) {
 		SourceChanged{Addr: defaultConfig().Source}: "source 10.77.0.50",
 		Tracked{Name: "chk", Up: true}:              "tracked chk up",
 		Startup{}:                                   "startup",
+		VIPLost{Addr: defaultConfig().Source}:       "virtual address 10.77.0.50 removed",
 		Shutdown{}:                                  "shutdown",
 		Tick{}:                                      "tick",
 		SendAdvert{Priority: 7}:                     "send-advert priority=7",

@@ -59,6 +59,8 @@ type (
 	// SourceChanged tells the new source address; the zero value says that there
 	// is none any more.
 	SourceChanged struct{ Addr netip.Addr }
+	// VIPLost tells that somebody else has removed a virtual address.
+	VIPLost struct{ Addr netip.Addr }
 	// Tracked tells the state of a tracked object. Names of no tracker are ignored.
 	Tracked struct {
 		Name string
@@ -72,11 +74,15 @@ func (Tick) event()          {}
 func (Heard) event()         {}
 func (LinkChanged) event()   {}
 func (SourceChanged) event() {}
+func (VIPLost) event()       {}
 func (Tracked) event()       {}
 
 func (Startup) String() string  { return "startup" }
 func (Shutdown) String() string { return "shutdown" }
 func (Tick) String() string     { return "tick" }
+
+// String says which.
+func (e VIPLost) String() string { return "virtual address " + e.Addr.String() + " removed" }
 
 func (e Heard) String() string {
 	return fmt.Sprintf("heard %s priority=%d interval=%s", e.Src, e.Priority, e.Interval)

@@ -316,6 +316,8 @@ func (r *rig) event(a args) (Event, bool) {
 		return LinkChanged{Up: a.has("up")}, true
 	case "source":
 		return SourceChanged{Addr: a.addr("addr", "none")}, true
+	case "vip-lost":
+		return VIPLost{Addr: a.addr("addr", "none")}, true
 	case "tracked":
 		return Tracked{Name: a.str("name", ""), Up: a.has("up")}, true
 	}

@@ -40,6 +40,8 @@ func (in *Instance) stepMaster(ev Event) {
 		in.tickMaster()
 	case Heard:
 		in.hearInMaster(ev)
+	case VIPLost:
+		in.surrender(ev.Addr)
 	case Startup:
 	default:
 		in.changeWorld(ev)
@@ -111,6 +113,16 @@ func (in *Instance) yield(ev Heard) {
 	cause := Cause{Reason: Outbid, Src: ev.Src, Priority: ev.Priority}
 	in.becomeBackup(cause, in.cfg.Interval)
 	in.obey(ev)
+}
+
+// surrender gives the role up because an address is gone, as keepalived does: whoever is
+// there takes over after its skew time, this one too, and then adds it anew.
+func (in *Instance) surrender(addr netip.Addr) {
+	in.becomeBackup(Cause{Reason: AddressLost, Src: addr}, in.cfg.Interval)
+	in.emit(SendAdvert{Priority: 0, Src: in.source})
+	skew := in.skew()
+	in.backup.down = in.now + skew
+	in.backup.why = Cause{Reason: Resigned, Src: in.source, After: skew}
 }
 
 // correct tells a lower MASTER, and the switches that have learned from it, who it

@@ -10,6 +10,8 @@ func (in *Instance) note(ev Event) (cause Cause, ok bool) {
 		return in.noteSource(ev)
 	case Tracked:
 		return in.noteTracked(ev)
+	case VIPLost: // only a MASTER has them
+		return Cause{}, false
 	}
 	in.unexpected(ev)
 	return Cause{}, false

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -190,7 +191,7 @@ func (j *Judge) State(at time.Duration, node, instance, to, cause string) {
 			j.preempts(at, m)
 			j.early(at, m)
 		}
-		if m.state == "MASTER" && to == "BACKUP" {
+		if m.state == "MASTER" && to == "BACKUP" && !strings.HasPrefix(cause, "virtual address ") && !m.Foreign {
 			j.yields(at, m)
 		}
 		leaves := m.state == "MASTER" && to != "BACKUP"

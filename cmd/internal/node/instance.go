@@ -308,6 +308,9 @@ func (n *Node) addAddress(a config.Address) {
 
 func (n *Node) removeAddress(a config.Address) {
 	n.emit(RemoveAddress{a})
+	if n.local(a.Prefix.Addr()) {
+		n.removing[a.Prefix.Addr()]++
+	}
 	n.fwd.SetLocal(a.Prefix.Addr(), false)
 }
 
@@ -404,4 +407,18 @@ func (n *Node) refuse(in *instance, src netip.Addr, v fsm.Verdict) {
 		return
 	}
 	in.refused[key]++
+}
+
+// addressLost looks whether an address that the kernel has lost is missed: one that was
+// there, is virtual, and was not removed by this node.
+func (n *Node) addressLost(now time.Duration, addr netip.Addr, known bool) {
+	if n.removing[addr] > 0 {
+		n.removing[addr]--
+		return
+	}
+	for i := range n.instances {
+		if _, ok := n.instances[i].vips[addr]; ok && known {
+			n.stepInstance(now, i, fsm.VIPLost{Addr: addr})
+		}
+	}
 }

@@ -60,6 +60,7 @@ type Node struct {
 	checks     []checker
 	neighbours []neighbour
 	gateways   map[Peer]netip.Addr
+	removing   map[netip.Addr]int // addresses that we asked the kernel to remove
 	started    bool
 	hops       []hop // by forward's server number
 	fwd        *forward.Forwarder
@@ -80,7 +81,7 @@ const maxConnections = 1 << 20
 // the connection table. The error names the position of a configuration line that
 // cannot work on this host.
 func New(cfg *config.Config, links []Link, seed uint64) (*Node, error) {
-	n := &Node{cfg: cfg, seed: seed, gateways: map[Peer]netip.Addr{}}
+	n := &Node{cfg: cfg, seed: seed, gateways: map[Peer]netip.Addr{}, removing: map[netip.Addr]int{}}
 	for _, l := range links {
 		n.ports = append(n.ports, port{link: l, prefixes: slices.Clone(l.Prefixes)})
 	}
@@ -255,6 +256,7 @@ func (n *Node) addressChanged(now time.Duration, ev AddressChanged) {
 	case ev.Present && !known: // in the kernel's order, of which the first is the primary
 		p.prefixes = append(p.prefixes, ev.Prefix)
 	case !ev.Present:
+		defer n.addressLost(now, ev.Prefix.Addr(), known)
 		p.prefixes = slices.DeleteFunc(p.prefixes, func(q netip.Prefix) bool { return q == ev.Prefix })
 	}
 	n.localChanged(ev.Prefix.Addr())
