@@ -120,6 +120,8 @@ func (l *lab) execute(st Statement) error {
 		}
 		l.live.frozen(w[1], false)
 		return l.hosts[w[1]].node.signal(syscall.SIGCONT)
+	case "iface":
+		return l.iface(l.hosts[w[1]], w[2], w[3] == "create")
 	case "starve":
 		return l.hosts[w[1]].node.starve(w[2])
 	case "script":

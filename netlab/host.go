@@ -282,3 +282,33 @@ func (l *lab) carrier(h *host, up bool, iface ...string) error {
 	}
 	return nil
 }
+
+// iface deletes an interface, or makes it again with the host's own addresses.
+func (l *lab) iface(h *host, name string, create bool) error {
+	i := slices.IndexFunc(h.nics, func(n *nic) bool { return n.iface == name })
+	if i < 0 {
+		return fmt.Errorf("%s has no interface %s", h.name, name)
+	}
+	n := h.nics[i]
+	if create != (n.sock == nil) {
+		return fmt.Errorf("interface %s of %s is there already, or gone already", name, h.name)
+	}
+	if create {
+		if err := h.plug(l, n); err != nil {
+			return err
+		}
+		l.live.link(h.name, name, true)
+		return nil
+	}
+	l.live.link(h.name, name, false)
+	l.command("ip -n %s link del %s", h.name, name)
+	link, err := l.wireSpace.nl.LinkByName(n.device)
+	if err != nil {
+		return err
+	}
+	l.wire.with(func() {
+		n.sock.Close()
+		n.sock = nil
+	})
+	return l.wireSpace.nl.LinkDel(link)
+}

@@ -134,7 +134,7 @@ func (j *Judge) Stopped(at time.Duration, node string) {
 // gone watches that a node that is not MASTER keeps no virtual address.
 func (m *member) gone(j *Judge, at time.Duration) {
 	for _, a := range m.VIPs {
-		if j.Holds != nil && j.Holds(m.Node, a) {
+		if !m.Foreign && j.Holds != nil && j.Holds(m.Node, a) {
 			m.once(j, at, "address", "%s (%s) holds %v in state %s", m.Node, m.Instance, a, m.state)
 		}
 	}

@@ -261,6 +261,8 @@ func faultKey(w []string) (key string, begins, ends bool) {
 		return "heal ", false, true
 	case "link":
 		return "link " + w[1] + strings.Join(w[3:], ""), w[2] == "down", w[2] == "up"
+	case "iface":
+		return "iface " + w[1] + w[2], w[3] == "delete", w[3] == "create"
 	case "freeze", "starve", "thaw":
 		return "freeze " + w[1], w[0] != "thaw", w[0] == "thaw"
 	case "kill", "crash", "stop":

@@ -193,6 +193,7 @@ var forms = map[string]struct {
 	"needs":      {2, 2, "needs namespaces"},
 	"at":         {2, 99, "at TIME [STATEMENT]"},
 	"flap":       {4, 5, "flap HOST N TIME [IFACE]"},
+	"iface":      {4, 4, "iface HOST IFACE delete|create"},
 	"starve":     {3, 3, "starve NODE SHARE"},
 	"repeat":     {2, 4, "repeat N [seed S]"},
 	"sweep":      {3, 99, "sweep NAME VALUE..."},
@@ -284,6 +285,11 @@ func (s *Scenario) checkNames(st Statement, known map[string]string) error {
 	case "link":
 		if w[2] != "up" && w[2] != "down" {
 			return st.Errorf(2, "%s: must be up or down", w[2])
+		}
+		return st.host(known, 1)
+	case "iface":
+		if w[3] != "delete" && w[3] != "create" {
+			return st.Errorf(3, "%s: must be delete or create", w[3])
 		}
 		return st.host(known, 1)
 	case "serve", "unserve", "addr", "ask":

@@ -73,16 +73,25 @@ const (
 
 // attach opens the wire's end of a link; it must run before start.
 func (w *wire) attach(p *nic) error {
-	p.index = len(w.ports)
+	again := slices.Contains(w.ports, p)
+	if !again {
+		p.index = len(w.ports)
+	}
+	var sock *ring.Socket
 	var err error
 	p.host.lab.wireSpace.do(func() {
-		p.sock, err = ring.Open(ring.Config{Interface: p.device, Slots: wireSlots, SlotSize: wireSlotSize, Promiscuous: true, SuperFrames: true})
+		sock, err = ring.Open(ring.Config{Interface: p.device, Slots: wireSlots, SlotSize: wireSlotSize, Promiscuous: true, SuperFrames: true})
 	})
 	if err != nil {
 		return err
 	}
-	w.ports = append(w.ports, p)
-	return w.poller.Add(p.sock.FD(), p.index)
+	w.with(func() {
+		p.sock = sock
+		if !again {
+			w.ports = append(w.ports, p)
+		}
+	})
+	return w.poller.Add(sock.FD(), p.index)
 }
 
 // start opens the capture and lets frames pass.
@@ -111,6 +120,9 @@ func (w *wire) loop() {
 				return
 			}
 			for _, p := range w.ports {
+				if p.sock == nil {
+					continue
+				}
 				n, _ := p.sock.Receive(batch[:]) // an interface that is down has no frames
 				if n == 0 {
 					continue
@@ -119,9 +131,7 @@ func (w *wire) loop() {
 				for _, f := range batch[:n] {
 					w.carry(p, f)
 				}
-				for _, q := range w.ports {
-					q.sock.Flush() // what a dead link does not take is lost, as on a real one
-				}
+				w.flush()
 				p.sock.Release()
 			}
 			w.mu.Unlock()
@@ -146,11 +156,11 @@ func (w *wire) carry(from *nic, f ring.Frame) {
 	}
 	w.table[learned{from.lan, eth.Src()}] = from
 	w.deliveries = w.deliveries[:0]
-	if to, ok := w.table[learned{from.lan, eth.Dst()}]; ok && !eth.Dst().IsGroup() {
+	if to, ok := w.table[learned{from.lan, eth.Dst()}]; ok && to.sock != nil && !eth.Dst().IsGroup() {
 		w.deliver(from, to, f, eth)
 	} else {
 		for _, to := range w.ports {
-			if to != from && to.lan == from.lan {
+			if to != from && to.lan == from.lan && to.sock != nil {
 				w.deliver(from, to, f, eth)
 			}
 		}
@@ -213,10 +223,19 @@ func (w *wire) deliver(from, to *nic, f ring.Frame, eth proto.Ethernet) {
 	}
 }
 
+// flush sends what was queued; what a dead link does not take is lost, as on a real one.
+func (w *wire) flush() {
+	for _, p := range w.ports {
+		if p.sock != nil {
+			p.sock.Flush()
+		}
+	}
+}
+
 // late puts a frame that was held up on its way.
 func (w *wire) late(to *nic, buf []byte) {
 	w.with(func() {
-		if !w.stopped {
+		if !w.stopped && to.sock != nil {
 			to.sock.Queue(buf)
 			to.sock.Flush()
 		}
@@ -228,9 +247,7 @@ func (w *wire) inject(from *nic, frame []byte) {
 	w.with(func() {
 		w.madeUp = true
 		w.carry(from, ring.Frame{Buf: append(make([]byte, ring.VNetLen), frame...), Time: time.Now().UnixNano()})
-		for _, q := range w.ports {
-			q.sock.Flush()
-		}
+		w.flush()
 		w.madeUp = false
 	})
 }
@@ -252,7 +269,9 @@ func (w *wire) stop() error {
 		err = w.capture.close()
 	}
 	for _, p := range w.ports {
-		p.sock.Close()
+		if p.sock != nil {
+			p.sock.Close()
+		}
 	}
 	w.poller.Close()
 	return err

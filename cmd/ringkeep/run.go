@@ -256,7 +256,7 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 		return err
 	}
 	l := loop.New(loop.Config{
-		Node: n, Ports: d.ports, Loopback: d.loopback, Poller: d.poller, Host: k, Log: log,
+		Node: n, Ports: d.ports, Loopback: d.loopback, Poller: d.poller, Host: k, Log: log, Reopen: d.reopen,
 		Clock: func() time.Duration { return time.Since(start) }, Wall: loop.WallClock,
 	})
 	if err := l.Watch(ctx, k, links); err != nil {
@@ -335,17 +335,10 @@ func (d *director) open() (err error) {
 	if err := d.shield(); err != nil {
 		return err
 	}
-	for i, use := range d.node.Uses() {
-		var s loop.Sockets
-		if use.Control {
-			if s.Control, err = d.control(d.links[i], use.Multicast); err != nil {
-				return err
-			}
-		}
-		if use.Service {
-			if s.Service, err = d.service(d.links[i]); err != nil {
-				return err
-			}
+	for i := range d.links {
+		s, err := d.sockets(i)
+		if err != nil {
+			return err
 		}
 		d.ports = append(d.ports, s)
 	}
@@ -357,6 +350,36 @@ func (d *director) open() (err error) {
 		d.loopback = s
 	}
 	return nil
+}
+
+// sockets opens what the node needs of a port.
+func (d *director) sockets(port int) (s loop.Sockets, err error) {
+	use := d.node.Uses()[port]
+	if use.Control {
+		if s.Control, err = d.control(d.links[port], use.Multicast); err != nil {
+			return s, err
+		}
+	}
+	if use.Service {
+		s.Service, err = d.service(d.links[port])
+	}
+	return s, err
+}
+
+// reopen follows an interface that was deleted and made again under its name.
+func (d *director) reopen(port int) (loop.Sockets, error) {
+	l, err := d.kernel.Link(d.links[port].Name)
+	if err != nil {
+		return loop.Sockets{}, err
+	}
+	for i, s := range d.opened {
+		if s != nil && s.Index() == d.links[port].Index {
+			s.Close()
+			d.opened[i] = nil
+		}
+	}
+	d.links[port] = l
+	return d.sockets(port)
 }
 
 // shield keeps the kernel from answering the flows that the ring forwards.
@@ -413,6 +436,9 @@ func (d *director) socket(c ring.Config) (*ring.Socket, error) {
 
 func (d *director) close(log *slog.Logger) {
 	for _, s := range d.opened {
+		if s == nil {
+			continue
+		}
 		st := s.Stats()
 		log.Info("ring", "iface", s.Name(), "received", st.Received, "dropped", st.Dropped, "superframes", st.SuperFrames,
 			"truncated", st.Truncated, "freezes", st.Freezes, "sent", st.Sent, "unsent", st.SendErrors.Total())

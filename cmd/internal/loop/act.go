@@ -101,15 +101,19 @@ func (l *Loop) notified(d checks.Done) {
 // Watch turns what the kernel tells about links, addresses and routes into events, until ctx
 // ends. links is the list that the node was made with.
 func (l *Loop) Watch(ctx context.Context, k *kernel.Kernel, links []kernel.Link) error {
-	ports := map[string]int{}
+	ports, numbers := map[string]int{}, map[string]int{}
 	for i, link := range links {
-		ports[link.Name] = i
+		ports[link.Name], numbers[link.Name] = i, link.Index
 	}
 	peers := l.Node.Peers()
 	return k.Watch(ctx, func(ev kernel.Event) {
 		switch ev := ev.(type) {
 		case kernel.LinkChanged:
 			if port, ok := ports[ev.Link.Name]; ok {
+				if ev.Link.Index != numbers[ev.Link.Name] {
+					numbers[ev.Link.Name] = ev.Link.Index
+					l.renew(port)
+				}
 				l.Post(node.LinkChanged{Port: port, MAC: proto.MAC(ev.Link.MAC), Up: ev.Link.Up})
 			}
 		case kernel.AddressAdded:

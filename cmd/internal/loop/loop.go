@@ -54,8 +54,11 @@ type Config struct {
 	Poller   Poller
 	Host     Host
 	Log      *slog.Logger
-	Clock    func() time.Duration // monotonic, from the start of the process
-	Wall     func() time.Duration // CLOCK_REALTIME, as the rings stamp frames
+	// Reopen opens the sockets of a port whose interface was made anew, and closes the
+	// old ones.
+	Reopen func(port int) (Sockets, error)
+	Clock  func() time.Duration // monotonic, from the start of the process
+	Wall   func() time.Duration // CLOCK_REALTIME, as the rings stamp frames
 }
 
 // batchSize is how many frames one turn takes from a ring: few enough that control
@@ -73,8 +76,9 @@ type Loop struct {
 	dirty    []Port // sockets with frames queued
 	ctx      context.Context
 
-	mu    sync.Mutex
-	inbox []node.Event
+	mu      sync.Mutex
+	inbox   []node.Event
+	renewed []int // ports with a new interface
 }
 
 // New makes a loop that is not running yet.
@@ -82,6 +86,13 @@ func New(c Config) *Loop {
 	l := &Loop{Config: c}
 	l.notifier = checks.NewNotifier(l.notified)
 	return l
+}
+
+// renew has the sockets of a port opened again before the next event.
+func (l *Loop) renew(port int) {
+	l.mu.Lock()
+	l.renewed = append(l.renewed, port)
+	l.mu.Unlock()
 }
 
 // Post hands an event to the loop, from any goroutine.
@@ -144,9 +155,17 @@ func (l *Loop) turn() error {
 // events gives the node what other goroutines posted.
 func (l *Loop) events() {
 	l.mu.Lock()
-	inbox := l.inbox
-	l.inbox = nil
+	inbox, renewed := l.inbox, l.renewed
+	l.inbox, l.renewed = nil, nil
 	l.mu.Unlock()
+	for _, port := range renewed {
+		s, err := l.Reopen(port)
+		if err != nil {
+			l.Log.Error("interface not opened again", "err", err)
+			continue
+		}
+		l.Ports[port] = s
+	}
 	for _, ev := range inbox {
 		l.step(ev)
 	}

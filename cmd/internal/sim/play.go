@@ -185,6 +185,8 @@ func (p *player) execute(w []string) error {
 		return p.up(w[1:])
 	case "stop", "kill", "crash", "freeze", "thaw":
 		return p.process(p.hosts[w[1]], w[0])
+	case "iface":
+		return p.iface(p.hosts[w[1]], w[2], w[3] == "create")
 	case "starve":
 		return p.hosts[w[1]].dir.starve(w[2])
 	case "link":
@@ -285,6 +287,25 @@ func (p *player) link(h *host, up bool, iface ...string) error {
 		}
 	}
 	return nil
+}
+
+// iface deletes an interface with its addresses, or makes it again with its own.
+func (p *player) iface(h *host, name string, create bool) error {
+	n := h.nicNamed(name)
+	if n.iface != name || create == n.linkUp {
+		return fmt.Errorf("%s has no interface %s, or has it already", h.name, name)
+	}
+	clear(n.cache)
+	if !create {
+		for _, a := range slices.Clone(n.addrs) {
+			n.setAddr(a, false)
+		}
+		return p.link(h, false, name)
+	}
+	for _, a := range n.own {
+		n.setAddr(a, true)
+	}
+	return p.link(h, true, name)
 }
 
 func (n *nic) carrier(up bool) {
