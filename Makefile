@@ -27,7 +27,7 @@ peers: ## install the missing test peers (Debian packages) when root
 	./.ci/peers
 
 race: ## all tests but those of lab and sim under the race detector
-	$(GO) test -race -count=1 -skip '^(TestScenarios|TestMutantsAreCaught|TestBothBackEndsAgree)$$' ./...
+	$(GO) test -race -count=1 -skip '^(TestScenarios|TestMutantsAreCaught|TestBothBackEndsAgree|TestYear)$$' ./...
 
 lab: ## every scenario of netlab/scenarios, with real keepalived where one says so
 	$(GO) test -count=1 -timeout 15m -run '^TestScenarios$$' ./netlab

@@ -50,6 +50,44 @@ func TestWordsMayBeQuoted(t *testing.T) {
 	}
 }
 
+func TestStatementsThatStandForOthers(t *testing.T) {
+	all, err := ParseAll("s", []byte("sweep N 1 2\nsweep M x y\n"+oneNode+"at 2s flap n1 $N 300ms eth0\nsay $M\nrepeat 5 seed 9\n"+itsConf))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) != 4 || all[3].Name != "s N=2 M=y" {
+		t.Fatalf("%d scenarios, the last is %q", len(all), all[len(all)-1].Name)
+	}
+	var got []string
+	for _, st := range all[3].Statements[4:] {
+		got = append(got, st.String())
+	}
+	want := "at 2s|link n1 down eth0|run 300ms|link n1 up eth0|run 300ms|link n1 down eth0|run 300ms|link n1 up eth0|run 300ms|say y|repeat 5 seed 9"
+	if strings.Join(got, "|") != want {
+		t.Errorf("got  %s\nwant %s", strings.Join(got, "|"), want)
+	}
+	if n, seed := all[3].Repeat(); n != 5 || seed != 9 {
+		t.Errorf("repeat %d seed %d", n, seed)
+	}
+	for text, want := range map[string]string{
+		oneNode + "flap n1 0 1s\n" + itsConf:                  "s:3:9: 0: must be a number from 1 to 1000",
+		oneNode + "flap n1 2 x\n" + itsConf:                   "s:3:11: x: must be a time such as 4s",
+		oneNode + "at 2s jump n1\n" + itsConf:                 `s:3:7: unknown statement "jump"`,
+		oneNode + "repeat 0\n" + itsConf:                      "s:3:8: 0: must be a number of runs",
+		oneNode + "repeat 2 from 1\n" + itsConf:               "s:3:8: must be repeat N [seed S]",
+		oneNode + "starve n1 99%\n" + itsConf:                 "s:3:11: 99%: must be a share such as 80%, up to 95%",
+		oneNode + "iface n1 eth0 remove\n" + itsConf:          "s:3:15: remove: must be delete or create",
+		oneNode + "link n1 left\n" + itsConf:                  "s:3:9: left: must be up or down",
+		oneNode + "sweep X\n" + itsConf:                       "s:3:1: wrong number of words: sweep NAME VALUE...",
+		"lan lan\nhost c lan:eth0 10.0.0.1/24 vip 10.0.0.9\n": "s:2:1: vip is for a realserver",
+		"lan lan\nhost c lan:eth0 10.0.0.1/24 via x\n":        "s:2:33: x: must be an address",
+	} {
+		if _, err := ParseAll("s", []byte(text)); err == nil || err.Error() != want {
+			t.Errorf("%q\ngot  %v\nwant %s", text, err, want)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(oneNode + "wait 1s n1 state MASTER\n" + itsConf))
 	f.Fuzz(func(t *testing.T, text []byte) {

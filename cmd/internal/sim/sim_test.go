@@ -113,6 +113,60 @@ func TestManyHoursAMinute(t *testing.T) {
 	}
 }
 
+// TestYear lets a pair advertise for a year: 31.5 million advertisements, one MASTER, no
+// invariant hurt.
+func TestYear(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute of one processor")
+	}
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(library, "day.txtar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := netlab.Parse("year", []byte(strings.Replace(string(text), "run 24h", "run 8760h", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := Run(s, Options{Seed: 1})
+	if r.Failure != nil {
+		t.Fatal(r.Failure)
+	}
+	if r.Elapsed < 8760*time.Hour || r.Frames < 365*24*3600 || len(r.Transitions) != 3 {
+		t.Fatalf("%v, %d frames, transitions %v", r.Elapsed, r.Frames, r.Transitions)
+	}
+}
+
+// TestReportOfARun collects what the report shows, and does not change the run by it.
+func TestReportOfARun(t *testing.T) {
+	s, err := netlab.Load(filepath.Join(library, "gap-of-a-client.txtar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, recorded := Run(s, Options{Seed: 5}), Run(s, Options{Seed: 5, Record: true})
+	if fmt.Sprint(plain.Transitions) != fmt.Sprint(recorded.Transitions) {
+		t.Errorf("transitions %v, recorded %v", plain.Transitions, recorded.Transitions)
+	}
+	r := recorded.Report
+	lost, took := 0, 0
+	for _, p := range r.Packets {
+		for _, d := range p.To {
+			if strings.HasPrefix(d.Verdict, "accepted, resets the master down timer of VI_1") {
+				took++
+			}
+			if d.Lost != "" {
+				lost++
+			}
+		}
+	}
+	if len(r.States) < 7 || took < 3 || lost > 0 || len(r.Flows) != 1 || len(r.Flows[0].Gaps) != 2 || len(r.Faults) != 2 || len(r.Holdings) < 4 {
+		t.Errorf("%d states, %d adverts accepted, %d lost, flows %+v, faults %+v, holdings %v", len(r.States), took, lost, r.Flows, r.Faults, r.Holdings)
+	}
+	if gap := r.Flows[0].Gaps[0]; gap.To-gap.From < 3600*time.Millisecond || gap.To-gap.From > 3700*time.Millisecond {
+		t.Errorf("gap %v", gap)
+	}
+}
+
 // TestShrink holds that of a long failing scenario the statements remain that matter.
 func TestShrink(t *testing.T) {
 	text := `lan lan
