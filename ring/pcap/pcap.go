@@ -1,6 +1,6 @@
 // Package pcap writes pcapng files with the name of every interface and, where there
-// is something to say about a packet, a comment on it. gopacket's pcapgo does the
-// format; it knows no comments on packets, which are added here.
+// is something to say about a packet, a comment on it, and reads them and pcap files.
+// gopacket's pcapgo does the formats; it knows no comments on packets, which are added here.
 package pcap
 
 import (

@@ -15,6 +15,8 @@ import (
 
 var arp = []byte("\xff\xff\xff\xff\xff\xff\x02\x00\x00\x00\x00\x01\x08\x06\x00\x01\x08\x00\x06\x04\x00\x01\x02\x00\x00\x00\x00\x01\x0a\x00\x00\x01\x00\x00\x00\x00\x00\x00\x0a\x00\x00\x02")
 
+var sampleTime = time.Unix(1700000000, 123456789)
+
 func sample(t *testing.T) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -22,7 +24,7 @@ func sample(t *testing.T) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := time.Unix(1700000000, 123456789)
+	at := sampleTime
 	for i, comment := range []string{"", "dropped by: deaf lb2", "", "odd"} {
 		if err := w.Write(i%2, at.Add(time.Duration(i)), arp, len(arp)+i, comment); err != nil {
 			t.Fatal(err)
