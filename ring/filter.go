@@ -18,7 +18,9 @@ const (
 	offIP        = 14
 	offFragment  = offIP + 6
 	offProtocol  = offIP + 9
+	offIPSrc     = offIP + 12
 	offIPDst     = offIP + 16
+	offSrcPort   = offIP     // with X = length of the IP header: source port
 	offPort      = offIP + 2 // with X = length of the IP header: destination port
 	offICMPType  = offIP     // with X likewise
 
@@ -29,6 +31,8 @@ const (
 	etherTypeARP  = 0x0806
 
 	protoICMP = 1
+	protoTCP  = 6
+	protoUDP  = 17
 	protoAH   = 51
 	protoVRRP = 112
 
@@ -55,6 +59,52 @@ func ControlFilter(own [6]byte) ([]bpf.RawInstruction, error) {
 	p.jumpIf(bpf.JumpEqual, protoAH, accept)
 	p.finish(accept, reject)
 	return p.assemble()
+}
+
+// WatchFilter passes what [ControlFilter] does, to any MAC, and with it all of the IPv4
+// protocols given, and the TCP and UDP of the flows: packets of which one end is the
+// address and port. Of fragments only the first, which carries the ports. An address
+// other than IPv4 is an error, and so are more flows than a filter holds.
+func WatchFilter(protocols []uint8, flows []netip.AddrPort) ([]bpf.RawInstruction, error) {
+	p := newProgram()
+	accept, reject := p.label(), p.label()
+	p.native(reject)
+	p.emit(bpf.LoadAbsolute{Off: offEtherType, Size: 2})
+	p.jumpIf(bpf.JumpEqual, etherTypeARP, accept)
+	p.jumpIf(bpf.JumpNotEqual, etherTypeIPv4, reject)
+	p.emit(bpf.LoadAbsolute{Off: offProtocol, Size: 1})
+	for _, protocol := range append([]uint8{protoVRRP, protoAH}, protocols...) {
+		p.jumpIf(bpf.JumpEqual, uint32(protocol), accept)
+	}
+	if len(flows) > 0 {
+		transport := p.label()
+		p.jumpIf(bpf.JumpEqual, protoTCP, transport)
+		p.jumpIf(bpf.JumpNotEqual, protoUDP, reject)
+		p.set(transport)
+		p.emit(bpf.LoadAbsolute{Off: offFragment, Size: 2})
+		p.jumpIf(bpf.JumpBitsSet, fragmentMask, reject)
+		p.emit(bpf.LoadMemShift{Off: offIP})
+	}
+	for _, f := range flows {
+		if !f.Addr().Unmap().Is4() {
+			return nil, fmt.Errorf("filter for flow %v: not an IPv4 address", f)
+		}
+		p.end(f, offIPSrc, offSrcPort, accept)
+		p.end(f, offIPDst, offPort, accept)
+	}
+	p.jump(reject)
+	p.finish(accept, reject)
+	return p.assemble()
+}
+
+// end accepts a packet with the flow's address and port at these places.
+func (p *program) end(f netip.AddrPort, addr, port uint32, accept label) {
+	other := p.label()
+	p.emit(bpf.LoadAbsolute{Off: addr, Size: 4})
+	p.jumpIf(bpf.JumpNotEqual, addrValue(f.Addr().Unmap()), other)
+	p.emit(bpf.LoadIndirect{Off: port, Size: 2})
+	p.jumpIf(bpf.JumpEqual, uint32(f.Port()), accept)
+	p.set(other)
 }
 
 // NothingFilter passes no frame: for a socket that only sends.

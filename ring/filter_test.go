@@ -19,9 +19,10 @@ type packet struct {
 	dst      [6]byte
 	typ      uint16
 	proto    uint8
-	to       netip.Addr
+	from, to netip.Addr
 	options  int // bytes of IPv4 options, a multiple of 4
 	fragment uint16
+	fromPort uint16
 	port     uint16
 	icmp     uint8
 }
@@ -38,10 +39,15 @@ func (p packet) bytes() []byte {
 		to := p.to.As4()
 		copy(ip[16:], to[:])
 	}
+	if p.from.IsValid() {
+		from := p.from.As4()
+		copy(ip[12:], from[:])
+	}
 	l4 := ip[20+p.options:]
 	if p.proto == 1 {
 		l4[0] = p.icmp
 	} else {
+		binary.BigEndian.PutUint16(l4, p.fromPort)
 		binary.BigEndian.PutUint16(l4[2:], p.port)
 	}
 	return append(b, ip...)
@@ -97,6 +103,56 @@ func TestControlFilter(t *testing.T) {
 	}
 	if passes(t, filter, []byte{1, 2, 3}) {
 		t.Error("three bytes pass")
+	}
+}
+
+func TestWatchFilter(t *testing.T) {
+	vip, other := netip.MustParseAddr("10.0.0.100"), netip.MustParseAddr("10.0.0.101")
+	web := netip.AddrPortFrom(vip, 80)
+	filter := must(ring.WatchFilter(nil, []netip.AddrPort{web, netip.AddrPortFrom(other, 53)}))
+	none := must(ring.WatchFilter(nil, nil))
+	udp := must(ring.WatchFilter([]uint8{17}, nil))
+	for _, c := range []struct {
+		name             string
+		p                packet
+		flows, none, udp bool
+	}{
+		{"advert", packet{typ: 0x800, proto: 112}, true, true, true},
+		{"advert with AH", packet{typ: 0x800, proto: 51}, true, true, true},
+		{"ARP", packet{typ: 0x806}, true, true, true},
+		{"to the service", packet{typ: 0x800, proto: 6, to: vip, port: 80}, true, false, false},
+		{"from the service", packet{typ: 0x800, proto: 6, from: vip, fromPort: 80}, true, false, false},
+		{"from it, with IP options", packet{typ: 0x800, proto: 6, from: vip, fromPort: 80, options: 8}, true, false, false},
+		{"the same by UDP", packet{typ: 0x800, proto: 17, to: vip, port: 80}, true, false, true},
+		{"the second", packet{typ: 0x800, proto: 17, to: other, port: 53}, true, false, true},
+		{"the port of the other", packet{typ: 0x800, proto: 6, to: vip, port: 53}, false, false, false},
+		{"the port at the other end", packet{typ: 0x800, proto: 6, to: vip, fromPort: 80}, false, false, false},
+		{"later fragment", packet{typ: 0x800, proto: 6, to: vip, port: 80, fragment: 185}, false, false, false},
+		{"ICMP", packet{typ: 0x800, proto: 1, to: vip, icmp: 3}, false, false, false},
+		{"IPv6", packet{typ: 0x86dd, proto: 112}, false, false, false},
+	} {
+		for _, f := range []struct {
+			name   string
+			filter []bpf.RawInstruction
+			want   bool
+		}{{"flows", filter, c.flows}, {"none", none, c.none}, {"udp", udp, c.udp}} {
+			if got := passes(t, f.filter, c.p.bytes()); got != f.want {
+				t.Errorf("%s, %s: passes %v", c.name, f.name, got)
+			}
+		}
+	}
+	if _, err := ring.WatchFilter(nil, []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::1]:80")}); err == nil {
+		t.Error("an IPv6 address was taken")
+	}
+	if _, err := ring.WatchFilter(nil, make([]netip.AddrPort, 1)); err == nil {
+		t.Error("no address was taken")
+	}
+	many := make([]netip.AddrPort, 500)
+	for i := range many {
+		many[i] = web
+	}
+	if _, err := ring.WatchFilter(nil, many); err == nil {
+		t.Error("more flows than a filter holds were taken")
 	}
 }
 

@@ -1,6 +1,10 @@
 package ring
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+)
 
 // VNetLen is the length in bytes of the virtio_net_hdr before every frame.
 const VNetLen = 10
@@ -33,6 +37,10 @@ type Frame struct {
 
 // Data returns the Ethernet frame, which aliases Buf.
 func (f Frame) Data() []byte { return f.Buf[VNetLen:] }
+
+// Outgoing reports whether this host sent the frame. What leaves by a socket that bypasses
+// the queueing discipline, as those of this package do by default, no tap sees.
+func (f Frame) Outgoing() bool { return f.Kind == unix.PACKET_OUTGOING }
 
 // VNet is a decoded virtio_net_hdr: what the sender left for the hardware to do.
 //

@@ -55,6 +55,7 @@ type Config struct {
 
 	Promiscuous bool // the device accepts frames to every MAC
 	SuperFrames bool // frames longer than a slot are received whole, not skipped
+	Outgoing    bool // what this host sends is received too, see [Frame.Outgoing]
 	Qdisc       bool // send through the queueing discipline; bypassed by default
 	SendBuffer  int  // bytes of frames that may wait in the device; 8 MiB
 }
@@ -146,7 +147,7 @@ func (s *Socket) openReceiver(ifi *net.Interface, cfg Config) error {
 				return err
 			}
 		}
-		if err := receiverOptions(fd, cfg.SuperFrames); err != nil {
+		if err := receiverOptions(fd, cfg); err != nil {
 			return err
 		}
 		return s.rx.mapRing(fd, cfg)
@@ -214,7 +215,7 @@ func detach(ifi *net.Interface, filter []bpf.RawInstruction, setup func(c *packe
 }
 
 // receiverOptions sets what must be set before the ring exists (EBUSY after).
-func receiverOptions(fd int, super bool) error {
+func receiverOptions(fd int, cfg Config) error {
 	type option struct {
 		opt, value int
 		name       string
@@ -222,10 +223,12 @@ func receiverOptions(fd int, super bool) error {
 	options := []option{
 		{unix.PACKET_VERSION, unix.TPACKET_V2, "PACKET_VERSION"},
 		{unix.PACKET_VNET_HDR, 1, "PACKET_VNET_HDR"},
-		{unix.PACKET_IGNORE_OUTGOING, 1, "PACKET_IGNORE_OUTGOING"},
 		{unix.PACKET_RESERVE, reserve, "PACKET_RESERVE"},
 	}
-	if super {
+	if !cfg.Outgoing {
+		options = append(options, option{unix.PACKET_IGNORE_OUTGOING, 1, "PACKET_IGNORE_OUTGOING"})
+	}
+	if cfg.SuperFrames {
 		options = append(options, option{unix.PACKET_COPY_THRESH, 1, "PACKET_COPY_THRESH"})
 		if err := setBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, superBacklog); err != nil {
 			return err

@@ -119,6 +119,31 @@ func TestOwnFramesAreNotReadBack(t *testing.T) {
 	}
 }
 
+// What passes the kernel's taps on its way out is received where that is wanted, and told
+// from what comes in.
+func TestOutgoingFrames(t *testing.T) {
+	left, right := cable(t)
+	watch := left.open(ring.Config{Interface: "v0", Filter: onlyTest(t), Outgoing: true})
+	past, through := left.open(ring.Config{Interface: "v0"}), left.open(ring.Config{Interface: "v0", Qdisc: true})
+	peer := right.open(ring.Config{Interface: "v1"})
+	for i, s := range []*ring.Socket{past, through, peer} {
+		s.Queue(broadcast(i, 64))
+		s.Flush()
+	}
+	var got []ring.Frame
+	var batch [4]ring.Frame
+	wait(t, watch, "two frames", func() bool {
+		n, _ := watch.Receive(batch[:])
+		got = append(got, batch[:n]...)
+		return len(got) >= 2
+	})
+	for i, f := range got {
+		if number := f.Data()[14+3]; len(got) != 2 || int(number) != i+1 || f.Outgoing() != (i == 0) {
+			t.Errorf("frame %d of %d: number %d, outgoing %v", i, len(got), number, f.Outgoing())
+		}
+	}
+}
+
 // More than a batch may be queued, and frames may lie in a received slot.
 func TestQueueFlushesWhenFull(t *testing.T) {
 	left, right := cable(t)
