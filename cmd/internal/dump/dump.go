@@ -1,5 +1,6 @@
 // Package dump prints packets as this program reads them: one line a packet, from a
-// capture file or from an interface.
+// capture file or from an interface, and between them what a director would do that
+// listens beside.
 package dump
 
 import (
@@ -7,67 +8,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"time"
 
-	"github.com/google/gopacket"
-	"github.com/google/gopacket/pcapgo"
-
 	"github.com/ringkeep/ringkeep/proto"
+	"github.com/ringkeep/ringkeep/ring/pcap"
 )
 
-// Filter says which packets are printed. The zero value lets all pass.
-type Filter struct {
-	VRID  uint8        // of advertisements; 0 for any
-	Addrs []netip.Addr // of a host: as sender, receiver, or in an advertisement or ARP
-	Kind  string       // vrrp, arp, tcp, udp; "" for any
-}
-
-// Passes tells whether a frame is to be printed.
-func (f Filter) Passes(frame []byte) bool {
-	eth, err := proto.ParseEthernet(frame)
-	if err != nil {
-		return f.VRID == 0 && len(f.Addrs) == 0 && f.Kind == ""
-	}
-	var addrs []netip.Addr
-	kind := ""
-	vrid := uint8(0)
-	switch eth.Type() {
-	case proto.EtherTypeARP:
-		if a, err := proto.ParseARP(eth.Payload()); err == nil {
-			kind, addrs = "arp", []netip.Addr{a.Sender(), a.Target()}
-		}
-	case proto.EtherTypeIPv4:
-		ip, err := proto.ParseIPv4(eth.Payload())
-		if err != nil {
-			break
-		}
-		addrs = []netip.Addr{ip.Src(), ip.Dst()}
-		kind = map[uint8]string{proto.ProtocolTCP: "tcp", proto.ProtocolUDP: "udp", proto.ProtocolVRRP: "vrrp"}[ip.Protocol()]
-		if v, err := proto.ParseVRRP(ip.Payload()); err == nil && kind == "vrrp" {
-			vrid = v.VRID()
-			for i := range v.Count() {
-				addrs = append(addrs, v.Addr(i))
-			}
-		}
-	}
-	return (f.Kind == "" || f.Kind == kind) && (f.VRID == 0 || f.VRID == vrid) && (len(f.Addrs) == 0 || common(f.Addrs, addrs))
-}
-
-func common(a, b []netip.Addr) bool {
-	for _, x := range a {
-		for _, y := range b {
-			if x == y {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // Remark is what a receiver of VRRP holds against a frame that it refuses, "" for nothing
-// (RFC 9568 §7.1).
+// (RFC 9568 §7.1). It is for packets of which no configuration is known.
 func Remark(frame []byte) string {
 	eth, err := proto.ParseEthernet(frame)
 	if err != nil || eth.Type() != proto.EtherTypeIPv4 {
@@ -91,64 +40,92 @@ func Remark(frame []byte) string {
 	return ""
 }
 
-// source is a file of packets: [pcapgo.Reader] or [pcapgo.NgReader].
-type source interface {
-	ReadPacketData() (data []byte, info gopacket.CaptureInfo, err error)
+// Printer prints packets that pass the filter, with their numbers and the time since the
+// first packet.
+type Printer struct {
+	Filter   Filter
+	Follower *Follower // nil: nobody listens beside
+
+	out     *bufio.Writer
+	printed int
 }
 
-// open finds out whether a file is pcap or pcapng.
-func open(f io.ReadSeeker) (source, error) {
-	if r, err := pcapgo.NewReader(f); err == nil {
-		return r, nil
+// NewPrinter makes a printer; what it prints is flushed by its File and Live.
+func NewPrinter(out io.Writer, filter Filter, f *Follower) *Printer {
+	p := &Printer{Filter: filter, Follower: f, out: bufio.NewWriter(out)}
+	if f != nil {
+		f.print = func(at time.Duration, text string) {
+			fmt.Fprintf(p.out, "%5s %12.6f  would: %s\n", "", at.Seconds(), text)
+		}
 	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return nil, err
-	}
-	r, err := pcapgo.NewNgReader(f, pcapgo.DefaultNgReaderOptions)
-	if err != nil {
-		return nil, errors.New("neither pcap nor pcapng")
-	}
-	return r, nil
+	return p
 }
 
-// File prints the packets of a capture that pass the filter, with their numbers and the
-// time since the first packet. The error names the file; what was read before a damaged
-// packet is printed.
-func File(path string, filter Filter, out io.Writer) error {
+// Each reads a capture from its first packet to its last, with the interfaces that it has
+// told of. The error names the file.
+func Each(path string, visit func(pcap.Packet, []pcap.Interface)) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	r, err := open(f)
+	r, err := pcap.NewReader(f)
 	if err != nil {
 		return fmt.Errorf("%s: %w: name a capture file", path, err)
 	}
-	w := bufio.NewWriter(out)
-	defer w.Flush()
-	var first time.Time
-	for n := 1; ; n++ {
-		data, info, err := r.ReadPacketData()
+	for {
+		p, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("%s: packet %d: %w", path, n, err)
+			return fmt.Errorf("%s: %w", path, err)
 		}
-		if first.IsZero() {
-			first = info.Timestamp
-		}
-		if filter.Passes(data) {
-			fmt.Fprintln(w, Line(n, info.Timestamp.Sub(first), data))
-		}
+		visit(p, r.Interfaces())
 	}
 }
 
+// File prints a capture. What was read before a damaged packet is printed.
+func (p *Printer) File(path string) error {
+	defer p.out.Flush()
+	var first time.Time
+	var since time.Duration
+	err := Each(path, func(packet pcap.Packet, _ []pcap.Interface) {
+		if first.IsZero() {
+			first = packet.At
+			p.Follower.start()
+		}
+		since = max(since, packet.At.Sub(first)) // the interfaces of a capture do not always agree
+		p.packet(since, packet)
+	})
+	return err
+}
+
+// packet prints one, after what happens before it.
+func (p *Printer) packet(since time.Duration, packet pcap.Packet) {
+	p.Follower.before(since)
+	verdict := p.Follower.verdict(packet)
+	if p.Follower == nil {
+		verdict = Remark(packet.Data)
+	}
+	if p.Filter.Passes(packet.Data) {
+		p.printed++
+		fmt.Fprintln(p.out, Line(since, packet, verdict))
+	}
+	p.Follower.hear(since, packet)
+}
+
 // Line writes one packet.
-func Line(n int, since time.Duration, frame []byte) string {
-	line := fmt.Sprintf("%5d %12.6f  %s", n, since.Seconds(), proto.Describe(frame))
-	if remark := Remark(frame); remark != "" {
-		line += "  [" + remark + "]"
+func Line(since time.Duration, p pcap.Packet, verdict string) string {
+	line := fmt.Sprintf("%5d %12.6f  ", p.Number, since.Seconds())
+	if p.Interface != "" {
+		line += p.Interface + "  "
+	}
+	line += proto.Describe(p.Data)
+	for _, remark := range []string{p.Comment, verdict} {
+		if remark != "" {
+			line += "  [" + remark + "]"
+		}
 	}
 	return line
 }

@@ -1,0 +1,236 @@
+package model
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/ringkeep/ringkeep/cmd/internal/config"
+	"github.com/ringkeep/ringkeep/cmd/internal/node"
+	"github.com/ringkeep/ringkeep/proto"
+	"github.com/ringkeep/ringkeep/ring/pcap"
+)
+
+// Way is what a packet of a capture is to a director.
+type Way uint8
+
+const (
+	// Elsewhere: on a link, or to a MAC, that is not the director's.
+	Elsewhere Way = iota
+	// Sent by the director.
+	Sent
+	// Heard: it reached the director.
+	Heard
+	// Lost: the lab dropped it on the way to the director.
+	Lost
+	// Doubtful: the lab dropped it for somebody and does not say for whom.
+	Doubtful
+)
+
+// Seat is the place of a director in a capture.
+type Seat struct {
+	Links []node.Link // as the capture and the configuration show them
+
+	cfg   *config.Config
+	name  string              // of the host in a capture of the lab, "" in any other
+	ports map[string]int      // by interface of the capture
+	sides map[string][]string // the hosts of a lan, by its description
+	lans  map[string]string   // the other way: by interface of the capture
+	own   []netip.Addr        // as they were named
+	macs  []proto.MAC
+}
+
+// Place says which director of a capture is meant.
+type Place struct {
+	Node      string       // the host, in a capture of the lab
+	Own       []netip.Addr // its addresses; where the capture shows them, none
+	Interface string       // of the configuration, for a capture that names none
+}
+
+// Find looks for the seat of a director in a capture, which each reads from its first
+// packet to its last. The error says what has to be named.
+func Find(cfg *config.Config, at Place, each func(visit func(pcap.Packet, []pcap.Interface)) error) (*Seat, error) {
+	s := &Seat{cfg: cfg, name: at.Node, own: slices.Clone(at.Own), ports: map[string]int{}, sides: map[string][]string{}, lans: map[string]string{}}
+	s.Links = []node.Link{{Name: "lo", Up: true, Loopback: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")}}}
+	names := interfaces(cfg)
+	for _, name := range names {
+		s.Links = append(s.Links, node.Link{Name: name, Up: true})
+	}
+	for _, in := range cfg.Instances {
+		for _, a := range []netip.Addr{in.UnicastSource, in.McastSource} {
+			if a.IsValid() && in.Disabled == "" {
+				s.address(s.port(in.Interface), a)
+			}
+		}
+	}
+	if at.Interface == "" && len(names) == 1 {
+		at.Interface = names[0]
+	}
+	for _, a := range at.Own {
+		s.address(s.port(at.Interface), a)
+	}
+	first := true
+	err := each(func(p pcap.Packet, list []pcap.Interface) {
+		if first {
+			s.look(list, s.port(at.Interface))
+			first = false
+		}
+		s.learn(p)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s, s.complete(names)
+}
+
+// port is the number of the link with that name, or -1.
+func (s *Seat) port(name string) int {
+	return slices.IndexFunc(s.Links, func(l node.Link) bool { return l.Name == name })
+}
+
+// look finds the links of the director among the interfaces of the capture.
+func (s *Seat) look(list []pcap.Interface, only int) {
+	for _, in := range list {
+		host, _, _ := strings.Cut(in.Name, ":")
+		s.lans[in.Name] = in.Description
+		s.sides[in.Description] = append(s.sides[in.Description], host)
+	}
+	for _, in := range list {
+		host, iface, lab := strings.Cut(in.Name, ":")
+		switch {
+		case s.name == "" && !lab && s.port(in.Name) >= 0:
+			s.ports[in.Name] = s.port(in.Name)
+		case s.name == "" && only >= 0:
+			s.ports[in.Name] = only
+		case host == s.name && s.port(iface) >= 0:
+			s.ports[in.Name] = s.port(iface)
+			for _, other := range list {
+				if other.Description == in.Description && other.Description != "" {
+					s.ports[other.Name] = s.port(iface)
+				}
+			}
+		}
+	}
+	if s.name == "" && len(list) == 0 && only >= 0 {
+		s.ports[""] = only // a pcap file
+	}
+}
+
+// learn takes in what a packet that the director sent shows of it: its MACs, and an
+// address that is not virtual. Packets that it forwards have the addresses of others.
+func (s *Seat) learn(p pcap.Packet) {
+	port, ok := s.ports[p.Interface]
+	eth, err := proto.ParseEthernet(p.Data)
+	if !ok || err != nil {
+		return
+	}
+	src, sure := source(eth)
+	mine := s.sent(p.Interface, eth) || slices.Contains(s.own, src)
+	if !mine {
+		return
+	}
+	l := &s.Links[port]
+	if l.MAC == (proto.MAC{}) {
+		l.MAC = eth.Src()
+	}
+	if !slices.Contains(s.macs, eth.Src()) {
+		s.macs = append(s.macs, eth.Src())
+	}
+	switch {
+	case sure:
+		s.address(port, src)
+	case src.IsValid() && !src.IsUnspecified() && !virtual(s.cfg, src) && len(l.Prefixes) == 0:
+		l.Prefixes = []netip.Prefix{netip.PrefixFrom(src, 32)}
+	}
+}
+
+// source is the host that a packet shows: surely that of an advertisement, probably that
+// of ARP and of a membership report.
+func source(eth proto.Ethernet) (a netip.Addr, sure bool) {
+	if m, ok := arp(eth); ok {
+		return m.Sender(), false
+	}
+	ip, err := proto.ParseIPv4(eth.Payload())
+	if err != nil || eth.Type() != proto.EtherTypeIPv4 {
+		return netip.Addr{}, false
+	}
+	switch ip.Protocol() {
+	case proto.ProtocolVRRP:
+		return ip.Src(), true
+	case protocolIGMP:
+		return ip.Src(), false
+	}
+	return netip.Addr{}, false
+}
+
+const protocolIGMP = 2
+
+// address notes an address of a port, in front of what was only probable.
+func (s *Seat) address(port int, a netip.Addr) {
+	if port < 0 || !a.Is4() || slices.ContainsFunc(s.Links[port].Prefixes, func(p netip.Prefix) bool { return p.Addr() == a }) {
+		return
+	}
+	s.Links[port].Prefixes = append([]netip.Prefix{netip.PrefixFrom(a, 32)}, s.Links[port].Prefixes...)
+}
+
+// sent tells whether a frame is the director's own.
+func (s *Seat) sent(iface string, eth proto.Ethernet) bool {
+	if s.name != "" {
+		host, _, _ := strings.Cut(iface, ":")
+		return host == s.name
+	}
+	return slices.Contains(s.macs, eth.Src())
+}
+
+// complete demands an address for every interface that an instance speaks on.
+func (s *Seat) complete(names []string) error {
+	if len(s.ports) == 0 && s.name != "" {
+		return fmt.Errorf("the capture has no interface of %s that the configuration names (%s)", s.name, strings.Join(names, ", "))
+	}
+	if len(s.ports) == 0 {
+		return fmt.Errorf("name the interface of the configuration that the capture is of with -i (%s)", strings.Join(names, ", "))
+	}
+	for _, in := range s.cfg.Instances {
+		if in.Disabled == "" && len(s.Links[s.port(in.Interface)].Prefixes) == 0 {
+			return fmt.Errorf("the capture does not show the address of %s: name it with --own", in.Interface)
+		}
+	}
+	return nil
+}
+
+// Way tells what a packet is to the director, and on which port.
+func (s *Seat) Way(p pcap.Packet) (port int, w Way) {
+	port, ok := s.ports[p.Interface]
+	eth, err := proto.ParseEthernet(p.Data)
+	if !ok || err != nil {
+		return -1, Elsewhere
+	}
+	own := s.Links[port].MAC
+	switch {
+	case s.sent(p.Interface, eth):
+		return port, Sent
+	case !eth.Dst().IsGroup() && eth.Dst() != own && own != (proto.MAC{}):
+		return port, Elsewhere
+	}
+	return port, s.fate(p)
+}
+
+// fate reads the lab's comment on a packet: "dropped by: " and the statement.
+func (s *Seat) fate(p pcap.Packet) Way {
+	statement, dropped := strings.CutPrefix(p.Comment, "dropped by: ")
+	if !dropped {
+		return Heard
+	}
+	w := strings.Fields(statement)
+	if i := slices.Index(w, "to"); i >= 0 && i+1 < len(w) {
+		if w[i+1] == s.name {
+			return Lost
+		}
+		return Heard
+	}
+	if len(s.sides[s.lans[p.Interface]]) == 2 {
+		return Lost // there is nobody else
+	}
+	return Doubtful
+}
