@@ -16,7 +16,6 @@ import (
 	"github.com/ringkeep/ringkeep/cmd/internal/model"
 	"github.com/ringkeep/ringkeep/proto"
 	"github.com/ringkeep/ringkeep/ring"
-	"github.com/ringkeep/ringkeep/ring/pcap"
 )
 
 // dumper holds the options of dump.
@@ -52,15 +51,10 @@ func (s *seated) load(file string, out io.Writer) (*config.Config, error) {
 	return cfg, err
 }
 
-// find looks for the seat in a capture.
-func (s *seated) find(cfg *config.Config, file, iface string) (*model.Seat, error) {
+// place is where to look for the director in a capture.
+func (s *seated) place(iface string) (model.Place, error) {
 	own, err := addresses("--own", s.own)
-	if err != nil {
-		return nil, err
-	}
-	return model.Find(cfg, model.Place{Node: s.node, Own: own, Interface: iface}, func(visit func(pcap.Packet, []pcap.Interface)) error {
-		return dump.Each(file, visit)
-	})
+	return model.Place{Node: s.node, Own: own, Interface: iface}, err
 }
 
 func dumpCommand() *cobra.Command {
@@ -149,7 +143,11 @@ func addresses(option string, list []string) ([]netip.Addr, error) {
 func (d *dumper) capture(cfg *config.Config, out io.Writer) error {
 	var follower *dump.Follower
 	if cfg != nil {
-		seat, err := d.seat.find(cfg, d.file, d.iface)
+		place, err := d.seat.place(d.iface)
+		if err != nil {
+			return err
+		}
+		seat, err := model.Find(cfg, place, d.file)
 		if err != nil {
 			return err
 		}

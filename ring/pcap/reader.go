@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/google/gopacket"
@@ -99,6 +100,30 @@ func (r *Reader) Interfaces() []Interface {
 		}
 	}
 	return list
+}
+
+// Each reads a file from its first packet to its last, and hands each on with the
+// interfaces that the file has told of. The error names the file.
+func Each(path string, visit func(Packet, []Interface)) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	r, err := NewReader(f)
+	if err != nil {
+		return fmt.Errorf("%s: %w: name a capture file", path, err)
+	}
+	for {
+		p, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		visit(p, r.Interfaces())
+	}
 }
 
 // Blocks of pcapng, and the one option that pcapgo skips.

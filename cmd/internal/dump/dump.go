@@ -5,10 +5,8 @@ package dump
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/ringkeep/ringkeep/proto"
@@ -61,36 +59,12 @@ func NewPrinter(out io.Writer, filter Filter, f *Follower) *Printer {
 	return p
 }
 
-// Each reads a capture from its first packet to its last, with the interfaces that it has
-// told of. The error names the file.
-func Each(path string, visit func(pcap.Packet, []pcap.Interface)) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	r, err := pcap.NewReader(f)
-	if err != nil {
-		return fmt.Errorf("%s: %w: name a capture file", path, err)
-	}
-	for {
-		p, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		visit(p, r.Interfaces())
-	}
-}
-
 // File prints a capture. What was read before a damaged packet is printed.
 func (p *Printer) File(path string) error {
 	defer p.out.Flush()
 	var first time.Time
 	var since time.Duration
-	err := Each(path, func(packet pcap.Packet, _ []pcap.Interface) {
+	return pcap.Each(path, func(packet pcap.Packet, _ []pcap.Interface) {
 		if first.IsZero() {
 			first = packet.At
 			p.Follower.start()
@@ -98,7 +72,6 @@ func (p *Printer) File(path string) error {
 		since = max(since, packet.At.Sub(first)) // the interfaces of a capture do not always agree
 		p.packet(since, packet)
 	})
-	return err
 }
 
 // packet prints one, after what happens before it.

@@ -12,7 +12,6 @@ import (
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
 	"github.com/ringkeep/ringkeep/cmd/internal/model"
 	"github.com/ringkeep/ringkeep/proto"
-	"github.com/ringkeep/ringkeep/ring/pcap"
 )
 
 const captures = "../../../proto/testdata/captures"
@@ -26,9 +25,7 @@ func follow(t *testing.T, path, conf, own string, filter Filter) string {
 			t.Fatal(m)
 		}
 	}
-	seat, err := model.Find(cfg, model.Place{Own: []netip.Addr{netip.MustParseAddr(own)}}, func(visit func(pcap.Packet, []pcap.Interface)) error {
-		return Each(path, visit)
-	})
+	seat, err := model.Find(cfg, model.Place{Own: []netip.Addr{netip.MustParseAddr(own)}}, path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,11 +33,12 @@ var arrows = map[string][]string{
 	"cmd/internal/layering": {},
 	"cmd/internal/dump":     {"proto", "ring", "ring/pcap", "cmd/internal/config", "cmd/internal/model", "cmd/internal/node", "cmd/internal/reading"},
 	"cmd/internal/model":    {"proto", "fsm", "ring/pcap", "cmd/internal/config", "cmd/internal/node"},
+	"cmd/internal/replay":   {"proto", "fsm", "ring/pcap", "cmd/internal/config", "cmd/internal/model", "cmd/internal/node"},
 	"cmd/internal/sim":      {"proto", "netlab", "netlab/report", "cmd/internal/config", "cmd/internal/node", "cmd/internal/reading"},
 	"cmd/internal/reading":  {"proto", "fsm", "netlab", "cmd/internal/config", "cmd/internal/node"},
 	"cmd/internal/node":     {"proto", "fsm", "sched", "forward", "cmd/internal/config"},
 	"cmd/internal/loop":     {"proto", "fsm", "forward", "ring", "checks", "cmd/internal/config", "cmd/internal/kernel", "cmd/internal/node"},
-	"cmd/ringkeep":          {"netlab", "netlab/report", "cmd/internal/reading", "proto", "cmd/internal/dump", "ring", "checks", "cmd/internal/config", "cmd/internal/kernel", "cmd/internal/loop", "cmd/internal/model", "cmd/internal/node", "cmd/internal/sim"},
+	"cmd/ringkeep":          {"netlab", "netlab/report", "cmd/internal/reading", "proto", "cmd/internal/dump", "ring", "checks", "cmd/internal/config", "cmd/internal/kernel", "cmd/internal/loop", "cmd/internal/model", "cmd/internal/node", "cmd/internal/replay", "cmd/internal/sim"},
 }
 
 // pure lists the rooms without sockets, files, clock, goroutines or global state.

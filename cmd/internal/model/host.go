@@ -66,7 +66,7 @@ func reaching(list []netip.Prefix, peer netip.Addr) []netip.Prefix {
 		}
 	}
 	for _, p := range list {
-		for bits := 31; p.Addr().Is4() && peer.Is4() && bits > 0; bits-- {
+		for bits := 31; p.Addr().Is4() && peer.Is4() && bits >= 0; bits-- {
 			if wide := netip.PrefixFrom(p.Addr(), bits); wide.Contains(peer) {
 				return append(slices.Clip(list), wide)
 			}

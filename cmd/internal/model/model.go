@@ -1,6 +1,7 @@
 package model
 
 import (
+	"math"
 	"net/netip"
 	"time"
 
@@ -39,7 +40,7 @@ func New(cfg *config.Config, links []node.Link, do func(at time.Duration, a node
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{node: n, ports: map[string]int{}, do: do}
+	m := &Model{node: n, ports: map[string]int{}, now: math.MinInt64, do: do}
 	for i, l := range links {
 		m.ports[l.Name] = i
 	}

@@ -48,9 +48,9 @@ type Place struct {
 	Interface string       // of the configuration, for a capture that names none
 }
 
-// Find looks for the seat of a director in a capture, which each reads from its first
-// packet to its last. The error says what has to be named.
-func Find(cfg *config.Config, at Place, each func(visit func(pcap.Packet, []pcap.Interface)) error) (*Seat, error) {
+// Find looks for the seat of a director in a capture file. The error says what has to be
+// named.
+func Find(cfg *config.Config, at Place, path string) (*Seat, error) {
 	s := &Seat{cfg: cfg, name: at.Node, own: slices.Clone(at.Own), ports: map[string]int{}, sides: map[string][]string{}, lans: map[string]string{}}
 	s.Links = []node.Link{{Name: "lo", Up: true, Loopback: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")}}}
 	names := interfaces(cfg)
@@ -71,7 +71,7 @@ func Find(cfg *config.Config, at Place, each func(visit func(pcap.Packet, []pcap
 		s.address(s.port(at.Interface), a)
 	}
 	first := true
-	err := each(func(p pcap.Packet, list []pcap.Interface) {
+	err := pcap.Each(path, func(p pcap.Packet, list []pcap.Interface) {
 		if first {
 			s.look(list, s.port(at.Interface))
 			first = false

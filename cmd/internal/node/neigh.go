@@ -52,7 +52,7 @@ func (n *Node) neighbourFor(addr netip.Addr) int {
 // route returns the port whose longest prefix holds addr, or -1. Host prefixes
 // are virtual addresses and say nothing about who is on the link.
 func (n *Node) route(addr netip.Addr) int {
-	best, bits := -1, 0
+	best, bits := -1, -1
 	for i := range n.ports {
 		for _, p := range n.ports[i].prefixes {
 			if p.Bits() > bits && p.Bits() < p.Addr().BitLen() && p.Contains(addr) && !n.ports[i].link.Loopback {

@@ -1,0 +1,135 @@
+package model
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ringkeep/ringkeep/cmd/internal/config"
+	"github.com/ringkeep/ringkeep/cmd/internal/node"
+	"github.com/ringkeep/ringkeep/proto"
+	"github.com/ringkeep/ringkeep/ring/pcap"
+)
+
+func parse(t *testing.T, lines string) *config.Config {
+	t.Helper()
+	cfg, messages := config.Parse("x.conf", []byte(lines+"\nvrrp_instance VI_1 {\n interface eth0\n virtual_router_id 51\n virtual_ipaddress {\n 10.0.0.100\n }\n track_script {\n chk\n }\n unicast_peer {\n 192.168.7.7\n }\n}\n"), config.Options{ConfigID: "x"})
+	for _, m := range messages {
+		if m.Level == config.Error {
+			t.Fatal(m)
+		}
+	}
+	return cfg
+}
+
+// A model begins at any time, takes its script for good and its peer for a neighbour,
+// wherever that is, and has the address that it asks for.
+func TestTakesAllForWell(t *testing.T) {
+	var log []string
+	links := []node.Link{{Name: "eth0", MAC: proto.MAC{2, 0, 0, 0, 0, 1}, Up: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}}}
+	m, err := New(parse(t, "vrrp_script chk {\n script /bin/false\n interval 1\n}"), links, func(at time.Duration, a node.Action) {
+		switch a := a.(type) {
+		case node.Changed:
+			log = append(log, fmt.Sprintf("%v %v", at, a.Changed))
+		case node.Send:
+			if v, err := proto.ParseIPv4(proto.Ethernet(a.Frame).Payload()); err == nil {
+				log = append(log, fmt.Sprintf("%v to %v", at, v.Dst()))
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Start(-10 * time.Second)
+	m.Before(-5 * time.Second)
+	m.Stop(-5 * time.Second)
+	got := strings.Join(log, "; ")
+	want := "-10s INIT -> BACKUP; -6.390625s BACKUP -> MASTER; -6.390625s to 192.168.7.7; -5.390625s to 192.168.7.7; -5s MASTER -> INIT; -5s to 192.168.7.7"
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if state, p := m.State("VI_1"); state != "INIT" || p != 100 {
+		t.Errorf("state %s, priority %d", state, p)
+	}
+	if state, _ := m.State("VI_2"); state != "" {
+		t.Errorf("an instance that is none is %s", state)
+	}
+}
+
+// What arrives at the very moment of a timer counts before it.
+func TestBefore(t *testing.T) {
+	m, err := New(parse(t, "vrrp_script chk {\n script /bin/false\n}"), []node.Link{{Name: "eth0", Up: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}}}, func(time.Duration, node.Action) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Start(0)
+	down := 3609375 * time.Microsecond
+	m.Before(down)
+	if state, _ := m.State("VI_1"); state != "BACKUP" {
+		t.Errorf("%s before %v", state, down)
+	}
+	m.Before(down + 1)
+	if state, _ := m.State("VI_1"); state != "MASTER" {
+		t.Errorf("%s after %v", state, down)
+	}
+}
+
+// What the lab dropped is told by its statement, or by there being nobody else.
+func TestWays(t *testing.T) {
+	garp := func(i byte) []byte {
+		return proto.AppendGratuitousARP(nil, proto.MAC{2, 0, 0, 0, 0, i}, netip.AddrFrom4([4]byte{10, 0, 0, i}))
+	}
+	alone := []pcap.Interface{{Name: "a:eth0", Description: "lan x"}, {Name: "b:eth0", Description: "lan x"}, {Name: "c:eth0", Description: "lan y"}}
+	three := []pcap.Interface{{Name: "a:eth0", Description: "lan x"}, {Name: "b:eth0", Description: "lan x"}, {Name: "c:eth0", Description: "lan x"}}
+	toAnother := append([]byte{2, 0, 0, 0, 0, 9}, garp(2)[6:]...)
+	for _, c := range []struct {
+		interfaces []pcap.Interface
+		from       int
+		data       []byte
+		comment    string
+		want       Way
+	}{
+		{alone, 1, garp(2), "", Heard},
+		{alone, 1, garp(2), "odd", Heard},
+		{alone, 0, garp(1), "", Sent},
+		{alone, 0, garp(1), "dropped by: partition", Sent},
+		{alone, 2, garp(3), "", Elsewhere},
+		{alone, 1, toAnother, "", Elsewhere},
+		{alone, 1, []byte{1, 2}, "", Elsewhere},
+		{alone, 1, garp(2), "dropped by: partition", Lost},
+		{three, 1, garp(2), "dropped by: partition", Doubtful},
+		{three, 1, garp(2), "dropped by: drop b to a vrrp", Lost},
+		{three, 1, garp(2), "dropped by: drop b to c vrrp", Heard},
+	} {
+		path := filepath.Join(t.TempDir(), "x.pcapng")
+		f, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, err := pcap.NewWriter(f, c.interfaces)
+		if err == nil {
+			err = w.Write(0, time.Unix(1, 0), garp(1), 42, "")
+		}
+		if err == nil {
+			err = w.Flush()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		seat, err := Find(parse(t, ""), Place{Node: "a"}, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := seat.Links[1]; got.MAC != (proto.MAC{2, 0, 0, 0, 0, 1}) || len(got.Prefixes) != 1 || got.Prefixes[0].String() != "10.0.0.1/32" {
+			t.Errorf("found %+v", got)
+		}
+		if _, got := seat.Way(pcap.Packet{Interface: c.interfaces[c.from].Name, Data: c.data, Comment: c.comment}); got != c.want {
+			t.Errorf("from %s %q: %v, want %v", c.interfaces[c.from].Name, c.comment, got, c.want)
+		}
+		f.Close()
+	}
+}

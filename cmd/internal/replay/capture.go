@@ -1,0 +1,172 @@
+package replay
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/ringkeep/ringkeep/cmd/internal/config"
+	"github.com/ringkeep/ringkeep/cmd/internal/model"
+	"github.com/ringkeep/ringkeep/proto"
+	"github.com/ringkeep/ringkeep/ring/pcap"
+)
+
+// Said is something that a director sends: an advertisement or a gratuitous ARP.
+type Said struct {
+	VRID     uint8 // 0: a gratuitous ARP
+	Priority uint8
+	To       netip.Addr // of an advertisement
+	VIP      netip.Addr // of a gratuitous ARP
+}
+
+func (s Said) String() string {
+	if s.VRID == 0 {
+		return fmt.Sprintf("gratuitous ARP of %s", s.VIP)
+	}
+	return fmt.Sprintf("advertisement of VRID %d, priority %d, to %s", s.VRID, s.Priority, s.To)
+}
+
+// alike tells whether two differ in the priority at most.
+func (s Said) alike(o Said) bool { s.Priority = o.Priority; return s == o }
+
+// say reads what a frame says, if it is one of the two.
+func say(frame []byte) (Said, bool) {
+	if vip, ok := model.Announced(frame); ok {
+		return Said{VIP: vip}, true
+	}
+	eth, err := proto.ParseEthernet(frame)
+	if err != nil || eth.Type() != proto.EtherTypeIPv4 {
+		return Said{}, false
+	}
+	ip, err := proto.ParseIPv4(eth.Payload())
+	if err != nil || ip.Protocol() != proto.ProtocolVRRP {
+		return Said{}, false
+	}
+	v, err := proto.ParseVRRP(ip.Payload())
+	if err != nil {
+		return Said{}, false
+	}
+	return Said{VRID: v.VRID(), Priority: v.Priority(), To: ip.Dst()}, true
+}
+
+// packet is a packet of a capture that matters for a replay.
+type packet struct {
+	number int
+	at     time.Duration
+	port   int
+	way    model.Way
+	data   []byte // of one that was heard
+	said   Said   // of one that was sent
+	join   bool   // a membership report for the group of VRRP
+}
+
+// capture is a file as a director at its seat saw it.
+type capture struct {
+	packets []packet // by time
+	numbers []stamp  // of all packets of the file
+	end     time.Duration
+}
+
+// stamp is when a packet was taken.
+type stamp struct {
+	number int
+	at     time.Duration
+}
+
+// read reads a file. A packet of the director's that was not recorded whole is an error:
+// nobody can tell what it said.
+func read(path string, seat *model.Seat) (*capture, error) {
+	c := &capture{}
+	var first time.Time
+	cut := 0
+	err := pcap.Each(path, func(p pcap.Packet, _ []pcap.Interface) {
+		if first.IsZero() {
+			first = p.At
+		}
+		at := p.At.Sub(first)
+		c.end = max(c.end, at)
+		c.numbers = append(c.numbers, stamp{p.Number, at})
+		if !control(p.Data) {
+			return
+		}
+		k, ok := keep(p, at, seat)
+		if ok {
+			c.packets = append(c.packets, k)
+		}
+		if cut == 0 && len(p.Data) < p.Length && (k.way == model.Heard || k.way == model.Sent) {
+			cut = p.Number
+		}
+	})
+	if err == nil && cut > 0 {
+		err = fmt.Errorf("%s: packet %d was not recorded whole", path, cut)
+	}
+	slices.SortStableFunc(c.packets, func(a, b packet) int { return int(a.at - b.at) })
+	slices.SortStableFunc(c.numbers, func(a, b stamp) int { return int(a.at - b.at) })
+	return c, err
+}
+
+const protocolIGMP = 2
+
+// control tells whether a frame is of VRRP, ARP or IGMP.
+func control(frame []byte) bool {
+	eth, err := proto.ParseEthernet(frame)
+	if err != nil || eth.Type() != proto.EtherTypeIPv4 {
+		return err == nil && eth.Type() == proto.EtherTypeARP
+	}
+	const protocol = 9 // of what may be the beginning of a packet only
+	return len(eth.Payload()) > protocol && (eth.Payload()[protocol] == proto.ProtocolVRRP || eth.Payload()[protocol] == protocolIGMP)
+}
+
+// keep takes what the director heard, said or joined.
+func keep(p pcap.Packet, at time.Duration, seat *model.Seat) (packet, bool) {
+	k := packet{number: p.Number, at: at}
+	k.port, k.way = seat.Way(p)
+	switch k.way {
+	case model.Heard:
+		k.data = slices.Clone(p.Data)
+		return k, true
+	case model.Doubtful:
+		return k, true
+	case model.Sent:
+		var ok bool
+		k.said, ok = say(p.Data)
+		k.join = joins(p.Data)
+		return k, ok || k.join
+	}
+	return k, false
+}
+
+// joins tells whether a frame is the report of a new member of 224.0.0.18: of IGMPv3 a
+// change to exclude mode (RFC 3376 §4.2.12), of IGMPv2 any.
+func joins(frame []byte) bool {
+	ip, err := proto.ParseIPv4(proto.Ethernet(frame).Payload())
+	if err != nil || ip.Protocol() != protocolIGMP {
+		return false
+	}
+	const v2, v3, toExclude = 0x16, 0x22, 4
+	b := ip.Payload()
+	switch {
+	case len(b) >= 8 && b[0] == v2:
+		return [4]byte(b[4:]) == group.As4()
+	case len(b) >= 8 && b[0] == v3:
+		for b = b[8:]; len(b) >= 8; b = b[min(len(b), 8+4*(int(b[1])+int(b[2])<<8+int(b[3]))):] {
+			if b[0] == toExclude && [4]byte(b[4:]) == group.As4() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+var group = netip.AddrFrom4([4]byte{224, 0, 0, 18})
+
+// virtual tells whether an instance has an address.
+func virtual(in *config.Instance, a netip.Addr) bool {
+	for _, v := range slices.Concat(in.Addresses, in.Excluded) {
+		if v.Prefix.Addr() == a {
+			return true
+		}
+	}
+	return false
+}
