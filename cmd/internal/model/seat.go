@@ -78,6 +78,9 @@ func Find(cfg *config.Config, at Place, path string) (*Seat, error) {
 		}
 		s.learn(p)
 	})
+	if err == nil && first {
+		err = fmt.Errorf("%s: holds no packets", path)
+	}
 	if err != nil {
 		return nil, err
 	}

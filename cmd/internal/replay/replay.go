@@ -349,7 +349,7 @@ func (p *player) difference(e *expectation, s *sighting) *Difference {
 	}
 	d.Silence = -1
 	for _, k := range p.packets {
-		if k.way == model.Sent && !k.join && k.at > d.At {
+		if k.way == model.Sent && !k.join && k.at > d.At+p.tolerance {
 			d.Silence = k.at - d.At
 			break
 		}

@@ -392,6 +392,7 @@ func TestWhatCannotBeReplayed(t *testing.T) {
 	}{
 		{path, model.Place{Node: "z"}, "the capture has no interface of z that the configuration names (eth0)"},
 		{path, model.Place{}, "the capture does not show the address of eth0: name it with --own"},
+		{newLAN(t, "", "").save(), model.Place{Node: "a"}, "holds no packets"},
 		{filepath.Join(t.TempDir(), "none"), model.Place{Node: "a"}, "no such file"},
 	} {
 		if _, err := Run(c.path, cfg, Options{Place: c.place, Tolerance: time.Millisecond}); err == nil || !strings.Contains(err.Error(), c.want) {
