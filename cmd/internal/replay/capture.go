@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -101,8 +102,8 @@ func read(path string, seat *model.Seat) (*capture, error) {
 	if err == nil && cut > 0 {
 		err = fmt.Errorf("%s: packet %d was not recorded whole", path, cut)
 	}
-	slices.SortStableFunc(c.packets, func(a, b packet) int { return int(a.at - b.at) })
-	slices.SortStableFunc(c.numbers, func(a, b stamp) int { return int(a.at - b.at) })
+	slices.SortStableFunc(c.packets, func(a, b packet) int { return cmp.Compare(a.at, b.at) })
+	slices.SortStableFunc(c.numbers, func(a, b stamp) int { return cmp.Compare(a.at, b.at) })
 	return c, err
 }
 
