@@ -79,9 +79,6 @@ func showReplay(out io.Writer, r *replay.Result) error {
 	for _, line := range r.Begun {
 		fmt.Fprintln(out, line)
 	}
-	if len(r.Doubtful) > 0 {
-		fmt.Fprintf(out, "%d packets, the first number %d, were dropped for a host that the capture does not name: taken as not heard\n", len(r.Doubtful), r.Doubtful[0])
-	}
 	if r.Difference != nil {
 		_, err := fmt.Fprintln(out, r.Difference)
 		return err

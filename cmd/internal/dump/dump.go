@@ -7,6 +7,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/ringkeep/ringkeep/proto"
@@ -95,7 +96,7 @@ func Line(since time.Duration, p pcap.Packet, verdict string) string {
 		line += p.Interface + "  "
 	}
 	line += proto.Describe(p.Data)
-	for _, remark := range []string{p.Comment, verdict} {
+	for _, remark := range []string{strings.ReplaceAll(p.Comment, "\n", "; "), verdict} {
 		if remark != "" {
 			line += "  [" + remark + "]"
 		}

@@ -22,10 +22,8 @@ const (
 	Sent
 	// Heard: it reached the director.
 	Heard
-	// Lost: the lab dropped it on the way to the director.
+	// Lost: the lab dropped or damaged it on the way to the director.
 	Lost
-	// Doubtful: the lab dropped it for somebody and does not say for whom.
-	Doubtful
 )
 
 // Seat is the place of a director in a capture.
@@ -33,11 +31,9 @@ type Seat struct {
 	Links []node.Link // as the capture and the configuration show them
 
 	cfg   *config.Config
-	name  string              // of the host in a capture of the lab, "" in any other
-	ports map[string]int      // by interface of the capture
-	sides map[string][]string // the hosts of a lan, by its description
-	lans  map[string]string   // the other way: by interface of the capture
-	own   []netip.Addr        // as they were named
+	name  string         // of the host in a capture of the lab, "" in any other
+	ports map[string]int // by interface of the capture
+	own   []netip.Addr   // as they were named
 	macs  []proto.MAC
 }
 
@@ -51,7 +47,7 @@ type Place struct {
 // Find looks for the seat of a director in a capture file. The error says what has to be
 // named.
 func Find(cfg *config.Config, at Place, path string) (*Seat, error) {
-	s := &Seat{cfg: cfg, name: at.Node, own: slices.Clone(at.Own), ports: map[string]int{}, sides: map[string][]string{}, lans: map[string]string{}}
+	s := &Seat{cfg: cfg, name: at.Node, own: slices.Clone(at.Own), ports: map[string]int{}}
 	s.Links = []node.Link{{Name: "lo", Up: true, Loopback: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")}}}
 	names := interfaces(cfg)
 	for _, name := range names {
@@ -94,11 +90,6 @@ func (s *Seat) port(name string) int {
 
 // look finds the links of the director among the interfaces of the capture.
 func (s *Seat) look(list []pcap.Interface, only int) {
-	for _, in := range list {
-		host, _, _ := strings.Cut(in.Name, ":")
-		s.lans[in.Name] = in.Description
-		s.sides[in.Description] = append(s.sides[in.Description], host)
-	}
 	for _, in := range list {
 		host, iface, lab := strings.Cut(in.Name, ":")
 		switch {
@@ -216,24 +207,20 @@ func (s *Seat) Way(p pcap.Packet) (port int, w Way) {
 	case !eth.Dst().IsGroup() && eth.Dst() != own && own != (proto.MAC{}):
 		return port, Elsewhere
 	}
-	return port, s.fate(p)
+	if s.lost(p.Comment) {
+		return port, Lost
+	}
+	return port, Heard
 }
 
-// fate reads the lab's comment on a packet: "dropped by: " and the statement.
-func (s *Seat) fate(p pcap.Packet) Way {
-	statement, dropped := strings.CutPrefix(p.Comment, "dropped by: ")
-	if !dropped {
-		return Heard
-	}
-	w := strings.Fields(statement)
-	if i := slices.Index(w, "to"); i >= 0 && i+1 < len(w) {
-		if w[i+1] == s.name {
-			return Lost
+// lost reads the lab's comment on a packet, a line for each host that it was for. What was
+// damaged on the way is in the capture as it was sent.
+func (s *Seat) lost(comment string) bool {
+	for line := range strings.Lines(comment) {
+		what, mine := strings.CutPrefix(line, "to "+s.name+": ")
+		if mine && (strings.HasPrefix(what, "dropped by: ") || strings.HasPrefix(what, "ignored: bad checksum")) {
+			return true
 		}
-		return Heard
 	}
-	if len(s.sides[s.lans[p.Interface]]) == 2 {
-		return Lost // there is nobody else
-	}
-	return Doubtful
+	return false
 }

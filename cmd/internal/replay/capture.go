@@ -127,8 +127,6 @@ func keep(p pcap.Packet, at time.Duration, seat *model.Seat) (packet, bool) {
 	case model.Heard:
 		k.data = slices.Clone(p.Data)
 		return k, true
-	case model.Doubtful:
-		return k, true
 	case model.Sent:
 		var ok bool
 		k.said, ok = say(p.Data)

@@ -41,7 +41,6 @@ type Result struct {
 	Adverts     int // that agree
 	GARPs       int
 	Transitions int
-	Doubtful    []int // packets that the lab dropped for somebody: taken as not heard
 	Difference  *Difference
 }
 
@@ -59,11 +58,8 @@ func Run(path string, cfg *config.Config, o Options) (*Result, error) {
 	}
 	r := &Result{}
 	for _, p := range c.packets {
-		switch p.way {
-		case model.Heard:
+		if p.way == model.Heard {
 			r.Heard++
-		case model.Doubtful:
-			r.Doubtful = append(r.Doubtful, p.number)
 		}
 	}
 	for _, in := range cfg.Instances {

@@ -97,10 +97,11 @@ func (l *lan) did(from string, a node.Action) {
 		return
 	}
 	f := frame{at: l.now, host: from, data: s.Frame}
-	other := l.hosts[map[string]string{"a": "b", "b": "a"}[from]]
+	to := map[string]string{"a": "b", "b": "a"}[from]
+	other := l.hosts[to]
 	if l.drop != nil {
 		if statement := l.drop(from, s.Frame); statement != "" {
-			f.comment = "dropped by: " + statement
+			f.comment = "to " + to + ": dropped by: " + statement
 		}
 	}
 	l.frames = append(l.frames, f)
