@@ -100,7 +100,9 @@ func TestWays(t *testing.T) {
 		{1, []byte{1, 2}, "", Elsewhere},
 		{1, garp(2), "from b: MASTER of VI_1\nto a: dropped by: partition a | b d\nto d: dropped by: drop b", Lost},
 		{1, garp(2), "to d: dropped by: drop b to d vrrp", Heard},
-		{1, garp(2), "to a: ignored: bad checksum", Lost},
+		{1, garp(2), "to a: ignored: bad checksum\nto d: accepted", Lost},
+		{1, garp(2), "to a: no instance has VRID 50", Lost},
+		{1, garp(2), "to a: ignored: VI_1 is in INIT and takes no part", Heard},
 	} {
 		path := filepath.Join(t.TempDir(), "x.pcapng")
 		f, err := os.Create(path)

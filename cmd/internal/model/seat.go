@@ -214,11 +214,13 @@ func (s *Seat) Way(p pcap.Packet) (port int, w Way) {
 }
 
 // lost reads the lab's comment on a packet, a line for each host that it was for. What was
-// damaged on the way is in the capture as it was sent.
+// damaged on the way is in the capture as it was sent, but the comment tells the refusal;
+// to leave out what would be refused anyway does no harm.
 func (s *Seat) lost(comment string) bool {
 	for line := range strings.Lines(comment) {
-		what, mine := strings.CutPrefix(line, "to "+s.name+": ")
-		if mine && (strings.HasPrefix(what, "dropped by: ") || strings.HasPrefix(what, "ignored: bad checksum")) {
+		what, mine := strings.CutPrefix(strings.TrimSpace(line), "to "+s.name+": ")
+		refused := strings.HasPrefix(what, "ignored: ") && !strings.HasSuffix(what, "takes no part") || strings.HasPrefix(what, "no instance has VRID ")
+		if mine && (refused || strings.HasPrefix(what, "dropped by: ")) {
 			return true
 		}
 	}

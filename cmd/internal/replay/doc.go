@@ -18,7 +18,8 @@
 //
 // A process wakes a little after its timers. The model ticks when the director spoke, if
 // that was within the tolerance, so that this does not add up; and a packet that arrives
-// within the tolerance after a timer counts before it, unless the director spoke in between.
+// within the tolerance after a timer counts before it, unless the director spoke in between;
+// one that arrives just before the director takes over may not have been read.
 // What the lab dropped or damaged on the way to the director, its comments tell; packets that
 // it delayed or repeated bear none, and are taken as they were sent.
 package replay

@@ -9,6 +9,7 @@ import (
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
 	"github.com/ringkeep/ringkeep/cmd/internal/model"
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
+	"github.com/ringkeep/ringkeep/fsm"
 )
 
 // Options is what a replay is told.
@@ -188,7 +189,7 @@ func (p *player) play(start *time.Duration) {
 			p.start(begin)
 		}
 		p.until(k, i)
-		p.now = k.at
+		p.now = max(p.now, k.at)
 		switch {
 		case k.way == model.Heard && p.running:
 			p.model.Hear(k.at, k.port, k.data)
@@ -234,17 +235,21 @@ func (p *player) start(at time.Duration) {
 	p.now = max(p.now, at)
 }
 
-// until lets the timers fire that the director's have before a packet.
+// race is how long a packet may be on its way from the capture to a process that reads it.
+const race = 5 * time.Millisecond
+
+// until lets the timers fire that the director's have before a packet, or so shortly after
+// it that it took over without having read it.
 func (p *player) until(k packet, i int) {
 	for p.running {
 		at, ok := p.model.Deadline()
-		if !ok || at >= k.at {
-			return
-		}
 		spoke, known := p.spoke(at, i)
+		unread := k.way == model.Heard && known && at < k.at+min(race, p.tolerance) && p.standing().State == fsm.Backup
 		switch {
+		case !ok || at >= k.at && !unread:
+			return
 		case known:
-			at = min(max(at, spoke), k.at)
+			at = max(at, min(spoke, k.at))
 		case k.way == model.Heard && k.at <= at+p.tolerance:
 			return
 		}
@@ -275,7 +280,7 @@ func (p *player) spoke(at time.Duration, i int) (time.Duration, bool) {
 
 // stops takes priority 0 of a MASTER for an order that the capture does not show.
 func (p *player) stops(k packet) bool {
-	if k.said.VRID == 0 || k.said.Priority != 0 || !p.running || p.standing().State.String() != "MASTER" {
+	if k.said.VRID == 0 || k.said.Priority != 0 || !p.running || p.standing().State != fsm.Master {
 		return false
 	}
 	p.seen = append(p.seen, sighting{k, p.standing()})

@@ -262,6 +262,33 @@ func TestAgreesFromTheMiddle(t *testing.T) {
 	}
 }
 
+// Two that take over together: the one does not read the other's advertisement any more,
+// and hears it as MASTER.
+func TestTakingOverTogether(t *testing.T) {
+	l, unread := newLAN(t, "priority 100", "priority 100"), false
+	l.drop = func(from string, f []byte) string {
+		if said, ok := say(f); ok && from == "b" && said.VRID != 0 && !unread {
+			unread = true
+			return "it is under way"
+		}
+		return ""
+	}
+	l.start("b")
+	l.now -= 2700 * time.Microsecond
+	l.start("a")
+	l.run(8 * time.Second)
+	for i := range l.frames {
+		l.frames[i].comment = ""
+	}
+	first := l.number("a", advert(100), 1)
+	if b := l.frames[l.number("b", advert(100), 1)-1]; b.at > l.frames[first-1].at || l.frames[first-1].at-b.at > race {
+		t.Fatalf("b speaks at %v, a at %v", b.at, l.frames[first-1].at)
+	}
+	if r := l.replay("a"); r.Difference != nil || !strings.Contains(fmt.Sprint(r.Begun), "fits to") {
+		t.Errorf("%v\n%v", r.Begun, r.Difference)
+	}
+}
+
 // What is changed in a recording is found at that packet, by the node it concerns alone.
 func TestFindsWhatWasChanged(t *testing.T) {
 	garp := Said{VIP: netip.MustParseAddr("10.0.0.100")}
