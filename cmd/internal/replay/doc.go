@@ -20,6 +20,7 @@
 // that was within the tolerance, so that this does not add up; and a packet that arrives
 // within the tolerance after a timer counts before it, unless the director spoke in between;
 // one that arrives just before the director takes over may not have been read.
+// Equal advertisements within 5 ms count as one: two MASTERs that answer each other keep step.
 // What the lab dropped or damaged on the way to the director, its comments tell; packets that
 // it delayed or repeated bear none, and are taken as they were sent.
 package replay

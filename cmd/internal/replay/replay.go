@@ -118,6 +118,7 @@ type player struct {
 	now       time.Duration
 	expected  []expectation
 	seen      []sighting
+	agreed    []Expected // advertisements, as expected and as seen
 	result    *Result
 	found     *Difference
 }
@@ -297,18 +298,28 @@ func (p *player) settle() {
 		if i < 0 {
 			return false
 		}
-		p.expected = slices.Delete(p.expected, i, i+1)
 		if s.said.VRID == 0 {
 			p.result.GARPs++
 		} else {
 			p.result.Adverts++
+			p.agreed = append(p.agreed, p.expected[i].Expected, Expected{s.at, s.said})
 		}
+		p.expected = slices.Delete(p.expected, i, i+1)
 		return true
 	})
 }
 
+// again tells whether an advertisement only repeats one that agrees. Of two MASTERs each
+// answers the other, so that their timers keep step: whether one answers just before or
+// just after its own timer decides between one advertisement and two.
+func (p *player) again(at time.Duration, said Said) bool {
+	return slices.ContainsFunc(p.agreed, func(a Expected) bool { return a.Said == said && (a.At-at).Abs() <= min(race, p.tolerance) })
+}
+
 // overdue looks for what has found no counterpart in time.
 func (p *player) overdue(now time.Duration) bool {
+	p.expected = slices.DeleteFunc(p.expected, func(e expectation) bool { return e.At+p.tolerance < now && p.again(e.At, e.Said) })
+	p.seen = slices.DeleteFunc(p.seen, func(s sighting) bool { return s.at+p.tolerance < now && p.again(s.at, s.said) })
 	var e *expectation
 	var s *sighting
 	if len(p.expected) > 0 && p.expected[0].At+p.tolerance < now {

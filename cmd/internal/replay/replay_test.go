@@ -289,6 +289,20 @@ func TestTakingOverTogether(t *testing.T) {
 	}
 }
 
+// Whether a MASTER answers another just before or just after its own timer is chance.
+func TestRepetitionIsNoDifference(t *testing.T) {
+	for after, agrees := range map[time.Duration]bool{3 * time.Millisecond: true, 20 * time.Millisecond: false} {
+		l := pair(t)
+		n := l.number("a", advert(150), 3)
+		extra := l.frames[n-1]
+		extra.at += after
+		l.frames = slices.Insert(l.frames, n, extra)
+		if d := l.replay("a").Difference; (d == nil) != agrees {
+			t.Errorf("after %v: %v", after, d)
+		}
+	}
+}
+
 // What is changed in a recording is found at that packet, by the node it concerns alone.
 func TestFindsWhatWasChanged(t *testing.T) {
 	garp := Said{VIP: netip.MustParseAddr("10.0.0.100")}
