@@ -62,6 +62,9 @@ func (l *lab) declare(m Machine) error {
 
 // read tells judge and record what the node's configuration says.
 func (n *node) read(l *lab, m Machine) error {
+	if n.kind == "frr" {
+		return n.readFRR(l, m)
+	}
 	var reader Reader
 	if l.options.Read != nil {
 		var err error
@@ -156,7 +159,7 @@ func (l *lab) up(names []string) error {
 		h := l.hosts[name]
 		if h.node.crashed {
 			h.node.crashed = false
-			if err := errors.Join(h.reboot(l), l.carrier(h, true)); err != nil {
+			if err := errors.Join(h.unstack(l), h.reboot(l), l.carrier(h, true)); err != nil {
 				return err
 			}
 		}
@@ -374,11 +377,11 @@ func (l *lab) addressCondition(h *host, w []string) (func() bool, error) {
 	}
 	switch {
 	case w[1] == "holds":
-		return func() bool { return h.holds(a) }, nil
+		return func() bool { return h.carries(a) }, nil
 	case w[1] == "lacks":
-		return func() bool { return !h.holds(a) }, nil
+		return func() bool { return !h.carries(a) }, nil
 	case w[1] == "sees" && len(w) == 5 && l.hosts[w[4]] != nil:
-		return func() bool { return h.sees(a, l.hosts[w[4]]) }, nil
+		return func() bool { return h.sees(a, l.hosts[w[4]]) || h.seesVirtual(a, l.hosts[w[4]]) }, nil
 	}
 	return nil, fmt.Errorf("condition %q: not known", strings.Join(w, " "))
 }

@@ -247,13 +247,21 @@ func (h *host) reboot(l *lab) error {
 // quietARP makes a real server for direct routing of the host: the address is on lo,
 // and ARP neither answers for it nor tells it.
 func (h *host) quietARP(l *lab, vip netip.Addr) error {
+	if err := h.strictARP(l); err != nil {
+		return err
+	}
+	return h.addr(l, true, netip.PrefixFrom(vip, 32), "lo")
+}
+
+// strictARP has every interface answer and ask with its own addresses only.
+func (h *host) strictARP(l *lab) error {
 	for name, value := range map[string]string{"arp_ignore": "1", "arp_announce": "2"} {
 		l.command("ip netns exec %s sysctl net.ipv4.conf.all.%s=%s", h.name, name, value)
 		if err := h.sysctl("net/ipv4/conf/all/"+name, value); err != nil {
 			return err
 		}
 	}
-	return h.addr(l, true, netip.PrefixFrom(vip, 32), "lo")
+	return nil
 }
 
 // carrier cuts or restores the links of a host, or the one named, at the wire's end.

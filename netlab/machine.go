@@ -23,7 +23,7 @@ type NIC struct {
 }
 
 // Programs are the kinds of a node.
-var Programs = []string{"ringkeep", "keepalived"}
+var Programs = []string{"ringkeep", "keepalived", "frr"}
 
 // ParseMachine reads a statement that declares a machine. With an error comes the
 // number of the word that is wrong.

@@ -48,10 +48,13 @@ type enterSpec struct {
 const enterVariable = "RINGKEEP_LAB_ENTER"
 
 // commandLine is how a node of its kind is started.
-func (n *node) commandLine(binary string) ([]string, error) {
+func (n *node) commandLine(l *lab) ([]string, error) {
 	conf := filepath.Join(n.dir, "node.conf")
-	if n.kind == "ringkeep" {
-		return []string{binary, "run", "-f", conf}, nil
+	switch n.kind {
+	case "ringkeep":
+		return []string{l.options.Binary, "run", "-f", conf}, nil
+	case "frr":
+		return n.startFRR(l)
 	}
 	program, err := exec.LookPath("keepalived")
 	if err != nil {
@@ -69,7 +72,7 @@ func (n *node) start(l *lab) error {
 	if n.running() {
 		return fmt.Errorf("%s runs already", n.name)
 	}
-	args, err := n.commandLine(l.options.Binary)
+	args, err := n.commandLine(l)
 	if err != nil {
 		return err
 	}
@@ -147,7 +150,11 @@ func (n *node) line(l *lab, text string) {
 	n.mu.Lock()
 	n.lines = append(n.lines, text)
 	n.mu.Unlock()
-	if m := entering.FindStringSubmatch(text); m != nil {
+	m := entering.FindStringSubmatch(text)
+	if n.kind == "frr" {
+		m = frrState(text)
+	}
+	if m != nil {
 		n.enter(l, at, m[1], m[2], text)
 		return
 	}

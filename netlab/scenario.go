@@ -118,9 +118,13 @@ func (s Statement) expand() []Statement {
 // mostFlaps bounds what one flap statement becomes.
 const mostFlaps = 1000
 
-// Needs tells whether the scenario needs one of the back ends.
+// Needs tells whether the scenario needs one of the back ends: because it says so, or
+// because of a node of kind frr, whose configuration only FRR reads.
 func (s *Scenario) Needs(what string) bool {
-	return slices.ContainsFunc(s.Statements, func(st Statement) bool { return st.Words[0] == "needs" && st.Words[1] == what })
+	return slices.ContainsFunc(s.Statements, func(st Statement) bool {
+		w := st.Words
+		return w[0] == "needs" && w[1] == what || w[0] == "node" && w[2] == "frr" && what == "namespaces"
+	})
 }
 
 // split cuts a line into words; # starts a comment, "…" holds blanks.
@@ -159,7 +163,7 @@ var forms = map[string]struct {
 	"host":       {4, 99, "host NAME LAN:IFACE ADDR/LEN... [LAN:IFACE ...] [via ADDR]"},
 	"router":     {6, 99, "router NAME LAN:IFACE ADDR/LEN LAN:IFACE ADDR/LEN..."},
 	"realserver": {6, 99, "realserver NAME LAN:IFACE ADDR/LEN vip ADDR [via ADDR]"},
-	"node":       {5, 99, "node NAME ringkeep|keepalived LAN:IFACE ADDR/LEN... [LAN:IFACE ...] [via ADDR]"},
+	"node":       {5, 99, "node NAME ringkeep|keepalived|frr LAN:IFACE ADDR/LEN... [LAN:IFACE ...] [via ADDR]"},
 	"serve":      {4, 4, "serve HOST tcp|udp|http PORT"},
 	"unserve":    {4, 4, "unserve HOST tcp|udp|http PORT"},
 	"addr":       {5, 5, "addr HOST add|del ADDR/LEN IFACE"},
@@ -316,6 +320,11 @@ func (s *Scenario) checkHost(st Statement, known map[string]string) error {
 	if st.Words[0] == "node" {
 		if _, ok := s.Files[m.Name+".conf"]; !ok {
 			return st.Errorf(1, "node %s: the archive has no file %s.conf", m.Name, m.Name)
+		}
+	}
+	if m.Kind == "frr" {
+		if _, err := parseFRR(s.Files[m.Name+".conf"]); err != nil {
+			return st.Errorf(1, "%s.conf: %v", m.Name, err)
 		}
 	}
 	for _, n := range m.NICs {
