@@ -18,10 +18,14 @@ func needs(t *testing.T, tools ...string) {
 	t.Helper()
 	missing := ""
 	for _, tool := range tools {
-		if _, err := exec.LookPath(tool); err != nil {
-			if _, err := os.Stat("/usr/sbin/" + tool); err != nil {
-				missing = tool + " is not installed"
+		_, err := exec.LookPath(tool)
+		for _, dir := range frrDirs { // with /usr/sbin
+			if err != nil {
+				_, err = os.Stat(dir + "/" + tool)
 			}
+		}
+		if err != nil {
+			missing = tool + " is not installed"
 		}
 	}
 	if os.Geteuid() != 0 {
@@ -82,17 +86,19 @@ const (
 	alone    = "big-download"
 )
 
-// played are the scenarios of the seed files, and those with real keepalived. Others of
+// played are the scenarios of the seed files, and those with real keepalived or FRR. Others of
 // the library are played in cmd/internal/sim, beside their run in virtual time.
 var played = []string{
 	"big-download", "01-killed-and-swept", "01-two-node", "02-web-pair", "03-three-node", "04-nopreempt", "05-mysql-ha", "08-cloud-lvs-dr",
 	"13-lvs-dr-web", "deaf-backup", "demo", "interop-v2-keepalived-first", "interop-v2-ringkeep-first", "interop-v3-keepalived-first",
 	"interop-v3-ringkeep-first", "wrong-password",
+	"fleet-ringkeep-ringkeep", "fleet-ringkeep-keepalived", "fleet-keepalived-ringkeep", "fleet-keepalived-keepalived",
+	"fleet-ringkeep-frr", "fleet-frr-ringkeep", "fleet-frr-frr",
 }
 
 // TestScenarios plays them in namespaces.
 func TestScenarios(t *testing.T) {
-	needs(t, "keepalived", "tshark")
+	needs(t, "keepalived", "vrrpd", "tshark")
 	if testing.Short() {
 		t.Skip("scenarios take minutes")
 	}
