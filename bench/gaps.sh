@@ -44,9 +44,14 @@ echo "load before: $(cut -d' ' -f1-3 /proc/loadavg)"
 for _ in $(seq "$runs"); do
   for pair in $pairs; do
     adapt "netlab/scenarios/fleet-$pair.txtar" >"$tmp/$pair.txtar"
-    "$tmp/ringkeep" lab run --dir "$tmp/lab" "$tmp/$pair.txtar" >"$tmp/out" 2>&1 || grep '^FAILED' "$tmp/out" >&2
+    if "$tmp/ringkeep" lab run --dir "$tmp/lab" "$tmp/$pair.txtar" >"$tmp/out" 2>&1; then
+      rm -rf "$tmp/lab"
+    else
+      kept=$(mktemp -d)
+      mv "$tmp/lab" "$kept"
+      echo "$pair: $(grep '^FAILED' "$tmp/out"), see $kept" >&2
+    fi
     times "$pair" <"$tmp/out" >>"$tmp/times"
-    rm -rf "$tmp/lab"
   done
 done
 echo "load after: $(cut -d' ' -f1-3 /proc/loadavg)"
