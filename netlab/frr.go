@@ -110,7 +110,8 @@ func (n *node) readFRR(l *lab, m Machine) (err error) {
 	return l.live.followMacvlans(n)
 }
 
-// followMacvlans tells which virtual addresses a node of FRR gets and loses, until done.
+// followMacvlans records which virtual addresses a node of FRR gets and loses, until done.
+// The judge is not told: a macvlan is up a moment before the log says MASTER.
 func (v *live) followMacvlans(n *node) error {
 	updates := make(chan netlink.LinkUpdate, 64)
 	if err := netlink.LinkSubscribeWithOptions(updates, v.quit, netlink.LinkSubscribeOptions{Namespace: &n.ns}); err != nil {
@@ -127,7 +128,6 @@ func (v *live) followMacvlans(n *node) error {
 				}
 				up[r.VRID] = now
 				for _, vip := range r.VIPs {
-					v.hold(n.name, vip, now)
 					v.l.record.Hold(v.now(), n.name, vip, now)
 				}
 			}

@@ -127,7 +127,7 @@ func (v *live) up(node string, running bool) {
 func (v *live) stopped(h *host) {
 	for _, r := range h.node.routers {
 		for _, a := range r.VIPs {
-			if !h.carries(a) {
+			if !h.holds(a) {
 				v.hold(h.name, a, false)
 			}
 		}
