@@ -222,8 +222,8 @@ func (j *Judge) early(at time.Duration, m *member) {
 	if m.Priority == 255 || m.effective != m.Priority {
 		return
 	}
-	for node, h := range m.heard {
-		if h.priority >= m.effective && at-h.at < m.Down-j.Slack {
+	for node, h := range m.heard { // but for what it cannot have read yet
+		if h.priority >= m.effective && at-h.at > j.Slack/4 && at-h.at < m.Down-j.Slack {
 			j.violate(at, "early", "%s (%s) takes over %v after an advertisement of %s, its master down interval is %v", m.Node, m.Instance, at-h.at, node, m.Down)
 		}
 	}

@@ -15,7 +15,8 @@ import (
 
 // Scenario is a parsed file.
 type Scenario struct {
-	Name       string
+	Name       string   // its file, and the values of its sweeps
+	File       string
 	Drawing    []string // the comment at its beginning, without the marks
 	Statements []Statement
 	Files      map[string][]byte
@@ -64,7 +65,7 @@ func Parse(name string, text []byte) (*Scenario, error) {
 		}
 	}
 	archive := txtar.Parse(text)
-	s := &Scenario{Name: name, Files: map[string][]byte{}}
+	s := &Scenario{Name: name, File: name, Files: map[string][]byte{}}
 	for _, f := range archive.Files {
 		s.Files[f.Name] = f.Data
 	}

@@ -154,7 +154,7 @@ func playSeeds(ctx context.Context, out io.Writer, s *netlab.Scenario, from, to 
 			return false
 		}
 		fmt.Fprintf(out, "what matters of it:\n%s", sim.Shrink(s, worst))
-		fmt.Fprintf(out, "ringkeep sim --replay %d %s\n", worst.Seed, s.Name)
+		fmt.Fprintf(out, "ringkeep sim --replay %d %s\n", worst.Seed, s.File)
 		return false
 	}
 	n := to - from + 1

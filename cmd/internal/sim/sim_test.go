@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -53,14 +54,14 @@ func TestScenarios(t *testing.T) {
 	total := atomic.Int64{}
 	t.Run("all", func(t *testing.T) {
 		for _, s := range scenarios(t) {
-			name := strings.TrimSuffix(filepath.Base(s.Name), ".txtar")
+			name := strings.ReplaceAll(filepath.Base(s.Name), ".txtar", "")
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				n := max(1, *seeds/max(1, heavy[name]))
 				for seed := range n {
 					r := Run(s, Options{Seed: uint64(seed + 1)})
 					if r.Failure != nil {
-						t.Fatalf("seed %d: %v\nwhat matters of it:\n%sringkeep sim --replay %d %s", seed+1, r.Failure, Shrink(s, r), seed+1, s.Name)
+						t.Fatalf("seed %d: %v\nwhat matters of it:\n%sringkeep sim --replay %d %s", seed+1, r.Failure, Shrink(s, r), seed+1, s.File)
 					}
 				}
 				total.Add(int64(n))
@@ -222,8 +223,8 @@ func TestMutantsAreCaught(t *testing.T) {
 	}
 	var files []string
 	for _, s := range scenarios(t) {
-		if name := strings.TrimSuffix(filepath.Base(s.Name), ".txtar"); heavy[name] == 0 {
-			files = append(files, s.Name)
+		if name := strings.TrimSuffix(filepath.Base(s.File), ".txtar"); heavy[name] == 0 && !slices.Contains(files, s.File) {
+			files = append(files, s.File)
 		}
 	}
 	limit := make(chan struct{}, 2)
