@@ -131,6 +131,14 @@ func (l *lab) execute(st Statement) error {
 		return l.hosts[w[1]].node.setScript(w[2], w[3])
 	case "advert":
 		return l.craft(w)
+	case "frame":
+		frame, err := RawFrame(w)
+		if err == nil {
+			l.wire.inject(l.hosts[w[1]].nics[0], frame)
+		}
+		return err
+	case "play":
+		return l.playback(w)
 	case "run":
 		return l.pass(w[1], 0)
 	case "at":
@@ -210,6 +218,24 @@ func (l *lab) craft(w []string) error {
 	}
 	n := l.hosts[w[1]].nics[0]
 	l.wire.inject(n, c.Frame(proto.MAC(n.mac), n.own[0].Addr()))
+	return nil
+}
+
+// playback puts the frames of a capture on the wire, in their pace, beside what follows.
+func (l *lab) playback(w []string) error {
+	list, err := l.scenario.Recording(w)
+	if err != nil {
+		return err
+	}
+	start, from := time.Now(), l.hosts[w[1]].nics[0]
+	go func() {
+		for _, r := range list {
+			if pause(l.ctx, time.Until(start.Add(r.After))); l.ctx.Err() != nil {
+				return
+			}
+			l.wire.inject(from, r.Frame)
+		}
+	}()
 	return nil
 }
 

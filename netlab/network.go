@@ -15,6 +15,7 @@ import (
 // in force. Both back ends of the lab ask it about every delivery.
 type Network struct {
 	lans       map[string]Impairment
+	busy       map[string]time.Duration // until when a port of a lan with a rate sends
 	faults     []*Impairment
 	partitions [][]string // hosts that hear only each other; empty: all do
 }
@@ -29,6 +30,7 @@ type Impairment struct {
 	Left     int // how many more frames; -1 for no end
 	Delay    time.Duration
 	Jitter   time.Duration
+	Rate     float64 // bits a second of every port of a lan; 0 for no bound
 }
 
 // Fate is what becomes of one delivery.
@@ -42,7 +44,7 @@ type Fate struct {
 
 var kinds = []string{"vrrp", "arp", "tcp", "udp", "multicast", "all"}
 
-// SetLan reads lan NAME [delay T] [jitter T] [loss P%].
+// SetLan reads lan NAME [delay T] [jitter T] [loss P%] [rate R].
 func (n *Network) SetLan(w []string) error {
 	lan := Impairment{Text: strings.Join(w, " ")}
 	for i := 2; i+1 < len(w); i += 2 {
@@ -54,8 +56,10 @@ func (n *Network) SetLan(w []string) error {
 			lan.Jitter, err = time.ParseDuration(w[i+1])
 		case "loss":
 			lan.Percent, err = percent(w[i+1])
+		case "rate":
+			lan.Rate, err = rate(w[i+1])
 		default:
-			err = fmt.Errorf("%s: must be delay, jitter or loss", w[i])
+			err = fmt.Errorf("%s: must be delay, jitter, loss or rate", w[i])
 		}
 		if err != nil {
 			return err
@@ -66,6 +70,35 @@ func (n *Network) SetLan(w []string) error {
 	}
 	n.lans[w[1]] = lan
 	return nil
+}
+
+// rate reads bits a second, such as 10mbit.
+func rate(s string) (float64, error) {
+	for unit, n := range map[string]float64{"kbit": 1e3, "mbit": 1e6, "gbit": 1e9} {
+		if digits, ok := strings.CutSuffix(s, unit); ok {
+			if r, err := strconv.ParseFloat(digits, 64); err == nil && r > 0 {
+				return r * n, nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("%s: must be a rate such as 10mbit", s)
+}
+
+// queueTime is how much a port with a rate holds; more is lost.
+const queueTime = 100 * time.Millisecond
+
+// wait is how long a frame waits and is sent at a port of a rate; ok is false if the
+// queue is full.
+func (n *Network) wait(now time.Duration, port string, bytes int, rate float64) (d time.Duration, ok bool) {
+	if n.busy == nil {
+		n.busy = map[string]time.Duration{}
+	}
+	from := max(now, n.busy[port])
+	if from-now > queueTime {
+		return 0, false
+	}
+	n.busy[port] = from + time.Duration(float64(bytes)*8/rate*float64(time.Second))
+	return n.busy[port] - now, true
 }
 
 func percent(s string) (float64, error) {
@@ -162,9 +195,9 @@ func (n *Network) parted(from, to string) bool {
 	return a >= 0 && b >= 0 && a != b
 }
 
-// Fate decides on one delivery. It draws random numbers only where something is left
+// Fate decides on one delivery at a time of the lab. It draws random numbers only where something is left
 // to chance, so that a seed gives the same run.
-func (n *Network) Fate(lan, from, to string, eth proto.Ethernet, random *rand.Rand) Fate {
+func (n *Network) Fate(now time.Duration, lan, from, to string, eth proto.Ethernet, random *rand.Rand) Fate {
 	var f Fate
 	if n.parted(from, to) {
 		f.Lost = "partition"
@@ -175,6 +208,13 @@ func (n *Network) Fate(lan, from, to string, eth proto.Ethernet, random *rand.Ra
 		if l.Percent > 0 && random.Float64()*100 < l.Percent {
 			f.Lost = l.Text
 			return f
+		}
+		if l.Rate > 0 {
+			d, ok := n.wait(now, lan+" "+to, len(eth), l.Rate)
+			if f.Delay += d; !ok {
+				f.Lost = l.Text + ": the queue is full"
+				return f
+			}
 		}
 	}
 	for _, i := range n.faults {

@@ -15,7 +15,7 @@ import (
 
 // Scenario is a parsed file.
 type Scenario struct {
-	Name       string   // its file, and the values of its sweeps
+	Name       string // its file, and the values of its sweeps
 	File       string
 	Drawing    []string // the comment at its beginning, without the marks
 	Statements []Statement
@@ -160,7 +160,7 @@ var forms = map[string]struct {
 	least, most int
 	usage       string
 }{
-	"lan":        {2, 8, "lan NAME [delay TIME] [jitter TIME] [loss SHARE]"},
+	"lan":        {2, 10, "lan NAME [delay TIME] [jitter TIME] [loss SHARE] [rate RATE]"},
 	"host":       {4, 99, "host NAME LAN:IFACE ADDR/LEN... [LAN:IFACE ...] [via ADDR]"},
 	"router":     {6, 99, "router NAME LAN:IFACE ADDR/LEN LAN:IFACE ADDR/LEN..."},
 	"realserver": {6, 99, "realserver NAME LAN:IFACE ADDR/LEN vip ADDR [via ADDR]"},
@@ -184,6 +184,8 @@ var forms = map[string]struct {
 	"thaw":       {2, 2, "thaw NODE"},
 	"script":     {4, 4, "script NODE NAME ok|fail|hang"},
 	"advert":     {6, 99, "advert HOST vrid N priority N [version N] [interval TIME] [src ADDR] [ttl N] [auth TEXT] [vip ADDR] [checksum bad]"},
+	"frame":      {3, 999, "frame HOST HEX..."},
+	"play":       {3, 5, "play HOST FILE [of INTERFACE]"},
 	"run":        {2, 2, "run TIME"},
 	"tolerate":   {2, 2, "tolerate two-masters, no-master, early or another invariant"},
 	"wait":       {4, 99, "wait TIME CONDITION"},
@@ -231,7 +233,11 @@ func (s *Scenario) checkNames(st Statement, known map[string]string) error {
 			return st.Errorf(1, "%s is declared twice", w[1])
 		}
 		known[w[1]] = w[0]
-		if w[0] != "lan" {
+		if w[0] == "lan" {
+			if err := new(Network).SetLan(w); err != nil {
+				return st.Errorf(2, "%v", err)
+			}
+		} else {
 			return s.checkHost(st, known)
 		}
 	case "up":
@@ -270,6 +276,16 @@ func (s *Scenario) checkNames(st Statement, known map[string]string) error {
 			}
 		}
 		if err := new(Network).Add(w); err != nil {
+			return st.Errorf(2, "%v", err)
+		}
+		return st.host(known, 1)
+	case "frame":
+		if _, err := RawFrame(w); err != nil {
+			return st.Errorf(2, "%v", err)
+		}
+		return st.host(known, 1)
+	case "play":
+		if _, err := s.Recording(w); err != nil {
 			return st.Errorf(2, "%v", err)
 		}
 		return st.host(known, 1)

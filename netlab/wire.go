@@ -199,7 +199,7 @@ func (w *wire) comment(from *nic, f ring.Frame, eth proto.Ethernet) string {
 // deliver queues a frame at one port, unless something drops it.
 func (w *wire) deliver(from, to *nic, f ring.Frame, eth proto.Ethernet) {
 	faulty := w.network.Faulty()
-	fate := w.network.Fate(from.lan, from.host.name, to.host.name, eth, w.random)
+	fate := w.network.Fate(time.Since(w.started), from.lan, from.host.name, to.host.name, eth, w.random)
 	if faulty && !w.network.Faulty() { // the last frame that it was for
 		from.host.lab.live.changed(w.network.Clone())
 	}
@@ -245,6 +245,9 @@ func (w *wire) late(to *nic, buf []byte) {
 // inject puts a frame on the wire that no host sent.
 func (w *wire) inject(from *nic, frame []byte) {
 	w.with(func() {
+		if w.stopped || from.sock == nil {
+			return
+		}
 		w.madeUp = true
 		w.carry(from, ring.Frame{Buf: append(make([]byte, ring.VNetLen), frame...), Time: time.Now().UnixNano()})
 		w.flush()

@@ -23,6 +23,7 @@ const (
 	checked               // check n of the node of host ends
 	scripted              // script n of the node of host ends
 	flowing               // flow sends its next question
+	played                // nic sends frame, which a capture has
 	starved               // the node of host stands still, or goes on
 	resolve               // an ARP entry of nic is due
 )

@@ -216,6 +216,18 @@ func (p *player) execute(w []string) error {
 		return nil
 	case "advert":
 		return p.craft(w)
+	case "frame":
+		frame, err := netlab.RawFrame(w)
+		if err == nil {
+			p.inject(p.hosts[w[1]].nics[0], frame)
+		}
+		return err
+	case "play":
+		list, err := p.scenario.Recording(w)
+		for _, r := range list {
+			p.at(r.After, event{what: played, nic: p.hosts[w[1]].nics[0], frame: r.Frame})
+		}
+		return err
 	case "ask":
 		return p.ask(w)
 	}
@@ -525,8 +537,6 @@ func (p *player) craft(w []string) error {
 		return err
 	}
 	h := p.hosts[w[1]]
-	h.crafting = true
-	p.send(h.nics[0], a.Frame(h.nics[0].mac, h.nics[0].own[0].Addr()))
-	h.crafting = false
+	p.inject(h.nics[0], a.Frame(h.nics[0].mac, h.nics[0].own[0].Addr()))
 	return nil
 }

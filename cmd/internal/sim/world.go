@@ -95,7 +95,7 @@ func (w *world) send(from *nic, frame []byte) {
 // deliver puts a frame on its way to one interface. It appends what becomes of it there,
 // if somebody wants to know.
 func (w *world) deliver(from, to *nic, frame []byte, shared bool, out []report.Delivery) []report.Delivery {
-	f := w.network.Fate(from.lan.name, from.host.name, to.host.name, frame, w.random)
+	f := w.network.Fate(w.now, from.lan.name, from.host.name, to.host.name, frame, w.random)
 	if f.Lost != "" {
 		w.say(from.host, "lost to %s: %s", to.host.name, f.Lost)
 		return w.note(to, frame, f.Lost, out)
@@ -133,6 +133,13 @@ func (w *world) note(to *nic, frame []byte, lost string, out []report.Delivery) 
 		d.Verdict = w.record.Verdict(to.host.name, to.iface, frame)
 	}
 	return append(out, d)
+}
+
+// inject puts a frame on the wire that nobody sent.
+func (w *world) inject(from *nic, frame []byte) {
+	from.host.crafting = true
+	w.send(from, frame)
+	from.host.crafting = false
 }
 
 // judgeEvery is how often the invariants over time are looked at.
@@ -189,6 +196,8 @@ func (w *world) happen(e *event) {
 		e.host.tick(e.gen)
 	case checked:
 		e.host.checkDone(e)
+	case played:
+		w.inject(e.nic, e.frame)
 	case starved:
 		e.host.starved(e)
 	case scripted:
