@@ -168,6 +168,41 @@ func TestReportOfARun(t *testing.T) {
 	}
 }
 
+// TestTrySeedFiles breaks the pairs that people have, without a change to their files.
+func TestTrySeedFiles(t *testing.T) {
+	const seeds = "../config/testdata/seed/"
+	for pattern, surprise := range map[string]string{
+		"01-*.conf": "master still has 192.168.31.100, and answers for it", "02-*.conf": "master still has 172.16.60.129, and answers for it",
+		"03-*.conf": "node1 still has 192.168.20.187, and answers for it", "05-*.conf": "node1 still has 10.244.81.8, and answers for it",
+		"07-*.conf": "nobody reaches 10.244.81.8 at backup: it is in another network", "08-*.conf": "master still has 10.0.0.100, and answers for it",
+	} {
+		names, _ := filepath.Glob(seeds + pattern)
+		var files []File
+		for _, name := range names {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files = append(files, File{Name: name, Text: text})
+		}
+		head, findings, err := Try(files)
+		if err != nil || len(files) < 2 {
+			t.Errorf("%s: %d files, %v", pattern, len(files), err)
+			continue
+		}
+		told := false
+		for _, f := range findings {
+			told = told || f.Remark == surprise
+			if f.Before == "" || f.Back == "" || strings.Contains(f.Before+f.Back, " and ") {
+				t.Errorf("%s: %+v", pattern, f)
+			}
+		}
+		if !told {
+			t.Errorf("%s: nobody says %q\n%s%+v", pattern, surprise, head, findings)
+		}
+	}
+}
+
 // TestShrink holds that of a long failing scenario the statements remain that matter.
 func TestShrink(t *testing.T) {
 	text := `lan lan
