@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -52,7 +55,11 @@ is shrunk to the statements that matter. The exit status is 1 if any run failed.
 					from, to = seed, seed+uint64(n)-1
 				}
 				if cmd.Flags().Changed("replay") {
-					failed = !replayOne(cmd.Context(), cmd.OutOrStdout(), s, replay, dir) || failed
+					passed, err := replayOne(cmd.Context(), cmd.OutOrStdout(), s, replay, dir)
+					if err != nil {
+						return err
+					}
+					failed = !passed || failed
 					continue
 				}
 				if failed && first {
@@ -69,7 +76,7 @@ is shrunk to the statements that matter. The exit status is 1 if any run failed.
 	f := cmd.Flags()
 	f.StringVar(&seeds, "seeds", "1", "a `range` such as 1..10000 (default what the scenario's repeat says, or 1)")
 	f.Uint64Var(&replay, "replay", 0, "play one `seed` and print its time line")
-	f.StringVar(&dir, "report", "", "with --replay: write report.html, report.svg and report.txt into `directory`")
+	f.StringVar(&dir, "report", "", "with --replay: write report.html, report.svg, report.txt and lab.pcapng into `directory`")
 	f.BoolVarP(&verbose, "verbose", "v", false, "print what was measured")
 	f.BoolVar(&first, "first", false, "end at the first scenario that fails, without shrinking it")
 	f.BoolVar(&invariants, "invariants", false, "judge the invariants only, not what the statements expect")
@@ -91,21 +98,37 @@ func seedRange(s string) (from, to uint64, err error) {
 	return from, to, nil
 }
 
-func replayOne(ctx context.Context, out io.Writer, s *netlab.Scenario, seed uint64, dir string) bool {
-	r := sim.Run(s, sim.Options{Seed: seed, Out: out, Done: ctx.Done(), Record: dir != ""})
-	if dir != "" {
-		page, err := r.Report.Files(dir)
-		if err != nil {
-			page = "not written: " + err.Error()
+// replayOne plays one seed with its time line; with a directory it leaves the report and
+// the capture there.
+func replayOne(ctx context.Context, out io.Writer, s *netlab.Scenario, seed uint64, dir string) (passed bool, err error) {
+	o := sim.Options{Seed: seed, Out: out, Done: ctx.Done()}
+	var r *sim.Result
+	if dir == "" {
+		r = sim.Run(s, o)
+	} else {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return false, err
 		}
-		fmt.Fprintf(out, "report: %s\n", page)
+		capture := filepath.Join(dir, "lab.pcapng")
+		f, err := os.Create(capture)
+		if err != nil {
+			return false, err
+		}
+		o.Record, o.Capture = true, f
+		r = sim.Run(s, o)
+		r.Report.Capture = capture
+		page, err := r.Report.Files(dir)
+		if err := errors.Join(f.Close(), err); err != nil {
+			return false, err
+		}
+		fmt.Fprintf(out, "capture: %s\nreport: %s\n", capture, page)
 	}
 	if r.Failure != nil {
 		fmt.Fprintf(out, "FAILED: %v\n", r.Failure)
-		return false
+		return false, nil
 	}
 	fmt.Fprintln(out, "PASSED")
-	return true
+	return true, nil
 }
 
 // playSeeds plays a range of seeds on all processors and stops at the first failure.

@@ -34,7 +34,7 @@ var arrows = map[string][]string{
 	"cmd/internal/dump":     {"proto", "ring", "ring/pcap", "cmd/internal/config", "cmd/internal/model", "cmd/internal/node", "cmd/internal/reading"},
 	"cmd/internal/model":    {"proto", "fsm", "ring/pcap", "cmd/internal/config", "cmd/internal/node"},
 	"cmd/internal/replay":   {"proto", "fsm", "ring/pcap", "cmd/internal/config", "cmd/internal/model", "cmd/internal/node"},
-	"cmd/internal/sim":      {"proto", "netlab", "netlab/report", "cmd/internal/config", "cmd/internal/node", "cmd/internal/reading"},
+	"cmd/internal/sim":      {"proto", "ring/pcap", "netlab", "netlab/report", "cmd/internal/config", "cmd/internal/node", "cmd/internal/reading"},
 	"cmd/internal/reading":  {"proto", "fsm", "netlab", "cmd/internal/config", "cmd/internal/node"},
 	"cmd/internal/node":     {"proto", "fsm", "sched", "forward", "cmd/internal/config"},
 	"cmd/internal/loop":     {"proto", "fsm", "forward", "ring", "checks", "cmd/internal/config", "cmd/internal/kernel", "cmd/internal/node"},

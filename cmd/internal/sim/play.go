@@ -35,6 +35,7 @@ type Options struct {
 	InvariantsOnly bool            // what a statement expects is not judged
 	Done           <-chan struct{} // ends the run
 	Record         bool            // collect what the report shows
+	Capture        io.Writer       // every frame, as pcapng; nil for none
 }
 
 func newWorld(s *netlab.Scenario, o Options) *world {
@@ -42,7 +43,8 @@ func newWorld(s *netlab.Scenario, o Options) *world {
 		random: rand.New(rand.NewPCG(o.Seed, 0)), scenario: s, lans: map[string]*lan{}, hosts: map[string]*host{}, flows: map[string]*flow{},
 		observer: observer{elections: map[uint8]*election{}}, out: o.Out, done: o.Done,
 	}
-	if o.Record {
+	w.captureTo = o.Capture
+	if o.Record || o.Capture != nil {
 		w.record = netlab.NewRecord(s, fmt.Sprintf("virtual time, seed %d", o.Seed))
 	}
 	return w
@@ -55,6 +57,11 @@ func Run(s *netlab.Scenario, o Options) *Result {
 	p := &player{world: w, result: r, lenient: o.InvariantsOnly}
 	r.Failure = p.play()
 	r.Elapsed, r.Frames, r.Transitions = w.now, w.frames, w.trace
+	if w.capture != nil {
+		if err := w.capture.Flush(); err != nil && r.Failure == nil {
+			r.Failure = err
+		}
+	}
 	if w.record != nil {
 		for _, f := range w.flows {
 			w.record.Flow(f.report())
@@ -92,6 +99,11 @@ func (p *player) prepare() error {
 				return err
 			}
 			p.record.Machine(h.machine, own, reader)
+		}
+	}
+	if p.captureTo != nil {
+		if err := p.capturing(p.captureTo); err != nil {
+			return err
 		}
 	}
 	p.judge = netlab.NewJudge(routers, &p.network, p.violate)

@@ -12,32 +12,35 @@ import (
 	"github.com/ringkeep/ringkeep/netlab"
 	"github.com/ringkeep/ringkeep/netlab/report"
 	"github.com/ringkeep/ringkeep/proto"
+	"github.com/ringkeep/ringkeep/ring/pcap"
 )
 
 // world is one run: hosts, the wire between them, and what will happen next.
 type world struct {
-	now      time.Duration
-	random   *rand.Rand
-	events   queue
-	seq      uint64
-	scenario *netlab.Scenario
-	network  netlab.Network
-	lans     map[string]*lan
-	hosts    map[string]*host
-	order    []*host
-	flows    map[string]*flow
-	judge    *netlab.Judge
-	record   *netlab.Record // nil unless a report is wanted
-	observer observer
-	failure  error // the first violation
-	out      io.Writer
-	changed  bool // something that conditions ask for
-	trace    []Transition
-	frames   uint64
-	judged   time.Duration // when the judge last looked
-	ports    int           // client ports handed out
-	macs     int           // and MACs
-	done     <-chan struct{}
+	now       time.Duration
+	random    *rand.Rand
+	events    queue
+	seq       uint64
+	scenario  *netlab.Scenario
+	network   netlab.Network
+	lans      map[string]*lan
+	hosts     map[string]*host
+	order     []*host
+	flows     map[string]*flow
+	judge     *netlab.Judge
+	record    *netlab.Record // nil unless a report is wanted
+	capture   *pcap.Writer   // nil unless one is wanted
+	captureTo io.Writer
+	observer  observer
+	failure   error // the first violation
+	out       io.Writer
+	changed   bool // something that conditions ask for
+	trace     []Transition
+	frames    uint64
+	judged    time.Duration // when the judge last looked
+	ports     int           // client ports handed out
+	macs      int           // and MACs
+	done      <-chan struct{}
 }
 
 // lan is a learning switch.
@@ -87,9 +90,36 @@ func (w *world) send(from *nic, frame []byte) {
 			}
 		}
 	}
-	if w.record != nil && netlab.IsControl(eth) {
-		w.record.Packet(w.now, int(w.frames), from.host.name, eth, to)
+	if w.record != nil {
+		w.note(from, eth, to)
 	}
+}
+
+// note tells the record a control packet, and writes every frame into the capture.
+func (w *world) note(from *nic, eth proto.Ethernet, to []report.Delivery) {
+	p := report.Packet{To: to}
+	if netlab.IsControl(eth) {
+		p = w.record.Packet(w.now, int(w.frames), from.host.name, eth, to)
+	}
+	if w.capture != nil {
+		at := time.Unix(0, 0).Add(w.now)
+		if err := w.capture.Write(from.index, at, eth, len(eth), netlab.Comment(p)); err != nil && w.failure == nil {
+			w.failure = fmt.Errorf("capture: %w", err)
+		}
+	}
+}
+
+// capturing begins the capture, with an interface for each of the hosts'.
+func (w *world) capturing(to io.Writer) (err error) {
+	var list []pcap.Interface
+	for _, h := range w.order {
+		for _, n := range h.nics {
+			n.index = len(list)
+			list = append(list, pcap.Interface{Name: h.name + ":" + n.iface, Description: "lan " + n.lan.name})
+		}
+	}
+	w.capture, err = pcap.NewWriter(to, list)
+	return err
 }
 
 // deliver puts a frame on its way to one interface. It appends what becomes of it there,
@@ -98,7 +128,7 @@ func (w *world) deliver(from, to *nic, frame []byte, shared bool, out []report.D
 	f := w.network.Fate(w.now, from.lan.name, from.host.name, to.host.name, frame, w.random)
 	if f.Lost != "" {
 		w.say(from.host, "lost to %s: %s", to.host.name, f.Lost)
-		return w.note(to, frame, f.Lost, out)
+		return w.fate(to, frame, f.Lost, out)
 	}
 	if shared || f.Corrupt || f.Twice {
 		frame = append([]byte(nil), frame...)
@@ -116,7 +146,7 @@ func (w *world) deliver(from, to *nic, frame []byte, shared bool, out []report.D
 	if o := &w.observer; o.vrid != 0 && to.host.dir != nil && !f.Corrupt {
 		e.from, e.n = o.from, int(o.vrid)<<8|int(o.priority)
 	}
-	out = w.note(to, frame, "", out)
+	out = w.fate(to, frame, "", out)
 	w.at(d, e)
 	if f.Twice {
 		w.at(d+w.jitter(time.Millisecond), event{what: arrive, nic: to, frame: append([]byte(nil), frame...)})
@@ -124,12 +154,14 @@ func (w *world) deliver(from, to *nic, frame []byte, shared bool, out []report.D
 	return out
 }
 
-func (w *world) note(to *nic, frame []byte, lost string, out []report.Delivery) []report.Delivery {
-	if w.record == nil || !netlab.IsControl(frame) {
+// fate appends what became of a frame at an interface, if somebody wants to know.
+func (w *world) fate(to *nic, frame []byte, lost string, out []report.Delivery) []report.Delivery {
+	control := netlab.IsControl(frame)
+	if w.record == nil || !control && lost == "" {
 		return out
 	}
 	d := report.Delivery{Host: to.host.name, Lost: lost}
-	if dir := to.host.dir; lost == "" && dir != nil && dir.alive && to.linkUp {
+	if dir := to.host.dir; control && lost == "" && dir != nil && dir.alive && to.linkUp {
 		d.Verdict = w.record.Verdict(to.host.name, to.iface, frame)
 	}
 	return append(out, d)
@@ -345,6 +377,7 @@ type host struct {
 type nic struct {
 	host    *host
 	port    int // its number for the node
+	index   int // and in the capture
 	lan     *lan
 	iface   string
 	mac     proto.MAC
