@@ -86,8 +86,6 @@ const (
 	// TrackerFailed and TrackerFine: the tracker Name of Kind.
 	TrackerFailed
 	TrackerFine
-	// AddressLost: somebody else has removed the virtual address Src.
-	AddressLost
 )
 
 // Cause is why a transition happened. Reason says which of the fields mean anything.
@@ -127,8 +125,6 @@ func (c Cause) String() string {
 		return c.Kind + " " + c.Name + " failed"
 	case TrackerFine:
 		return c.Kind + " " + c.Name + " ok"
-	case AddressLost:
-		return "virtual address " + c.Src.String() + " was removed by another program"
 	}
 	return fmt.Sprintf("Reason(%d)", uint8(c.Reason))
 }

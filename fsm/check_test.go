@@ -21,7 +21,7 @@ func TestStrings(t *testing.T) {
 	if got := Verdicts.String(); got != "Verdict(18)" {
 		t.Errorf("beyond the last: %s", got)
 	}
-	for r := range AddressLost + 1 {
+	for r := range TrackerFine + 1 {
 		if s := (Cause{Reason: r}).String(); s == "" || seen[s] || strings.HasPrefix(s, "Reason(") {
 			t.Errorf("reason %d: %q", uint8(r), s)
 		} else {

@@ -41,7 +41,7 @@ func (in *Instance) stepMaster(ev Event) {
 	case Heard:
 		in.hearInMaster(ev)
 	case VIPLost:
-		in.surrender(ev.Addr)
+		in.restore(ev.Addr)
 	case Startup:
 	default:
 		in.changeWorld(ev)
@@ -115,14 +115,12 @@ func (in *Instance) yield(ev Heard) {
 	in.obey(ev)
 }
 
-// surrender gives the role up because an address is gone, as keepalived does: whoever is
-// there takes over after its skew time, this one too, and then adds it anew.
-func (in *Instance) surrender(addr netip.Addr) {
-	in.becomeBackup(Cause{Reason: AddressLost, Src: addr}, in.cfg.Interval)
-	in.emit(SendAdvert{Priority: 0, Src: in.source})
-	skew := in.skew()
-	in.backup.down = in.now + skew
-	in.backup.why = Cause{Reason: Resigned, Src: in.source, After: skew}
+// restore puts an address back that somebody else has removed, and announces it anew.
+func (in *Instance) restore(addr netip.Addr) {
+	in.emit(AddVIP{addr})
+	for range in.cfg.GARPRepeat {
+		in.emit(SendGARP{addr})
+	}
 }
 
 // correct tells a lower MASTER, and the switches that have learned from it, who it

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -68,7 +67,8 @@ type member struct {
 	last      time.Duration    // advertisement of priority above 0
 	heard     map[string]heard // the last advertisement of each other node that reached it
 	garps     map[netip.Addr]int
-	told      map[string]bool // what was said of this state already
+	missing   map[netip.Addr]time.Duration // since when a MASTER lacks an address
+	told      map[string]bool              // what was said of this state already
 	group     *group
 }
 
@@ -104,7 +104,7 @@ func NewJudge(routers []Router, network *Network, violate func(at time.Duration,
 			g = &group{vrid: r.VRID, ownerless: -1, resigned: -1}
 			groups[k] = g
 		}
-		m := &member{Router: r, group: g, heard: map[string]heard{}, garps: map[netip.Addr]int{}, told: map[string]bool{}, last: -1}
+		m := &member{Router: r, group: g, heard: map[string]heard{}, garps: map[netip.Addr]int{}, missing: map[netip.Addr]time.Duration{}, told: map[string]bool{}, last: -1}
 		g.members = append(g.members, m)
 		j.members = append(j.members, m)
 		j.byNode[r.Node] = append(j.byNode[r.Node], m)
@@ -151,6 +151,7 @@ func (m *member) once(j *Judge, at time.Duration, kind, format string, args ...a
 func (m *member) enter(at time.Duration, state string) {
 	m.state, m.since, m.resigned, m.owes, m.adverts = state, at, false, false, 0
 	clear(m.garps)
+	clear(m.missing)
 	clear(m.told)
 }
 
@@ -191,7 +192,7 @@ func (j *Judge) State(at time.Duration, node, instance, to, cause string) {
 			j.preempts(at, m)
 			j.early(at, m)
 		}
-		if m.state == "MASTER" && to == "BACKUP" && !strings.HasPrefix(cause, "virtual address ") && !m.Foreign {
+		if m.state == "MASTER" && to == "BACKUP" && !m.Foreign {
 			j.yields(at, m)
 		}
 		leaves := m.state == "MASTER" && to != "BACKUP"
@@ -363,7 +364,11 @@ func (j *Judge) duties(at time.Duration, m *member) {
 		if m.garps[a] < want {
 			m.once(j, at, "announce", "%s (%s) is MASTER since %v and has announced %v %d times, not %d", m.Node, m.Instance, m.since, a, m.garps[a], want)
 		}
-		if age > j.Slack && j.Holds != nil && !j.Holds(m.Node, a) {
+		if j.Holds == nil || j.Holds(m.Node, a) {
+			delete(m.missing, a)
+		} else if since, ok := m.missing[a]; !ok {
+			m.missing[a] = at
+		} else if at-since > j.Slack {
 			m.once(j, at, "address", "%s (%s) is MASTER since %v and does not hold %v", m.Node, m.Instance, m.since, a)
 		}
 	}

@@ -6,7 +6,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -275,8 +277,21 @@ func BenchmarkThousandInstances(b *testing.B) {
 	}
 }
 
+// processorTime is what this thread has used so far: others may keep the machine busy.
+func processorTime(t *testing.T) time.Duration {
+	t.Helper()
+	const thread = 1 // RUSAGE_THREAD
+	var u syscall.Rusage
+	if err := syscall.Getrusage(thread, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 // TestGarbageIsRefused takes 10 MB that are no configuration, of several kinds.
 func TestGarbageIsRefused(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	random := rand.New(rand.NewPCG(1, 1))
 	printable := make([]byte, 10<<20)
 	for i := range printable {
@@ -294,9 +309,9 @@ func TestGarbageIsRefused(t *testing.T) {
 		"behind a good line": append([]byte("vrrp_instance A {\n"), printable...),
 		"recursion":          []byte("$A=${A}${A}\n$A\n~SEQ(X,1,99999) ~SEQ(Y,1,99999) $X\n"),
 	} {
-		start := time.Now()
+		start := processorTime(t)
 		_, messages := Parse(name, text, Options{})
-		if took := time.Since(start); took > time.Second*slack {
+		if took := processorTime(t) - start; took > time.Second*slack {
 			t.Errorf("%s: took %v", name, took)
 		}
 		if len(messages) > mostMessages+1 {

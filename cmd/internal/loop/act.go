@@ -157,6 +157,8 @@ func (l *Loop) report(a node.Action) {
 			words = "succeeded"
 		}
 		l.Log.Info(fmt.Sprintf("VRRP_Script(%s) %s", a.Script, words), "reason", a.Reason)
+	case node.Restored:
+		l.Log.Warn("virtual address removed by another program, put back", "instance", a.Instance, "vip", a.Addr)
 	case node.Unreachable:
 		l.Log.Warn("no interface has a network that holds this address", "rs", a.Addr)
 	default:

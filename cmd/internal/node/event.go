@@ -145,6 +145,12 @@ type (
 		Up     bool
 		Reason string
 	}
+	// Restored reports a virtual address that another program has removed, and that
+	// is put back.
+	Restored struct {
+		Instance string
+		Addr     netip.Addr
+	}
 	// Unreachable reports an address that no port has a prefix for.
 	Unreachable struct{ Addr netip.Addr }
 )
@@ -163,3 +169,4 @@ func (ServerChanged) action()   {}
 func (QuorumChanged) action()   {}
 func (ScriptChanged) action()   {}
 func (Unreachable) action()     {}
+func (Restored) action()        {}

@@ -418,6 +418,9 @@ func (n *Node) addressLost(now time.Duration, addr netip.Addr, known bool) {
 	}
 	for i := range n.instances {
 		if _, ok := n.instances[i].vips[addr]; ok && known {
+			if n.instances[i].fsm.State() == fsm.Master {
+				n.emit(Restored{Instance: n.instances[i].cfg.Name, Addr: addr})
+			}
 			n.stepInstance(now, i, fsm.VIPLost{Addr: addr})
 		}
 	}

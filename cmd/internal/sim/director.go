@@ -342,6 +342,8 @@ func (d *director) note(a node.Action) {
 		text = fmt.Sprintf("%s service %v: %s", verb[a.Up], a.Server, a.Reason)
 	case node.QuorumChanged:
 		text = map[bool]string{true: "Gained", false: "Lost"}[a.Up] + " quorum"
+	case node.Restored:
+		text = fmt.Sprintf("put %v back", a.Addr)
 	case node.Refused:
 		text = fmt.Sprintf("refused %v: %v", a.Src, a.Verdict)
 	case node.ScriptChanged:
