@@ -253,31 +253,6 @@ func TestLansAreApart(t *testing.T) {
 	}
 }
 
-// TestKilledLabLeavesNothing kills a lab with SIGKILL while its nodes run.
-func TestKilledLabLeavesNothing(t *testing.T) {
-	needs(t)
-	path, err := binary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	file := filepath.Join(dir, "s.txtar")
-	text := "lan lan\nnode n1 ringkeep lan:eth0 10.0.0.1/24\nup n1\nwait 60s n1 state FAULT\n" +
-		"-- n1.conf --\nvrrp_instance VI_1 {\n interface eth0\n virtual_router_id 1\n virtual_ipaddress { 10.0.0.9 }\n}\n"
-	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(path, "lab", "run", "--dir", dir, file)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	conf := filepath.Join(dir, "n1", "node.conf")
-	within(t, "the node runs", func() bool { return len(running(conf)) > 0 })
-	cmd.Process.Kill()
-	cmd.Wait()
-	within(t, "the node is gone", func() bool { return len(running(conf)) == 0 })
-}
-
 // running lists the processes that have a word in their command line.
 func running(word string) (list []string) {
 	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
