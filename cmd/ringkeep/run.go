@@ -255,8 +255,10 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	if err := d.open(); err != nil {
 		return err
 	}
+	pipes := openFIFOs(ctx, &cfg.Global, log)
+	defer pipes.close()
 	l := loop.New(loop.Config{
-		Node: n, Ports: d.ports, Loopback: d.loopback, Poller: d.poller, Host: k, Log: log, Reopen: d.reopen,
+		Node: n, Ports: d.ports, Loopback: d.loopback, Poller: d.poller, Host: k, Log: log, Reopen: d.reopen, Tell: pipes.tell,
 		Clock: func() time.Duration { return time.Since(start) }, Wall: loop.WallClock,
 	})
 	if err := l.Watch(ctx, k, links); err != nil {

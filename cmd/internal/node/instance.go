@@ -249,6 +249,7 @@ func (n *Node) act(in *instance, a fsm.Action) {
 		n.emit(Changed{Instance: in.cfg.Name, VRID: in.cfg.VRID, Priority: in.fsm.Priority(), Changed: a})
 	case fsm.PriorityChanged:
 		n.emit(PriorityChanged{Instance: in.cfg.Name, From: a.From, To: a.To})
+		n.tellPriority(in, a.To)
 	case fsm.Notify:
 		n.notify(in, a.State.String())
 	case fsm.NotifyStop:
@@ -327,6 +328,7 @@ func (n *Node) notify(in *instance, state string) {
 	if in.cfg.Notify != nil {
 		n.emit(Notify{Queue: in.cfg.Name, Command: in.cfg.Notify, Extra: standard})
 	}
+	n.tell(true, "INSTANCE %q %s %d", in.cfg.Name, state, in.fsm.Priority())
 }
 
 // Hearing is what one instance makes of a received VRRP message before its state is asked.
@@ -383,6 +385,7 @@ func (n *Node) heardVRRP(now time.Duration, port int, eth proto.Ethernet) {
 			continue
 		}
 		n.remark(in, src, h.Remarks)
+		n.tellLower(in, h.VRRP.Priority())
 		n.stepInstance(now, h.index, fsm.Heard{Priority: h.VRRP.Priority(), Interval: h.VRRP.Interval(), Src: src})
 	}
 }
