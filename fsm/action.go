@@ -20,6 +20,8 @@ type (
 		// Src is the source address. It differs from the interface's only when a
 		// MASTER resigns because that address is gone.
 		Src netip.Addr
+		// Sequence is the number of the authentication header; 0 without.
+		Sequence uint32
 	}
 	// AddVIP puts a virtual address on its interface.
 	AddVIP struct{ Addr netip.Addr }
@@ -51,13 +53,21 @@ func (Notify) action()          {}
 func (NotifyStop) action()      {}
 func (PriorityChanged) action() {}
 
-func (a SendAdvert) String() string { return fmt.Sprintf("send-advert priority=%d", a.Priority) }
-func (a AddVIP) String() string     { return "add-vip " + a.Addr.String() }
-func (a RemoveVIP) String() string  { return "remove-vip " + a.Addr.String() }
-func (a SendGARP) String() string   { return "send-garp " + a.Addr.String() }
-func (a Changed) String() string    { return a.From.String() + " -> " + a.To.String() }
-func (a Notify) String() string     { return "notify " + a.State.String() }
-func (NotifyStop) String() string   { return "notify STOP" }
+// String leaves the source out: it is the instance's.
+func (a SendAdvert) String() string {
+	s := fmt.Sprintf("send-advert priority=%d", a.Priority)
+	if a.Sequence > 0 {
+		s += fmt.Sprintf(" sequence=%d", a.Sequence)
+	}
+	return s
+}
+
+func (a AddVIP) String() string    { return "add-vip " + a.Addr.String() }
+func (a RemoveVIP) String() string { return "remove-vip " + a.Addr.String() }
+func (a SendGARP) String() string  { return "send-garp " + a.Addr.String() }
+func (a Changed) String() string   { return a.From.String() + " -> " + a.To.String() }
+func (a Notify) String() string    { return "notify " + a.State.String() }
+func (NotifyStop) String() string  { return "notify STOP" }
 
 func (a PriorityChanged) String() string { return fmt.Sprintf("priority %d -> %d", a.From, a.To) }
 

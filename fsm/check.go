@@ -13,7 +13,16 @@ import (
 // message cut short gets its verdict like any other.
 type Message struct {
 	IP   proto.IPv4
-	VRRP proto.VRRP // payload of IP
+	VRRP proto.VRRP // of IP, see [proto.VRRPIn]
+}
+
+// Heard is the event of a message that [Instance.Check] accepted.
+func (m Message) Heard() Heard {
+	h := Heard{Priority: m.VRRP.Priority(), Interval: m.VRRP.Interval(), Src: m.IP.Src()}
+	if m.IP.Protocol() == proto.ProtocolAH {
+		h.Sequence = proto.AH(m.IP.Payload()).Sequence()
+	}
+	return h
 }
 
 // Verdict is the rule that refused a message; the zero value is none.
@@ -22,7 +31,7 @@ type Verdict uint8
 const (
 	// Accepted breaks no rule.
 	Accepted Verdict = iota
-	// WrongProtocol: not IP protocol 112; an authentication header is one.
+	// WrongProtocol: not IP protocol 112; with authentication headers, not 51.
 	WrongProtocol
 	// BadIPChecksum: the IP header is damaged.
 	BadIPChecksum
@@ -57,6 +66,12 @@ const (
 	WrongInterval
 	// ZeroInterval: no MASTER can keep it (RFC 9568 erratum 8301).
 	ZeroInterval
+	// WrongICV: another key, or the packet was changed on its way (RFC 2402 §3.4.4).
+	WrongICV
+	// WrongSPI: not the source address, which keepalived puts there.
+	WrongSPI
+	// Replayed: its sequence number is not above the last (RFC 2402 §3.4.3).
+	Replayed
 
 	// Verdicts is how many there are, for tables of counters.
 	Verdicts
@@ -67,6 +82,7 @@ var verdictNames = [Verdicts]string{
 	"accepted", "wrong protocol", "bad ip checksum", "fragmented", "bad source", "own source",
 	"wrong destination", "bad ttl", "wrong vrid", "wrong version", "wrong type", "bad length", "bad checksum",
 	"wrong auth type", "wrong password", "no addresses", "wrong interval", "zero interval",
+	"wrong icv", "wrong spi", "replayed",
 }
 
 // String names the verdict in a few lowercase words.
@@ -94,7 +110,7 @@ func (in *Instance) Check(m Message) Verdict {
 		return v
 	}
 	if in.cfg.Version == 2 {
-		return in.checkV2(m.VRRP)
+		return in.checkV2(m)
 	}
 	return in.checkV3(m.VRRP)
 }
@@ -103,7 +119,7 @@ func (in *Instance) Check(m Message) Verdict {
 func (in *Instance) checkIP(ip proto.IPv4) Verdict {
 	src, dst := ip.Src(), ip.Dst()
 	switch {
-	case ip.Protocol() != proto.ProtocolVRRP:
+	case ip.Protocol() != in.protocol():
 		return WrongProtocol
 	case !ip.ChecksumOK():
 		return BadIPChecksum
@@ -142,14 +158,21 @@ func (in *Instance) checkFrame(m Message) Verdict {
 
 // checkV2 adds authentication and interval (RFC 3768 §7.1). Without authentication
 // its eight bytes are ignored (§5.3.10).
-func (in *Instance) checkV2(v proto.VRRP) Verdict {
+func (in *Instance) checkV2(m Message) Verdict {
+	v := m.VRRP
 	auth := v.Auth()
 	switch {
 	case v.AuthType() != in.cfg.AuthType:
 		return WrongAuthType
 	case v.AuthType() == proto.VRRPAuthPass && subtle.ConstantTimeCompare(auth[:], in.cfg.Auth[:]) == 0:
 		return WrongPassword
-	case v.Interval() != in.cfg.Interval:
+	}
+	if in.cfg.AuthType == proto.VRRPAuthAH {
+		if v := in.checkAH(m.IP); v != Accepted {
+			return v
+		}
+	}
+	if v.Interval() != in.cfg.Interval {
 		return WrongInterval
 	}
 	return Accepted

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +19,7 @@ func TestStrings(t *testing.T) {
 			seen[s] = true
 		}
 	}
-	if got := Verdicts.String(); got != "Verdict(18)" {
+	if got := Verdicts.String(); got != "Verdict(21)" {
 		t.Errorf("beyond the last: %s", got)
 	}
 	for r := range TrackerFine + 1 {
@@ -40,6 +41,7 @@ func TestStrings(t *testing.T) {
 		Shutdown{}:                                  "shutdown",
 		Tick{}:                                      "tick",
 		SendAdvert{Priority: 7}:                     "send-advert priority=7",
+		SendAdvert{Priority: 7, Sequence: 9}:        "send-advert priority=7 sequence=9",
 		Changed{From: Init, To: Fault}:              "INIT -> FAULT",
 		Notify{Backup}:                              "notify BACKUP",
 		NotifyStop{}:                                "notify STOP",
@@ -68,6 +70,38 @@ func goodMessage(c Config) Message {
 	return Message{IP: p, VRRP: proto.VRRP(p.Payload())}
 }
 
+// FuzzCheckAH: whatever is changed in a packet, it is heard only where that does not
+// count: the type of service, the fragment field and the header checksum, of which Check
+// demands that the latter two are right.
+func FuzzCheckAH(f *testing.F) {
+	c := defaultConfig()
+	c.AuthType, c.Auth = proto.VRRPAuthAH, [8]byte([]byte("secret12"))
+	h := proto.IPv4Header{TTL: 255, Protocol: proto.ProtocolAH, Src: c.Addrs[0], Dst: group}
+	msg := New(c).Advert(200).Append(nil)
+	proto.SealVRRP(msg, h.Src, h.Dst, proto.ChecksumMessage)
+	good := append(proto.AppendAH(h.Append(nil, proto.AHLen+len(msg)), h.Src, 1), msg...)
+	proto.SealAH(good, c.Auth, false)
+	f.Add(good)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := proto.ParseIPv4(b)
+		if err != nil {
+			return
+		}
+		changed := proto.IPv4(bytes.Clone(p))
+		in, m := New(c), messageIn(p)
+		if in.Check(m) != Accepted {
+			return
+		}
+		changed[1], changed[6], changed[7], changed[10], changed[11] = 0, 0, 0, good[10], good[11]
+		if !bytes.Equal(changed, good) {
+			t.Fatalf("accepted %x", b)
+		}
+		if m.Heard().Sequence != 1 {
+			t.Fatalf("sequence %d", m.Heard().Sequence)
+		}
+	})
+}
+
 // Judging a flood of frames must not allocate.
 func TestCheckDoesNotAllocate(t *testing.T) {
 	for _, version := range []uint8{2, 3} {
@@ -80,6 +114,18 @@ func TestCheckDoesNotAllocate(t *testing.T) {
 		if n := testing.AllocsPerRun(100, func() { in.Check(m); in.Remark(m) }); n != 0 {
 			t.Errorf("version %d: %v allocations", version, n)
 		}
+	}
+	c := defaultConfig()
+	c.AuthType = proto.VRRPAuthAH
+	m := goodMessage(c)
+	m.IP = append(proto.AppendAH(proto.IPv4Header{TTL: 255, Protocol: proto.ProtocolAH, Src: c.Addrs[0], Dst: group}.Append(nil, proto.AHLen+len(m.VRRP)), c.Addrs[0], 1), m.VRRP...)
+	proto.SealAH(m.IP, c.Auth, false)
+	in := New(c)
+	if v := in.Check(m); v != Accepted {
+		t.Fatal(v)
+	}
+	if n := testing.AllocsPerRun(100, func() { in.Check(m); in.Remark(m) }); n != 0 {
+		t.Errorf("authentication header: %v allocations", n)
 	}
 }
 
@@ -123,7 +169,7 @@ func FuzzCheck(f *testing.F) {
 		}
 		_ = in.Remark(m).String()
 		out := in.Step(0, Startup{}, nil)
-		out = in.Step(time.Millisecond, Heard{v.Priority(), v.Interval(), p.Src()}, out)
+		out = in.Step(time.Millisecond, m.Heard(), out)
 		if at, ok := in.Deadline(); !ok || at <= time.Millisecond || in.State() != Backup {
 			t.Fatalf("%x: %v", b, out)
 		}

@@ -32,8 +32,8 @@ type Config struct {
 	Excluded []netip.Addr // virtual addresses that are not advertised
 	Unicast  bool         // to peers instead of the group
 
-	AuthType uint8 // version 2: 0 or 1 (a password)
-	Auth     [8]byte
+	AuthType uint8   // version 2: 0, 1 (a password) or 2 (an authentication header)
+	Auth     [8]byte // the password, or the key
 
 	DownTimerAdverts int           // missing advertisements that make a takeover; 0 means 3
 	StartupDelay     time.Duration // hear nothing and stay BACKUP for so long

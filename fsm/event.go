@@ -52,6 +52,7 @@ type (
 		Priority uint8
 		Interval time.Duration // as advertised; used in version 3 only
 		Src      netip.Addr
+		Sequence uint32 // of the authentication header; 0 without
 	}
 	// LinkChanged tells the carrier of the interface. Until the first one the link
 	// is taken to be up.

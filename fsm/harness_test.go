@@ -65,7 +65,7 @@ func (a args) num(key string, otherwise int) int {
 	if !a.has(key) {
 		return otherwise
 	}
-	n, err := strconv.ParseInt(a.str(key, ""), 0, 32)
+	n, err := strconv.ParseInt(a.str(key, ""), 0, 64)
 	if err != nil {
 		a.d.Fatalf(a.t, "%s: %v", key, err)
 	}
@@ -134,6 +134,10 @@ func (a args) config() Config {
 		c.AuthType = 1
 		copy(c.Auth[:], a.str("password", ""))
 	}
+	if a.has("ah") {
+		c.AuthType = proto.VRRPAuthAH
+		copy(c.Auth[:], a.str("ah", ""))
+	}
 	for _, s := range a.vals["track"] {
 		c.Trackers = append(c.Trackers, a.tracker(s))
 	}
@@ -176,6 +180,9 @@ func (a args) message(c Config) Message {
 	}
 	msg := a.advert(c, h)
 	ip := append(h.Append(nil, len(msg)), msg...)
+	if c.AuthType == proto.VRRPAuthAH && h.Protocol == proto.ProtocolVRRP && !a.has("bare") {
+		ip = a.authenticated(c, h, msg)
+	}
 	if a.has("padding") { // as a NIC fills a short frame up
 		ip = append(ip, "garbage!"...)
 	}
@@ -191,7 +198,30 @@ func (a args) message(c Config) Message {
 		sum := proto.UpdateChecksum(p.Checksum(), 0, 0x2000)
 		p[10], p[11] = byte(sum>>8), byte(sum)
 	}
-	return Message{IP: p, VRRP: proto.VRRP(p.Payload())}
+	return messageIn(p)
+}
+
+// authenticated puts the authentication header before the message. With tos or "flip"
+// the packet is changed afterwards, as on its way.
+func (a args) authenticated(c Config, h proto.IPv4Header, msg []byte) []byte {
+	h.Protocol = proto.ProtocolAH
+	ip := h.Append(nil, proto.AHLen+len(msg))
+	ip = proto.AppendAH(ip, a.addr("spi", h.Src.String()), uint32(a.num("sequence", 1)))
+	ip = append(ip, msg...)
+	key := c.Auth
+	if a.has("key") {
+		key = [8]byte{}
+		copy(key[:], a.str("key", ""))
+	}
+	proto.SealAH(ip, key, c.Unicast != a.has("other-ttl"))
+	if a.has("flip") {
+		ip[a.num("flip", 0)] ^= 1
+	}
+	if a.has("tos") { // and the header checksum for it
+		sum := proto.UpdateChecksum(proto.IPv4(ip).Checksum(), 0x4500|uint16(h.TOS), 0x4500|uint16(a.num("tos", 0)))
+		ip[1], ip[10], ip[11] = byte(a.num("tos", 0)), byte(sum>>8), byte(sum)
+	}
+	return ip
 }
 
 // advert builds the message for that packet.
@@ -199,7 +229,10 @@ func (a args) advert(c Config, h proto.IPv4Header) []byte {
 	adv := proto.Advert{
 		Version: uint8(a.num("version", int(c.Version))), VRID: uint8(a.num("vrid", int(c.VRID))),
 		Priority: uint8(a.num("priority", 200)), AuthType: uint8(a.num("auth", int(c.AuthType))),
-		Interval: a.dur("interval", c.Interval), Auth: c.Auth, Addrs: a.addrs("addrs", c.Addrs),
+		Interval: a.dur("interval", c.Interval), Addrs: a.addrs("addrs", c.Addrs),
+	}
+	if c.AuthType == proto.VRRPAuthPass {
+		adv.Auth = c.Auth
 	}
 	if a.has("password") {
 		adv.Auth = [8]byte{}
@@ -285,13 +318,19 @@ func (r *rig) receive(m Message, out *strings.Builder) {
 	if remarks := r.in.Remark(m); remarks != 0 {
 		fmt.Fprintf(out, "remark: %s\n", remarks)
 	}
-	r.step(Heard{Priority: m.VRRP.Priority(), Interval: m.VRRP.Interval(), Src: m.IP.Src()}, out)
+	r.step(m.Heard(), out)
 }
 
 // feed repeats a message from now on, every so often until the end, both included.
 func (r *rig) feed(a args, out *strings.Builder) {
 	m, every, until := a.message(r.cfg), a.dur("every", time.Second), a.dur("until", 0)
+	sequence := a.num("sequence", 1)
 	for at := a.dur("at", r.now); at <= until; at += every {
+		if r.cfg.AuthType == proto.VRRPAuthAH {
+			a.vals["sequence"] = []string{strconv.Itoa(sequence)}
+			m = a.message(r.cfg)
+			sequence++
+		}
 		r.run(at, out)
 		var heard strings.Builder
 		r.receive(m, &heard)

@@ -22,6 +22,7 @@ type Instance struct {
 	priority uint8      // base and tracking
 	conceded bool       // an owner that left the role to another owner
 	deafTill time.Duration
+	sequence uint32 // of the last authentication header, heard or sent
 
 	// What the states own: becoming one clears the other.
 	state  State
@@ -66,16 +67,21 @@ func (in *Instance) Source() netip.Addr {
 // Advert is the message for a [SendAdvert] of this priority. Its addresses alias the
 // configuration.
 func (in *Instance) Advert(priority uint8) proto.Advert {
-	return proto.Advert{
+	a := proto.Advert{
 		Version: in.cfg.Version, VRID: in.cfg.VRID, Priority: priority, AuthType: in.cfg.AuthType,
-		Interval: in.cfg.Interval, Auth: in.cfg.Auth, Addrs: in.cfg.Addrs,
+		Interval: in.cfg.Interval, Addrs: in.cfg.Addrs,
 	}
+	if a.AuthType == proto.VRRPAuthPass {
+		a.Auth = in.cfg.Auth // a key stays here
+	}
+	return a
 }
 
 // Step tells the instance what happened at now and appends to out what must be
 // done about it, in order. The same state and arguments give the same result.
 func (in *Instance) Step(now time.Duration, ev Event, out []Action) []Action {
 	in.now, in.out = now, out
+	in.follow(ev)
 	switch in.state {
 	case Init:
 		in.stepInit(ev)
@@ -178,7 +184,7 @@ func (in *Instance) becomeInit() {
 // resign is the end of a term other than by losing the election.
 func (in *Instance) resign() {
 	if !in.linkDown {
-		in.emit(SendAdvert{Priority: 0, Src: in.source})
+		in.emit(SendAdvert{Priority: 0, Src: in.source, Sequence: in.number()})
 	}
 	in.removeVIPs()
 }

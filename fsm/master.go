@@ -52,6 +52,7 @@ func (in *Instance) stepMaster(ev Event) {
 // MASTER yields, then the addresses, then their announcement (RFC 9568 §6.4.2).
 func (in *Instance) becomeMaster(cause Cause) {
 	in.become(Master, cause)
+	in.renumber()
 	in.advertise()
 	in.addVIPs()
 	in.garp(in.cfg.GARPRepeat)
@@ -82,7 +83,7 @@ func (in *Instance) tickMaster() {
 
 // advertise sends the own priority and restarts Adver_Timer. Nothing else does.
 func (in *Instance) advertise() {
-	in.emit(SendAdvert{Priority: in.Priority(), Src: in.source})
+	in.emit(SendAdvert{Priority: in.Priority(), Src: in.source, Sequence: in.number()})
 	in.master.adver = in.now + in.cfg.Interval
 }
 
@@ -127,6 +128,7 @@ func (in *Instance) restore(addr netip.Addr) {
 // is (RFC 9568 §6.4.3; RFC 3768 would keep silent). Each one heard puts the second
 // burst off, so that a stream of them does not multiply it.
 func (in *Instance) correct() {
+	in.number() // keepalived leaves one out after the sender's
 	if !in.cfg.LowerPrioNoAdvert {
 		in.advertise()
 	}

@@ -110,28 +110,39 @@ func (p *replay) until(end time.Duration) {
 }
 
 // wire prints what the router in whose place we are sent.
-func (p *replay) wire(f frame, v proto.VRRP) {
+func (p *replay) wire(f frame, m Message) {
+	v, sent := m.VRRP, SendAdvert{Priority: m.VRRP.Priority(), Sequence: m.Heard().Sequence}
 	begins := v.Priority() > 0 && !p.spoke
 	p.spoke = v.Priority() > 0
 	if begins {
 		p.terms = append(p.terms, f.at)
 	}
 	if begins || !p.changes || v.Priority() == 0 {
-		p.printf(f.at, "wire", "send-advert priority=%d", v.Priority())
+		p.printf(f.at, "wire", "%s", sent)
 	}
 }
 
 // hear gives the instance what another router sent.
 func (p *replay) hear(f frame) {
-	m := Message{IP: f.ip, VRRP: proto.VRRP(f.ip.Payload())}
+	m := messageIn(f.ip)
 	v := p.r.in.Check(m)
 	if !p.changes {
 		p.printf(f.at, "heard", "%s priority %d: %s", f.ip.Src(), m.VRRP.Priority(), v)
 	}
 	if v == Accepted {
 		p.spoke = p.spoke && m.VRRP.Priority() <= p.r.cfg.Priority
-		p.tell(Heard{Priority: m.VRRP.Priority(), Interval: m.VRRP.Interval(), Src: f.ip.Src()})
+		p.tell(m.Heard())
 	}
+}
+
+func messageIn(ip proto.IPv4) Message {
+	msg, _ := proto.VRRPIn(ip)
+	return Message{IP: ip, VRRP: proto.VRRP(msg)}
+}
+
+func isVRRP(ip proto.IPv4) bool {
+	_, ok := proto.VRRPIn(ip)
+	return ok
 }
 
 // run plays the frames to the end.
@@ -142,13 +153,13 @@ func (p *replay) run(frames []frame, start time.Duration) {
 	for i, f := range frames {
 		p.until(max(f.at, start))
 		switch {
-		case f.ip.Protocol() != proto.ProtocolVRRP:
+		case !isVRRP(f.ip):
 		case f.ip.Src() != own:
 			p.hear(f)
 		default:
-			v := proto.VRRP(f.ip.Payload())
-			p.wire(f, v)
-			if v.Priority() == 0 && !speaksLater(frames[i+1:], own) {
+			m := messageIn(f.ip)
+			p.wire(f, m)
+			if m.VRRP.Priority() == 0 && !speaksLater(frames[i+1:], own) {
 				p.tell(Shutdown{})
 			}
 		}
@@ -157,7 +168,7 @@ func (p *replay) run(frames []frame, start time.Duration) {
 
 func speaksLater(frames []frame, own netip.Addr) bool {
 	for _, f := range frames {
-		if f.ip.Protocol() == proto.ProtocolVRRP && f.ip.Src() == own {
+		if isVRRP(f.ip) && f.ip.Src() == own {
 			return true
 		}
 	}

@@ -206,10 +206,14 @@ func (v *live) frame(from *nic, f ring.Frame, eth proto.Ethernet, to []delivery)
 		return
 	}
 	ip, err := proto.ParseIPv4(eth.Payload())
-	if err != nil || ip.Protocol() != proto.ProtocolVRRP {
+	if err != nil {
 		return
 	}
-	m, err := proto.ParseVRRP(ip.Payload())
+	msg, ok := proto.VRRPIn(ip)
+	if !ok {
+		return
+	}
+	m, err := proto.ParseVRRP(msg)
 	if err != nil {
 		return
 	}

@@ -90,7 +90,7 @@ const (
 // the library are played in cmd/internal/sim, beside their run in virtual time.
 var played = []string{
 	"big-download", "01-killed-and-swept", "01-two-node", "02-web-pair", "03-three-node", "04-nopreempt", "05-mysql-ha", "08-cloud-lvs-dr",
-	"13-lvs-dr-web", "deaf-backup", "demo", "interop-v2-keepalived-first", "interop-v2-ringkeep-first", "interop-v3-keepalived-first",
+	"13-lvs-dr-web", "deaf-backup", "demo", "interop-ah-keepalived-first", "interop-ah-ringkeep-first", "interop-v2-keepalived-first", "interop-v2-ringkeep-first", "interop-v3-keepalived-first",
 	"interop-v3-ringkeep-first", "notify-fifo", "wrong-password",
 	"fleet-ringkeep-ringkeep", "fleet-ringkeep-keepalived", "fleet-keepalived-ringkeep", "fleet-keepalived-keepalived",
 	"fleet-ringkeep-frr", "fleet-frr-ringkeep", "fleet-frr-frr",
@@ -117,6 +117,9 @@ func TestScenarios(t *testing.T) {
 				if told := tshark(t, capture, `frame.comment contains "ignored: wrong password"`); strings.Count(told, "\n") < 2 {
 					t.Errorf("packets with what their receivers made of them: %q", told)
 				}
+			}
+			if strings.HasPrefix(name, "interop-ah-") {
+				authenticated(t, capture)
 			}
 		})
 	}
@@ -145,6 +148,20 @@ func witness(t *testing.T, capture string) {
 	const bad = "(_ws.malformed || vrrp.checksum.status == 0 || ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0) && !icmp"
 	if remarks := tshark(t, capture, bad); remarks != "" {
 		t.Errorf("tshark remarks: %s", remarks)
+	}
+}
+
+// authenticated has tshark find the authentication headers: every advertisement has one,
+// and whoever heard one refused none.
+func authenticated(t *testing.T, capture string) {
+	t.Helper()
+	if n := strings.Count(tshark(t, capture, `ah.spi && vrrp.auth_type == 2 && frame.comment contains "accepted"`), "\n"); n < 5 {
+		t.Errorf("%d accepted advertisements with an authentication header", n)
+	}
+	for _, filter := range []string{"vrrp && !ah", `ah && frame.comment contains "ignored"`, "ah.sequence == 0"} {
+		if found := tshark(t, capture, filter); found != "" {
+			t.Errorf("%s: %s", filter, found)
+		}
 	}
 }
 

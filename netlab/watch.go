@@ -36,10 +36,14 @@ func (o *observer) frame(p *nic, f ring.Frame) {
 		return
 	}
 	ip, err := proto.ParseIPv4(eth.Payload())
-	if eth.Type() != proto.EtherTypeIPv4 || err != nil || ip.Protocol() != proto.ProtocolVRRP {
+	if eth.Type() != proto.EtherTypeIPv4 || err != nil {
 		return
 	}
-	v, err := proto.ParseVRRP(ip.Payload())
+	msg, ok := proto.VRRPIn(ip)
+	if !ok {
+		return
+	}
+	v, err := proto.ParseVRRP(msg)
 	if err != nil {
 		return
 	}

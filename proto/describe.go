@@ -6,7 +6,7 @@ import (
 )
 
 // Describe decodes one frame into one line for people. What the package does not decode
-// (IPv6, the authentication header, IGMP) becomes a line with its numbers.
+// (IPv6, IGMP) becomes a line with its numbers.
 func Describe(frame []byte) string {
 	e, err := ParseEthernet(frame)
 	if err != nil {
@@ -55,7 +55,9 @@ func describeIPv4(b []byte) string {
 	head := fmt.Sprintf("%s > %s ttl %d tos %02x id %d%s, ", p.Src(), p.Dst(), p.TTL(), p.TOS(), p.ID(), strings.Join(flags, ""))
 	switch p.Protocol() {
 	case ProtocolVRRP:
-		return head + describeVRRP(p)
+		return head + describeVRRP(p, p.Payload())
+	case ProtocolAH:
+		return head + describeAH(p)
 	case ProtocolICMP:
 		if m, err := ParseICMP(p.Payload()); err == nil {
 			return head + fmt.Sprintf("ICMP type %d code %d, checksum ok %t", m.Type(), m.Code(), m.ChecksumOK())
@@ -83,8 +85,21 @@ func describeFlags(f uint8) string {
 	return strings.Join(names, ",")
 }
 
-func describeVRRP(p IPv4) string {
-	v, err := ParseVRRP(p.Payload())
+// describeAH cannot tell whether the ICV is right: that takes the key.
+func describeAH(p IPv4) string {
+	a, err := ParseAH(p.Payload())
+	if err != nil {
+		return "AH: " + err.Error()
+	}
+	head := fmt.Sprintf("AH spi %s seq %d icv %x, ", a.SPI(), a.Sequence(), a.ICV())
+	if a.Next() != ProtocolVRRP {
+		return head + fmt.Sprintf("protocol %d, %d bytes", a.Next(), len(a.Payload()))
+	}
+	return head + describeVRRP(p, a.Payload())
+}
+
+func describeVRRP(p IPv4, msg []byte) string {
+	v, err := ParseVRRP(msg)
 	if err != nil {
 		return "VRRP: " + err.Error()
 	}
@@ -92,9 +107,12 @@ func describeVRRP(p IPv4) string {
 	if v.Type() != VRRPAdvertisement {
 		fmt.Fprintf(&tail, " TYPE %d", v.Type())
 	}
-	if v.Version() == 2 && v.AuthType() != VRRPAuthNone {
+	if v.Version() == 2 && v.AuthType() == VRRPAuthPass {
 		auth := v.Auth()
 		fmt.Fprintf(&tail, " auth %d %q", v.AuthType(), strings.TrimRight(string(auth[:]), "\x00"))
+	}
+	if v.AuthType() > VRRPAuthPass {
+		fmt.Fprintf(&tail, " auth %d", v.AuthType())
 	}
 	if n := len(v) - v.Size(); n != 0 {
 		fmt.Fprintf(&tail, " SURPLUS %d", n)

@@ -26,6 +26,7 @@ const IPv4Len = 20
 type IPv4 []byte
 
 const (
+	ip4TOS      = 1
 	ip4Total    = 2
 	ip4ID       = 4
 	ip4Fragment = 6
@@ -63,7 +64,7 @@ func ParseIPv4(b []byte) (IPv4, error) {
 func (p IPv4) HeaderLen() int { return int(p[0]&15) * 4 }
 
 // TOS is the type of service byte: DSCP and ECN.
-func (p IPv4) TOS() uint8 { return p[1] }
+func (p IPv4) TOS() uint8 { return p[ip4TOS] }
 
 // TotalLen is the length of header and payload in bytes; equal to len(p).
 func (p IPv4) TotalLen() int { return int(binary.BigEndian.Uint16(p[ip4Total:])) }

@@ -20,7 +20,7 @@ const (
 	VRRPAuthAH   uint8 = 2
 )
 
-// VRRP is a view of one message over IPv4.
+// VRRP is a view of one message over IPv4, see [VRRPIn].
 //
 // Version 3 (RFC 9568 §5.2), 8 + 4·count bytes:
 //

@@ -49,8 +49,6 @@ func (in *Instance) judge(r *reader) {
 		disable(in.Pos, "has no virtual_router_id: add one from 1 to 255")
 	case slices.ContainsFunc(in.Addresses, func(a Address) bool { return a.Prefix.Addr().Is6() }):
 		disable(in.At("virtual_ipaddress"), "IPv6 is read, but not spoken by this version")
-	case in.AuthType == "AH":
-		disable(in.At("authentication"), "auth_type AH is read, but not spoken by this version")
 	}
 }
 

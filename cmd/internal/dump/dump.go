@@ -22,10 +22,14 @@ func Remark(frame []byte) string {
 		return ""
 	}
 	ip, err := proto.ParseIPv4(eth.Payload())
-	if err != nil || ip.Protocol() != proto.ProtocolVRRP {
+	if err != nil {
 		return ""
 	}
-	v, err := proto.ParseVRRP(ip.Payload())
+	msg, ok := proto.VRRPIn(ip)
+	if !ok {
+		return ""
+	}
+	v, err := proto.ParseVRRP(msg)
 	switch {
 	case err != nil:
 		return "refused: " + err.Error()

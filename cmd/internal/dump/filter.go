@@ -52,9 +52,13 @@ func ipFacts(ip proto.IPv4) facts {
 		if src, dst, ok := proto.Ports(ip.Payload()); ok && ip.FragmentOffset() == 0 {
 			f.ports = [2]uint16{src, dst}
 		}
-	case proto.ProtocolVRRP:
+	case proto.ProtocolVRRP, proto.ProtocolAH:
+		msg, ok := proto.VRRPIn(ip)
+		if !ok {
+			break
+		}
 		f.kind = "vrrp"
-		if v, err := proto.ParseVRRP(ip.Payload()); err == nil {
+		if v, err := proto.ParseVRRP(msg); err == nil {
 			f.vrid = v.VRID()
 			for i := range v.Count() {
 				f.about = append(f.about, v.Addr(i))

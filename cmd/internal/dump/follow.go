@@ -146,9 +146,13 @@ func wouldSend(frame []byte) string {
 		return fmt.Sprintf("ask who has %s", who)
 	}
 	ip, err := proto.ParseIPv4(proto.Ethernet(frame).Payload())
-	if err != nil || ip.Protocol() != proto.ProtocolVRRP {
+	if err != nil {
 		return proto.Describe(frame)
 	}
-	v := proto.VRRP(ip.Payload())
+	msg, ok := proto.VRRPIn(ip)
+	if !ok {
+		return proto.Describe(frame)
+	}
+	v := proto.VRRP(msg)
 	return fmt.Sprintf("advertise VRID %d priority %d to %s", v.VRID(), v.Priority(), ip.Dst())
 }

@@ -150,7 +150,7 @@ func source(eth proto.Ethernet) (a netip.Addr, sure bool) {
 		return netip.Addr{}, false
 	}
 	switch ip.Protocol() {
-	case proto.ProtocolVRRP:
+	case proto.ProtocolVRRP, proto.ProtocolAH:
 		return ip.Src(), true
 	case protocolIGMP:
 		return ip.Src(), false

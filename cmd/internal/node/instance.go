@@ -125,10 +125,8 @@ func instanceConfig(c *config.Instance, startupDelay time.Duration, source netip
 		SkipCheckAdvAddr: c.SkipCheckAdvAddr, StateMaster: c.State == "MASTER",
 		Trackers: trackers,
 	}
-	if c.AuthType == "PASS" {
-		f.AuthType = 1
-		copy(f.Auth[:], c.AuthPass)
-	}
+	f.AuthType = map[string]uint8{"PASS": proto.VRRPAuthPass, "AH": proto.VRRPAuthAH}[c.AuthType]
+	copy(f.Auth[:], c.AuthPass)
 	for _, a := range c.Addresses {
 		f.Addrs = append(f.Addrs, a.Prefix.Addr())
 	}
@@ -285,9 +283,23 @@ func (n *Node) advert(in *instance, a fsm.SendAdvert, mac proto.MAC, dst netip.A
 		form = proto.ChecksumPseudo
 	}
 	proto.SealVRRP(msg, a.Src, dst, form)
-	f := proto.AppendEthernet(make([]byte, 0, 14+20+len(msg)), mac, n.ports[in.port].link.MAC, proto.EtherTypeIPv4)
+	f := proto.AppendEthernet(make([]byte, 0, 14+20+proto.AHLen+len(msg)), mac, n.ports[in.port].link.MAC, proto.EtherTypeIPv4)
 	h := proto.IPv4Header{TOS: vrrpTOS, ID: in.id, TTL: vrrpTTL, Protocol: proto.ProtocolVRRP, Src: a.Src, Dst: dst}
+	if in.cfg.AuthType == "AH" {
+		return in.authenticated(f, h, a.Sequence, msg)
+	}
 	return append(h.Append(f, len(msg)), msg...)
+}
+
+// authenticated finishes a frame with the authentication header.
+func (in *instance) authenticated(f []byte, h proto.IPv4Header, sequence uint32, msg []byte) []byte {
+	h.Protocol = proto.ProtocolAH
+	f = h.Append(f, proto.AHLen+len(msg))
+	f = append(proto.AppendAH(f, h.Src, sequence), msg...)
+	var key [8]byte
+	copy(key[:], in.cfg.AuthPass)
+	proto.SealAH(proto.IPv4(proto.Ethernet(f).Payload()), key, in.unicast())
+	return f
 }
 
 // announce sends one gratuitous ARP on the interface that carries the address: for a
@@ -354,13 +366,14 @@ func (n *Node) Hear(port int, frame []byte) []Hearing {
 
 func (n *Node) hear(port int, eth proto.Ethernet) []Hearing {
 	ip, err := proto.ParseIPv4(eth.Payload())
-	if err != nil || ip.Protocol() != proto.ProtocolVRRP || n.local(ip.Src()) {
+	if err != nil || n.local(ip.Src()) {
 		return nil
 	}
-	msg := proto.VRRP(ip.Payload()) // what is wrong with its length, Check says
-	if len(msg) < 2 {
+	b, ok := proto.VRRPIn(ip)
+	if !ok || len(b) < 2 {
 		return nil
 	}
+	msg := proto.VRRP(b) // what is wrong with its length, Check says
 	var list []Hearing
 	for i := range n.instances {
 		in := &n.instances[i]
@@ -386,7 +399,7 @@ func (n *Node) heardVRRP(now time.Duration, port int, eth proto.Ethernet) {
 		}
 		n.remark(in, src, h.Remarks)
 		n.tellLower(in, h.VRRP.Priority())
-		n.stepInstance(now, h.index, fsm.Heard{Priority: h.VRRP.Priority(), Interval: h.VRRP.Interval(), Src: src})
+		n.stepInstance(now, h.index, h.Message.Heard())
 	}
 }
 

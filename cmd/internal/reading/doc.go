@@ -4,5 +4,6 @@
 // it holds against it, [node.Node.Hear] says, as for the daemon.
 //
 // What it cannot know is told as the rule has it: how long a preempt delay has run
-// already, whether a startup delay is over, and for how long an owner has heard another.
+// already, whether a startup delay is over, for how long an owner has heard another, and which numbers of authentication
+// headers were heard before: a replay counts as the first.
 package reading

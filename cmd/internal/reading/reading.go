@@ -71,13 +71,14 @@ func (r *Reader) announcement(eth proto.Ethernet, states States) string {
 // message tells what becomes of an IPv4 packet.
 func (r *Reader) message(port int, eth proto.Ethernet, states States) string {
 	ip, err := proto.ParseIPv4(eth.Payload())
-	switch {
-	case err != nil:
+	if err != nil {
 		return ""
-	case ip.Protocol() == proto.ProtocolAH:
-		return "ignored: wrong protocol (an authentication header)"
-	case ip.Protocol() != proto.ProtocolVRRP:
+	}
+	switch msg, ok := proto.VRRPIn(ip); {
+	case !ok:
 		return ""
+	case len(msg) < 2:
+		return fmt.Sprintf("ignored: bad length (%d bytes)", len(ip.Payload()))
 	case !r.reaches(port, eth.Dst()):
 		return "ignored: to the MAC of another host"
 	}
@@ -113,16 +114,14 @@ func (r *Reader) reaches(port int, dst proto.MAC) bool {
 
 // unheard is why a message is for no instance.
 func (r *Reader) unheard(port int, ip proto.IPv4) string {
-	msg := proto.VRRP(ip.Payload())
+	b, _ := proto.VRRPIn(ip)
+	msg := proto.VRRP(b)
 	for _, l := range r.links {
 		for _, p := range l.Prefixes {
 			if p.Addr() == ip.Src() {
 				return fmt.Sprintf("ignored: own address %s", ip.Src())
 			}
 		}
-	}
-	if len(msg) < 2 {
-		return fmt.Sprintf("ignored: bad length (%d bytes)", len(msg))
 	}
 	elsewhere := ""
 	for _, in := range r.cfg.Instances {

@@ -66,6 +66,7 @@ type sent struct {
 	ttl      uint8
 	protocol uint8
 	mac      proto.MAC
+	sequence uint32 // above 0: with an authentication header of the key "x"
 	spoil    func(frame []byte)
 }
 
@@ -84,11 +85,28 @@ func (s *sent) frame() []byte {
 	}
 	proto.SealVRRP(msg, s.src, s.dst, form)
 	f := proto.AppendEthernet(nil, s.mac, peerMAC, proto.EtherTypeIPv4)
-	f = append(proto.IPv4Header{TTL: s.ttl, Protocol: s.protocol, Src: s.src, Dst: s.dst}.Append(f, len(msg)), msg...)
+	h := proto.IPv4Header{TTL: s.ttl, Protocol: s.protocol, Src: s.src, Dst: s.dst}
+	if s.sequence > 0 {
+		h.Protocol = proto.ProtocolAH
+		msg = append(proto.AppendAH(nil, s.src, s.sequence), msg...)
+	}
+	f = append(h.Append(f, len(msg)), msg...)
+	if s.sequence > 0 {
+		proto.SealAH(proto.IPv4(proto.Ethernet(f).Payload()), [8]byte{'x'}, false)
+	}
 	if s.spoil != nil {
 		s.spoil(f)
 	}
 	return f
+}
+
+// resealed writes bytes into the authentication header, and the ICV for them.
+func resealed(at int, b ...byte) func(frame []byte) {
+	return func(frame []byte) {
+		p := proto.IPv4(proto.Ethernet(frame).Payload())
+		copy(p.Payload()[at:], b)
+		proto.SealAH(p, [8]byte{'x'}, false)
+	}
 }
 
 func in(state string) States { return func(string) (string, uint8) { return state, 0 } }
@@ -98,6 +116,8 @@ func TestVerdicts(t *testing.T) {
 	with := func(s *sent, f func(s *sent)) *sent { f(s); return s }
 	from := func(s *sent, src netip.Addr) *sent { s.src = src; return s }
 	v3 := func(s *sent) *sent { s.Version, s.Interval = 3, 2*time.Second; return s }
+	ah := func(n uint32) *sent { s := advert(200); s.AuthType, s.sequence = 2, n; return s }
+	const header = "authentication {\nauth_type AH\nauth_pass x\n}"
 	for _, c := range []struct {
 		rule, lines, state string
 		sent               *sent
@@ -132,7 +152,15 @@ func TestVerdicts(t *testing.T) {
 		{"RFC 2338 §5.3.6", "authentication {\nauth_type PASS\nauth_pass x\n}", "BACKUP", with(advert(200), func(s *sent) { s.AuthType = 1 }), "ignored: wrong password"},
 		{"§5.2.5", "version 3", "BACKUP", with(v3(advert(200)), func(s *sent) { s.Addrs = nil }), "ignored: no addresses"},
 		{"§7.1 VRID", "", "BACKUP", with(advert(200), func(s *sent) { s.VRID = 52 }), "no instance has VRID 52"},
-		{"protocol", "", "BACKUP", with(advert(200), func(s *sent) { s.protocol = proto.ProtocolAH }), "ignored: wrong protocol (an authentication header)"},
+		{"protocol", "", "BACKUP", ah(1), "ignored: wrong protocol (an authentication header, VI_1 has none)"},
+		{"protocol", "authentication {\nauth_type PASS\nauth_pass x\n}", "BACKUP", ah(1), "ignored: wrong protocol (an authentication header, VI_1 has PASS)"},
+		{"protocol", header, "BACKUP", advert(200), "ignored: wrong protocol (no authentication header)"},
+		{"RFC 2402", header, "BACKUP", ah(1), "accepted, resets the master down timer of VI_1"},
+		{"RFC 2402 §3.4.4", header, "BACKUP", with(ah(1), func(s *sent) { s.spoil = func(f []byte) { f[46] ^= 1 } }), "ignored: wrong icv"},
+		{"RFC 2402 §3.4.3", header, "BACKUP", with(ah(1), func(s *sent) { s.spoil = resealed(8, 0, 0, 0, 0) }), "ignored: replayed (sequence number 0)"},
+		{"RFC 2402 §2.4", header, "BACKUP", with(ah(1), func(s *sent) { s.spoil = resealed(4, 9, 9, 9, 9) }), "ignored: wrong spi (9.9.9.9, sent by 10.0.0.9)"},
+		{"RFC 2402 §2.1", header, "BACKUP", with(ah(1), func(s *sent) { s.spoil = resealed(0, 4) }), ""},
+		{"RFC 2402 §2.2", header, "BACKUP", with(ah(1), func(s *sent) { s.spoil = resealed(1, 9) }), "ignored: bad length (44 bytes)"},
 		{"own address", "", "BACKUP", from(advert(200), own), "ignored: own address 10.0.0.5"},
 		{"to us alone", "", "BACKUP", with(advert(200), func(s *sent) { s.dst, s.mac = own, ownMAC }), "ignored: wrong destination (10.0.0.5, VI_1 listens to the group)"},
 		{"to the group", "unicast_peer { 10.0.0.9 }", "BACKUP", advert(200), "ignored: wrong destination (224.0.0.18, VI_1 has unicast peers)"},

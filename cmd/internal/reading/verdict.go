@@ -5,6 +5,7 @@ import (
 
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
 	"github.com/ringkeep/ringkeep/fsm"
+	"github.com/ringkeep/ringkeep/proto"
 )
 
 // refusal is the rule that refused a message and what broke it, "" for none
@@ -14,6 +15,15 @@ func refusal(h node.Hearing) string {
 	switch h.Verdict {
 	case fsm.Accepted:
 		return ""
+	case fsm.WrongProtocol:
+		detail = fmt.Sprintf("an authentication header, %s has %s", name, authName(h.Instance.AuthType))
+		if h.Instance.AuthType == "AH" {
+			detail = "no authentication header"
+		}
+	case fsm.WrongSPI:
+		detail = fmt.Sprintf("%s, sent by %s", proto.AH(h.IP.Payload()).SPI(), h.IP.Src())
+	case fsm.Replayed:
+		detail = fmt.Sprintf("sequence number %d", proto.AH(h.IP.Payload()).Sequence())
 	case fsm.BadTTL:
 		detail = fmt.Sprintf("TTL %d: it came through a router", h.IP.TTL())
 	case fsm.WrongDestination:

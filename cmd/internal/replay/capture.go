@@ -41,10 +41,14 @@ func say(frame []byte) (Said, bool) {
 		return Said{}, false
 	}
 	ip, err := proto.ParseIPv4(eth.Payload())
-	if err != nil || ip.Protocol() != proto.ProtocolVRRP {
+	if err != nil {
 		return Said{}, false
 	}
-	v, err := proto.ParseVRRP(ip.Payload())
+	msg, ok := proto.VRRPIn(ip)
+	if !ok {
+		return Said{}, false
+	}
+	v, err := proto.ParseVRRP(msg)
 	if err != nil {
 		return Said{}, false
 	}
@@ -116,7 +120,8 @@ func control(frame []byte) bool {
 		return err == nil && eth.Type() == proto.EtherTypeARP
 	}
 	const protocol = 9 // of what may be the beginning of a packet only
-	return len(eth.Payload()) > protocol && (eth.Payload()[protocol] == proto.ProtocolVRRP || eth.Payload()[protocol] == protocolIGMP)
+	b := eth.Payload()
+	return len(b) > protocol && slices.Contains([]uint8{proto.ProtocolVRRP, proto.ProtocolAH, protocolIGMP}, b[protocol])
 }
 
 // keep takes what the director heard, said or joined.

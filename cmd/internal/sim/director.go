@@ -186,7 +186,7 @@ func (d *director) receive(n *nic, frame []byte, eth proto.Ethernet) {
 	}
 	control := eth.Type() == proto.EtherTypeARP
 	if eth.Type() == proto.EtherTypeIPv4 && len(frame) > 23 {
-		control = frame[23] == proto.ProtocolVRRP
+		control = frame[23] == proto.ProtocolVRRP || frame[23] == proto.ProtocolAH
 	}
 	if control || d.serves(n, eth) {
 		w := d.h.w

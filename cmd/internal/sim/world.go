@@ -290,10 +290,15 @@ func (o *observer) frame(w *world, from *nic, eth proto.Ethernet) {
 		o.arp(w, from.host, eth)
 	case proto.EtherTypeIPv4:
 		b := eth.Payload()
-		if len(b) < 28 || b[9] != proto.ProtocolVRRP {
+		ip, err := proto.ParseIPv4(b)
+		if err != nil {
 			return
 		}
-		v, err := proto.ParseVRRP(proto.IPv4(b).Payload())
+		msg, ok := proto.VRRPIn(ip)
+		if !ok {
+			return
+		}
+		v, err := proto.ParseVRRP(msg)
 		if err != nil {
 			return
 		}
