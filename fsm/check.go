@@ -43,7 +43,8 @@ const (
 	OwnSource
 	// WrongDestination: neither the group for multicast nor a host for unicast.
 	WrongDestination
-	// BadTTL: it crossed a router (RFC 9568 §5.1.1.3). Not asked in unicast mode.
+	// BadTTL: it crossed a router (RFC 9568 §5.1.1.3). In unicast mode it is for the
+	// configuration to say how many there may be.
 	BadTTL
 	// WrongVRID: another virtual router.
 	WrongVRID
@@ -70,6 +71,8 @@ const (
 	WrongICV
 	// WrongSPI: not the source address, which keepalived puts there.
 	WrongSPI
+	// UnknownSender: none of the peers in unicast mode.
+	UnknownSender
 	// Replayed: its sequence number is not above the last (RFC 2402 §3.4.3).
 	Replayed
 
@@ -82,7 +85,7 @@ var verdictNames = [Verdicts]string{
 	"accepted", "wrong protocol", "bad ip checksum", "fragmented", "bad source", "own source",
 	"wrong destination", "bad ttl", "wrong vrid", "wrong version", "wrong type", "bad length", "bad checksum",
 	"wrong auth type", "wrong password", "no addresses", "wrong interval", "zero interval",
-	"wrong icv", "wrong spi", "replayed",
+	"wrong icv", "wrong spi", "unknown sender", "replayed",
 }
 
 // String names the verdict in a few lowercase words.
@@ -134,7 +137,24 @@ func (in *Instance) checkIP(ip proto.IPv4) Verdict {
 	case !in.cfg.Unicast && ip.TTL() != proto.VRRPTTL:
 		return BadTTL
 	}
-	return Accepted
+	return in.checkSender(src, ip.TTL())
+}
+
+// checkSender is for unicast mode, where TTL 255 cannot show who is near.
+func (in *Instance) checkSender(src netip.Addr, ttl uint8) Verdict {
+	if in.cfg.Senders == nil {
+		return Accepted
+	}
+	for _, s := range in.cfg.Senders {
+		if s.Addr != src {
+			continue
+		}
+		if ttl < s.MinTTL || ttl > s.MaxTTL {
+			return BadTTL
+		}
+		return Accepted
+	}
+	return UnknownSender
 }
 
 // checkFrame judges what both versions have in common. The version comes before the

@@ -19,7 +19,7 @@ func TestStrings(t *testing.T) {
 			seen[s] = true
 		}
 	}
-	if got := Verdicts.String(); got != "Verdict(21)" {
+	if got := Verdicts.String(); got != "Verdict(22)" {
 		t.Errorf("beyond the last: %s", got)
 	}
 	for r := range TrackerFine + 1 {

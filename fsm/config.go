@@ -31,6 +31,7 @@ type Config struct {
 	Addrs    []netip.Addr // virtual addresses, as advertised
 	Excluded []netip.Addr // virtual addresses that are not advertised
 	Unicast  bool         // to peers instead of the group
+	Senders  []Sender     // the only ones that are heard; nil: anybody
 
 	AuthType uint8   // version 2: 0, 1 (a password) or 2 (an authentication header)
 	Auth     [8]byte // the password, or the key
@@ -50,6 +51,12 @@ type Config struct {
 	SkipCheckAdvAddr     bool // BACKUP: compare the address list of a new MASTER only
 
 	Trackers []Tracker
+}
+
+// Sender is a router that may be heard, at the end of a path of so many hops.
+type Sender struct {
+	Addr           netip.Addr
+	MinTTL, MaxTTL uint8 // of what arrives, both included
 }
 
 // Tri is what is known about a tracked object.

@@ -121,6 +121,10 @@ func (a args) config() Config {
 	c.Priority = uint8(a.num("priority", int(c.Priority)))
 	c.Interval = a.dur("interval", c.Interval)
 	c.NoPreempt, c.StateMaster, c.Unicast = a.has("nopreempt"), a.has("state-master"), a.has("unicast")
+	for _, peer := range a.addrs("peers", nil) {
+		c.Unicast = true
+		c.Senders = append(c.Senders, Sender{Addr: peer, MinTTL: uint8(a.num("min-ttl", 0)), MaxTTL: uint8(a.num("max-ttl", 255))})
+	}
 	c.PreemptDelay, c.StartupDelay = a.dur("preempt-delay", 0), a.dur("startup-delay", 0)
 	c.DownTimerAdverts = a.num("down-timer-adverts", 0)
 	c.HigherPrioSendAdvert, c.LowerPrioNoAdvert = a.has("higher-prio-send-advert"), a.has("lower-prio-no-advert")

@@ -263,7 +263,7 @@ func (r *reader) defaults(t *table, v reflect.Value) {
 		if !ok || w.status == alias || w.index == nil && !w.self {
 			continue
 		}
-		if w.kind.name == "flag" || w.kind.name == "bool" || w.kind.name == "block" {
+		if w.kind.name == "flag" || w.kind.name == "block" || w.kind.name == "bool" && text != "on" {
 			continue // off
 		}
 		var words []token

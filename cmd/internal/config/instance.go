@@ -197,16 +197,20 @@ func (in *Instance) resolveUnicast(r *reader) {
 			in.UnicastTTL = 255
 			in.mark("unicast_ttl", in.At("unicast_peer"))
 		}
+		if !in.CheckUnicastSrc {
+			r.say(Notice, in.At("check_unicast_src"), "vrrp_instance %s: advertisements of anybody are heard. keepalived takes no value behind check_unicast_src, and checks: hide the line from it behind @ringkeep", in.Name)
+		}
 		return
 	}
 	for _, keyword := range []string{"unicast_src_ip", "unicast_peer", "check_unicast_src", "old_unicast_checksum", "unicast_ttl"} {
-		if in.Has(keyword) {
+		if in.Has(keyword) && (keyword != "check_unicast_src" || in.CheckUnicastSrc) {
 			r.say(Warning, in.At(keyword), "%s without a usable unicast_peer: advertisements go to the multicast group", keyword)
 			break
 		}
 	}
-	in.UnicastTTL = 0
+	in.UnicastTTL, in.CheckUnicastSrc = 0, false
 	delete(in.at, "unicast_ttl")
+	delete(in.at, "check_unicast_src")
 }
 
 func (in *Instance) resolveVMAC(r *reader) {

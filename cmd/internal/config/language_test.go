@@ -37,6 +37,7 @@ func TestLanguage(t *testing.T) {
 		return strings.Join(list, " ")
 	}
 	priority := func(in *Instance) string { return fmt.Sprint(in.Priority) }
+	checks := func(in *Instance) string { return fmt.Sprint(in.CheckUnicastSrc) }
 	for _, tt := range []struct {
 		name, before, lines string
 		get                 func(*Instance) string
@@ -53,6 +54,10 @@ func TestLanguage(t *testing.T) {
 		{"condition holds", "", "@one priority 50", priority, "50"},
 		{"condition does not hold", "", "priority 9\n@two priority 50", priority, "9"},
 		{"negated", "", "@^two priority 51", priority, "51"},
+		{"lines of ours", "", "@ringkeep priority 52", priority, "52"},
+		{"unicast peers alone are heard", "", "unicast_peer {\n10.0.0.7\n}", checks, "true"},
+		{"unless the file says else", "", "unicast_peer {\n10.0.0.7\n}\n@ringkeep check_unicast_src off", checks, "false"},
+		{"for all instances", "global_defs {\n@ringkeep vrrp_check_unicast_src off\n}\n", "unicast_peer {\n10.0.0.7\n}", checks, "false"},
 		{"condition before a definition", "@one $P=120\n@^one $P=110\n", "priority $P", priority, "120"},
 		{"nothing behind the id", "", "priority 9\n@one", priority, "9"},
 		{"sequence", "", "virtual_ipaddress {\n~SEQ(A, 240, 5, 250) 10.77.0.${A}\n}", vips, "10.0.0.1/32 10.77.0.240/32 10.77.0.245/32 10.77.0.250/32"},

@@ -109,12 +109,13 @@ func (s *source) process(l line) (line, bool) {
 	return l, l.text != ""
 }
 
-// condition drops a line behind an @ID that is not ours, and the ID of one that is.
+// condition drops a line behind an @ID that is not ours, and the ID of one that is. Lines
+// behind @ringkeep are always ours: keepalived skips them.
 func (s *source) condition(l line) (line, bool) {
 	for strings.HasPrefix(l.text, "@") {
 		word, _, _ := strings.Cut(strings.ReplaceAll(l.text[1:], "\t", " "), " ")
 		name, not := strings.CutPrefix(word, "^")
-		if (name == s.r.options.ConfigID) == not {
+		if ours := name == s.r.options.ConfigID || name == "ringkeep"; ours == not {
 			return l, false
 		}
 		l = l.cut(1 + len(word)).trim()

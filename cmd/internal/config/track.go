@@ -81,7 +81,7 @@ func (t Tracks) lines() [][]string {
 	return list
 }
 
-// Peer is a line of unicast_peer. The TTLs count with check_unicast_src.
+// Peer is a line of unicast_peer. The TTLs count with check_unicast_src, which is the default.
 type Peer struct {
 	Pos
 	Addr           netip.Addr

@@ -127,6 +127,7 @@ func instanceConfig(c *config.Instance, startupDelay time.Duration, source netip
 	}
 	f.AuthType = map[string]uint8{"PASS": proto.VRRPAuthPass, "AH": proto.VRRPAuthAH}[c.AuthType]
 	copy(f.Auth[:], c.AuthPass)
+	f.Senders = senders(c)
 	for _, a := range c.Addresses {
 		f.Addrs = append(f.Addrs, a.Prefix.Addr())
 	}
@@ -137,6 +138,25 @@ func instanceConfig(c *config.Instance, startupDelay time.Duration, source netip
 		f.Excluded = append(f.Excluded, a.Prefix.Addr())
 	}
 	return f
+}
+
+// senders lists the peers that a unicast instance hears; nil for anybody.
+func senders(c *config.Instance) []fsm.Sender {
+	if !c.CheckUnicastSrc {
+		return nil
+	}
+	var list []fsm.Sender
+	for _, p := range c.UnicastPeers {
+		s := fsm.Sender{Addr: p.Addr, MinTTL: 0, MaxTTL: 255}
+		if p.MinTTL >= 0 {
+			s.MinTTL = uint8(p.MinTTL)
+		}
+		if p.MaxTTL >= 0 {
+			s.MaxTTL = uint8(p.MaxTTL)
+		}
+		list = append(list, s)
+	}
+	return list
 }
 
 // sourceOf picks the source of an instance's advertisements: the configured one,

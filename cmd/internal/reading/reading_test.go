@@ -165,6 +165,9 @@ func TestVerdicts(t *testing.T) {
 		{"to us alone", "", "BACKUP", with(advert(200), func(s *sent) { s.dst, s.mac = own, ownMAC }), "ignored: wrong destination (10.0.0.5, VI_1 listens to the group)"},
 		{"to the group", "unicast_peer { 10.0.0.9 }", "BACKUP", advert(200), "ignored: wrong destination (224.0.0.18, VI_1 has unicast peers)"},
 		{"unicast", "unicast_peer { 10.0.0.9 }", "BACKUP", with(advert(200), func(s *sent) { s.dst, s.mac, s.ttl = own, ownMAC, 9 }), "accepted, resets the master down timer of VI_1"},
+		{"no peer", "unicast_peer { 10.0.0.7 }", "BACKUP", with(advert(200), func(s *sent) { s.dst, s.mac = own, ownMAC }), "ignored: unknown sender (10.0.0.9 is no peer of VI_1)"},
+		{"no peer, but", "unicast_peer { 10.0.0.7 }\n@ringkeep check_unicast_src off", "BACKUP", with(advert(200), func(s *sent) { s.dst, s.mac = own, ownMAC }), "accepted, resets the master down timer of VI_1"},
+		{"peer afar", "unicast_peer {\n10.0.0.9 min_ttl 254\n}", "BACKUP", with(advert(200), func(s *sent) { s.dst, s.mac, s.ttl = own, ownMAC, 253 }), "ignored: bad ttl (TTL 253, the peer has others)"},
 		{"to another MAC", "", "BACKUP", with(advert(200), func(s *sent) { s.mac = peerMAC }), "ignored: to the MAC of another host"},
 
 		{"§7.1 addresses", "", "BACKUP", with(advert(200), func(s *sent) { s.Addrs = []netip.Addr{own} }), "accepted, resets the master down timer of VI_1 (addresses differ)"},

@@ -26,6 +26,11 @@ func refusal(h node.Hearing) string {
 		detail = fmt.Sprintf("sequence number %d", proto.AH(h.IP.Payload()).Sequence())
 	case fsm.BadTTL:
 		detail = fmt.Sprintf("TTL %d: it came through a router", h.IP.TTL())
+		if len(h.Instance.UnicastPeers) > 0 {
+			detail = fmt.Sprintf("TTL %d, the peer has others", h.IP.TTL())
+		}
+	case fsm.UnknownSender:
+		detail = fmt.Sprintf("%s is no peer of %s", h.IP.Src(), name)
 	case fsm.WrongDestination:
 		detail = h.IP.Dst().String()
 	case fsm.BadSource, fsm.OwnSource:
