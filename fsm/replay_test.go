@@ -63,6 +63,7 @@ func readFrames(t *testing.T, name string) []frame {
 type replay struct {
 	r       *rig
 	out     *strings.Builder
+	events  []timed         // what no packet shows
 	changes bool            // print transitions and the beginning of terms only
 	spoke   bool            // the router is MASTER, by what it heard and sent
 	taken   []time.Duration // when the instance became MASTER
@@ -96,8 +97,50 @@ func (p *replay) tell(ev Event) {
 	}
 }
 
-// until lets time pass.
+// timed is an event that the recording shows only by what followed from it.
+type timed struct {
+	at time.Duration
+	ev Event
+}
+
+// events reads TIME/link/up, TIME/link/down, TIME/source/ADDRESS and TIME/TRACKER/up or
+// down. A moment that shows in nothing else is the wire's reaction, less the timer.
+func (a args) events() []timed {
+	var list []timed
+	for _, s := range a.vals["events"] {
+		w := strings.Split(s, "/")
+		at, err := time.ParseDuration(w[0])
+		if err != nil || len(w) != 3 {
+			a.d.Fatalf(a.t, "event %q: %v", s, err)
+		}
+		var ev Event = Tracked{Name: w[1], Up: w[2] == "up"}
+		switch w[1] {
+		case "link":
+			ev = LinkChanged{Up: w[2] == "up"}
+		case "source":
+			ev = SourceChanged{Addr: a.parseAddr(w[2])}
+		}
+		list = append(list, timed{at, ev})
+	}
+	return list
+}
+
+// until lets time pass, with the events of that time.
 func (p *replay) until(end time.Duration) {
+	for len(p.events) > 0 && p.events[0].at <= end {
+		e := p.events[0]
+		p.events = p.events[1:]
+		p.tick(e.at)
+		p.printf(e.at, "event", "%s", e.ev)
+		if e.ev == (LinkChanged{}) {
+			p.spoke = false // its last word did not get out
+		}
+		p.tell(e.ev)
+	}
+	p.tick(end)
+}
+
+func (p *replay) tick(end time.Duration) {
 	for {
 		at, ok := p.r.in.Deadline()
 		if !ok || at > end {
@@ -156,6 +199,7 @@ func (p *replay) run(frames []frame, start time.Duration) {
 		case !isVRRP(f.ip):
 		case f.ip.Src() != own:
 			p.hear(f)
+		case f.at < start: // of the process before
 		default:
 			m := messageIn(f.ip)
 			p.wire(f, m)
@@ -204,7 +248,7 @@ func TestReplays(t *testing.T) {
 			a := newArgs(t, d)
 			cfg := a.config()
 			frames := readFrames(t, a.str("capture", ""))
-			p := &replay{r: &rig{t: t, in: New(cfg), cfg: cfg}, out: &strings.Builder{}, changes: a.has("changes")}
+			p := &replay{r: &rig{t: t, in: New(cfg), cfg: cfg}, out: &strings.Builder{}, changes: a.has("changes"), events: a.events()}
 			p.run(frames, a.dur("start", starts(frames, cfg.Source)))
 			if a.has("within") {
 				p.check(t, a.dur("within", 0))
