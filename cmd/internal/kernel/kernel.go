@@ -23,6 +23,8 @@ type Kernel struct {
 	routes map[int]*nl.SocketHandle // requests that the library above cannot word
 	events *nl.NetlinkSocket        // link and address changes since Open
 	seen   snapshot                 // what Watch compares with; its goroutine's own
+	owned  owned                    // routes that are ours
+	own    uint32                   // by whom the kernel says that a change was made, if by us
 
 	mu     sync.Mutex
 	nft    *nftables.Conn  // nil where the kernel has no nf_tables; then nftErr says why
@@ -33,6 +35,9 @@ type Kernel struct {
 	groups  *groups
 	watched bool
 }
+
+// rtnlgrpIPv6Rule is RTNLGRP_IPV6_RULE of linux/rtnetlink.h.
+const rtnlgrpIPv6Rule = 19
 
 // eventBuffer holds some ten thousand changes while nobody reads them.
 const eventBuffer = 1 << 20
@@ -57,9 +62,13 @@ func (k *Kernel) open() (err error) {
 		return fmt.Errorf("open routing netlink: %w", err)
 	}
 	k.routes = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}
-	k.events, err = nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE)
+	if k.own, err = s.GetPid(); err != nil {
+		return fmt.Errorf("open routing netlink: %w", err)
+	}
+	k.events, err = nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, rtnlgrpIPv6Rule)
 	if err != nil {
-		return fmt.Errorf("subscribe to changes of links, addresses and routes: %w", err)
+		return fmt.Errorf("subscribe to changes of links, addresses, routes and rules: %w", err)
 	}
 	if err := k.events.SetReceiveBufferSize(eventBuffer, true); err != nil {
 		_ = k.events.SetReceiveBufferSize(eventBuffer, false) // as much as we may have

@@ -12,7 +12,7 @@ import (
 )
 
 // Event is a change that the kernel told: [LinkChanged], [AddressAdded],
-// [AddressRemoved] or [RoutesChanged].
+// [AddressRemoved], [RoutesChanged], [RouteRemoved] or [RulesChanged].
 type Event interface{ event() }
 
 // LinkChanged says that an interface appeared, vanished (then it is not Up), or is
@@ -31,10 +31,20 @@ type AddressRemoved struct {
 	Prefix    netip.Prefix
 }
 
-// RoutesChanged says that a route came or went: ask [Kernel.Gateway] again.
+// RoutesChanged says that an IPv4 route came or went: ask [Kernel.Gateway] again.
 type RoutesChanged struct{}
 
+// RouteRemoved says that another program may have removed the route of [Kernel.AddRoute]
+// that has this number, or has removed one to the same place: adding it again tells. What
+// the kernel drops with a link or an address it does not tell.
+type RouteRemoved struct{ Number int }
+
+// RulesChanged says that another program has removed a policy rule, of anybody.
+type RulesChanged struct{}
+
 func (RoutesChanged) event()  {}
+func (RouteRemoved) event()   {}
+func (RulesChanged) event()   {}
 func (LinkChanged) event()    {}
 func (AddressAdded) event()   {}
 func (AddressRemoved) event() {}
@@ -93,11 +103,29 @@ func (k *Kernel) message(m syscall.NetlinkMessage, report func(Event)) {
 		}
 		k.seen.link(linkOf(l), m.Header.Type == unix.RTM_NEWLINK, report)
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-		report(RoutesChanged{})
+		k.routeMessage(m, report)
+	case unix.RTM_DELRULE:
+		if m.Header.Pid != k.own {
+			report(RulesChanged{})
+		}
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
 		if e, ok := parseEntry(m.Data); ok {
 			k.seen.address(e.index, e.prefix, m.Header.Type == unix.RTM_NEWADDR, report)
 		}
+	}
+}
+
+// routeMessage reports what a change of the routing tables means to us. A route that
+// takes the place of another (ip route replace) is told as a new one only.
+func (k *Kernel) routeMessage(m syscall.NetlinkMessage, report func(Event)) {
+	if len(m.Data) > 0 && m.Data[0] == unix.AF_INET {
+		report(RoutesChanged{})
+	}
+	if m.Header.Pid == k.own || m.Header.Type == unix.RTM_NEWROUTE && m.Header.Flags&unix.NLM_F_REPLACE == 0 {
+		return
+	}
+	for _, number := range k.owned.hurt(m.Data) {
+		report(RouteRemoved{number})
 	}
 }
 
@@ -162,6 +190,10 @@ func (k *Kernel) resync(report func(Event)) {
 	}
 	k.seen.become(now, report)
 	report(RoutesChanged{})
+	for _, number := range k.owned.all() {
+		report(RouteRemoved{number})
+	}
+	report(RulesChanged{})
 }
 
 func (s snapshot) become(now snapshot, report func(Event)) {
