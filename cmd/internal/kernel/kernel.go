@@ -34,6 +34,7 @@ type Kernel struct {
 
 	groups  *groups
 	watched bool
+	restore []func() error // sysctls
 }
 
 // rtnlgrpIPv6Rule is RTNLGRP_IPV6_RULE of linux/rtnetlink.h.
@@ -96,9 +97,9 @@ func (k *Kernel) Close() error {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var err error
+	err := k.restoreSysctls()
 	if k.nft != nil {
-		err = errors.Join(k.removeTable(), k.nft.CloseLasting())
+		err = errors.Join(err, k.removeTable(), k.nft.CloseLasting())
 		k.nft, k.nftErr = nil, errors.New("closed")
 	}
 	if k.groups != nil {
