@@ -48,6 +48,10 @@ func (list *Rules) line(r *reader, words []token) {
 		r.say(Warning, words[0].pos, "the rule is ignored, as keepalived ignores one with an incomplete option")
 		return
 	}
+	if _, err := strconv.ParseUint(one.Protocol, 0, 8); one.Protocol != "" && err != nil {
+		r.say(Warning, words[0].pos, "protocol %s: must be a number up to 255; it is ignored", one.Protocol)
+		one.Protocol = ""
+	}
 	actions := 0
 	for _, has := range []bool{one.Table != "", one.Goto != 0, one.Nop, one.Type != "", one.L3mdev} {
 		if has {
