@@ -295,16 +295,16 @@ func ignoreSignals(ctx context.Context, log *slog.Logger) {
 
 // sweep removes what a killed run left on this host.
 func sweep(k *kernel.Kernel, log *slog.Logger) error {
-	left, err := k.Sweep()
-	for _, a := range left {
-		log.Info("removed an address that a killed run left", "vip", a.Prefix, "iface", a.Interface)
-	}
-	routes, rules, err2 := k.SweepRoutes()
+	routes, rules, err := k.SweepRoutes() // first: the kernel drops some with the addresses
 	for _, r := range routes {
 		log.Info("removed a route that a killed run left", "route", r)
 	}
 	for _, preference := range rules {
 		log.Info("removed a rule that a killed run left", "rule", preference)
+	}
+	left, err2 := k.Sweep()
+	for _, a := range left {
+		log.Info("removed an address that a killed run left", "vip", a.Prefix, "iface", a.Interface)
 	}
 	return errors.Join(err, err2)
 }

@@ -147,7 +147,7 @@ const Forever = 1<<32 - 1
 
 // Sweep removes what an earlier run of ours left that could not clean up: addresses
 // with our mark, less those to keep, and our table of drop rules. It returns the
-// addresses that are gone. Call it before anything is added, and only while no
+// addresses that are gone. Call it before anything is added and before Watch, and only while no
 // other ringkeep works in this namespace. Kernels before 5.18 keep no marks;
 // nothing is found there.
 func (k *Kernel) Sweep(keep ...netip.Prefix) ([]Address, error) {
@@ -171,6 +171,11 @@ func (k *Kernel) Sweep(keep ...netip.Prefix) ([]Address, error) {
 			continue
 		}
 		gone = append(gone, a)
+	}
+	if len(gone) > 0 { // or Watch would tell of these as of anybody's
+		if k.seen, err = k.snapshot(); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	return gone, errors.Join(append(errs, k.sweepTable())...)
 }

@@ -432,14 +432,21 @@ func (n *Node) refuse(in *instance, src netip.Addr, v fsm.Verdict) {
 // there, is virtual or static, and was not removed by this node.
 func (n *Node) addressLost(now time.Duration, port int, prefix netip.Prefix, known bool) {
 	addr := prefix.Addr()
-	if n.removing[addr] > 0 {
+	switch {
+	case n.removing[addr] > 0:
 		n.removing[addr]--
-		return
+	case known:
+		n.staticLost(port, prefix)
+		n.virtualLost(now, addr)
+		n.restoreSources(addr)
 	}
-	if !known {
-		return
+	if bare := !slices.ContainsFunc(n.ports[port].prefixes, func(p netip.Prefix) bool { return p.Addr().Is4() }); bare {
+		n.restoreRoutes(port)
 	}
-	n.staticLost(port, prefix)
+}
+
+// virtualLost tells the instances that have the address.
+func (n *Node) virtualLost(now time.Duration, addr netip.Addr) {
 	for i := range n.instances {
 		in := &n.instances[i]
 		if a, ok := in.vips[addr]; !ok || a.NoTrack {
@@ -450,6 +457,4 @@ func (n *Node) addressLost(now time.Duration, port int, prefix netip.Prefix, kno
 		}
 		n.stepInstance(now, i, fsm.VIPLost{Addr: addr})
 	}
-	n.restoreSources(addr)
-	n.restoreRoutes(port)
 }

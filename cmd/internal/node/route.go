@@ -187,7 +187,7 @@ func (n *Node) rulesChanged() {
 }
 
 // restoreRoutes looks after the routes by a port, and those that name none: the kernel
-// drops them with the link, or with the last address, without a word.
+// drops them with the link, or with its last address, without a word.
 func (n *Node) restoreRoutes(port int) {
 	name := n.ports[port].link.Name
 	for i := range n.routes {
