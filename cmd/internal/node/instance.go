@@ -106,7 +106,7 @@ func (n *Node) trackers(i int) ([]fsm.Tracker, error) {
 		}
 		p, err := n.portNamed(in.cfg.At("interface"), name)
 		if err != nil {
-			return nil, err
+			continue // of a route or rule, which the kernel will refuse
 		}
 		in.devices[name] = p
 		list = append(list, fsm.Tracker{Kind: "interface", Name: name, Initial: upOrDown(n.ports[p].link.Up)})
