@@ -36,3 +36,26 @@ func (c *Config) Devices() []string {
 	}
 	return list
 }
+
+// Needs lists the interfaces that the instance tracks without being told: those of its
+// addresses, routes and rules, but for the own and what no_track is written for. Losing one
+// is a FAULT.
+func (in *Instance) Needs() []string {
+	var list []string
+	add := func(name string, free bool) {
+		told := in.TrackInterfaces.has(name) || slices.Contains(list, name)
+		if name != "" && name != "lo" && name != in.Interface && !free && !told {
+			list = append(list, name)
+		}
+	}
+	for _, a := range slices.Concat(in.Addresses, in.Excluded) {
+		add(a.Device, a.NoTrack)
+	}
+	for i := range in.Routes {
+		add(in.Routes[i].Device, in.Routes[i].NoTrack)
+	}
+	for i := range in.Rules {
+		add(in.Rules[i].IIF, in.Rules[i].NoTrack)
+	}
+	return list
+}

@@ -100,10 +100,7 @@ func (n *Node) trackers(i int) ([]fsm.Tracker, error) {
 		in.devices[t.Name] = p
 		list = append(list, fsm.Tracker{Kind: "interface", Name: t.Name, Weight: t.Weight, Reverse: t.Reverse, Initial: upOrDown(n.ports[p].link.Up)})
 	}
-	for _, name := range in.needs() {
-		if _, known := in.devices[name]; known {
-			continue
-		}
+	for _, name := range in.cfg.Needs() {
 		p, err := n.portNamed(in.cfg.At("interface"), name)
 		if err != nil {
 			continue // of a route or rule, which the kernel will refuse

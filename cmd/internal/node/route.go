@@ -226,24 +226,3 @@ func (n *Node) staticLost(port int, prefix netip.Prefix) {
 		}
 	}
 }
-
-// needs lists the interfaces that an instance needs without being told to track them:
-// those of its addresses, routes and rules.
-func (in *instance) needs() []string {
-	var list []string
-	add := func(name string, free bool) {
-		if name != "" && name != in.cfg.Interface && !free && !slices.Contains(list, name) {
-			list = append(list, name)
-		}
-	}
-	for _, a := range in.addresses() {
-		add(a.Device, a.NoTrack)
-	}
-	for i := range in.cfg.Routes {
-		add(in.cfg.Routes[i].Device, in.cfg.Routes[i].NoTrack)
-	}
-	for i := range in.cfg.Rules {
-		add(in.cfg.Rules[i].IIF, in.cfg.Rules[i].NoTrack)
-	}
-	return list
-}
