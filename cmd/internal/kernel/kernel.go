@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 
 	"github.com/google/nftables"
@@ -34,6 +35,7 @@ type Kernel struct {
 
 	groups  *groups
 	watched bool
+	asked   []netip.Addr   // by Gateway
 	restore []func() error // sysctls
 }
 

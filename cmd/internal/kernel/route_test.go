@@ -304,7 +304,16 @@ func TestForeignRoutesCostNothing(t *testing.T) {
 			t.Errorf("%s/%d: %v allocations", s.prefix, s.length, n)
 		}
 	}
+	k := Kernel{asked: []netip.Addr{netip.MustParseAddr("10.9.9.9")}}
 	a := netip.MustParseAddr("192.0.2.0").As4()
+	stranger := append([]byte{unix.AF_INET, 24, 0, 0, unix.RT_TABLE_MAIN, 186, 0, 1, 0, 0, 0, 0, 8, 0, unix.RTA_DST, 0}, a[:]...)
+	if n := testing.AllocsPerRun(100, func() {
+		if k.leads(stranger) {
+			t.Fatal("a stranger's route leads to our peer")
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
 	if got := o.hurt(append([]byte{unix.AF_INET, 24, 0, 0, unix.RT_TABLE_MAIN, 186, 0, 1, 0, 0, 0, 0, 8, 0, unix.RTA_DST, 0}, a[:]...)); len(got) != 1 {
 		t.Errorf("ours: %v", got)
 	}

@@ -31,7 +31,8 @@ type AddressRemoved struct {
 	Prefix    netip.Prefix
 }
 
-// RoutesChanged says that an IPv4 route came or went: ask [Kernel.Gateway] again.
+// RoutesChanged says that a route to an address that [Kernel.Gateway] was asked for came
+// or went: ask again.
 type RoutesChanged struct{}
 
 // RouteRemoved says that another program may have removed the route of [Kernel.AddRoute]
@@ -118,7 +119,7 @@ func (k *Kernel) message(m syscall.NetlinkMessage, report func(Event)) {
 // routeMessage reports what a change of the routing tables means to us. A route that
 // takes the place of another (ip route replace) is told as a new one only.
 func (k *Kernel) routeMessage(m syscall.NetlinkMessage, report func(Event)) {
-	if len(m.Data) > 0 && m.Data[0] == unix.AF_INET {
+	if k.leads(m.Data) {
 		report(RoutesChanged{})
 	}
 	if m.Header.Pid == k.own || m.Header.Type == unix.RTM_NEWROUTE && m.Header.Flags&unix.NLM_F_REPLACE == 0 {
@@ -127,6 +128,17 @@ func (k *Kernel) routeMessage(m syscall.NetlinkMessage, report func(Event)) {
 	for _, number := range k.owned.hurt(m.Data) {
 		report(RouteRemoved{number})
 	}
+}
+
+// leads tells whether a route leads to an address that was asked for.
+func (k *Kernel) leads(m []byte) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.asked) == 0 {
+		return false
+	}
+	key, ok := keyOf(m)
+	return ok && slices.ContainsFunc(k.asked, key.to.Contains)
 }
 
 // link takes a link's state in and reports it if that is news.
