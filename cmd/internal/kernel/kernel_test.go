@@ -111,6 +111,7 @@ func output(t *testing.T, name string, args ...string) string {
 // shown is an address as the program ip shows it, our witness.
 type shown struct {
 	Local, Broadcast, Scope, Label string
+	Address                        string // the far end
 	Prefixlen                      int
 	Deprecated, Nodad              bool
 }
