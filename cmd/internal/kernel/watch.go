@@ -53,7 +53,8 @@ func (AddressRemoved) event() {}
 // Watch starts a goroutine that calls report for every change since Open, one call
 // at a time, until ctx ends or the Kernel is closed. Changes are told once, by
 // comparing with what is known; when the kernel had to drop messages (ENOBUFS),
-// everything is read anew and the differences are told. Watch works once.
+// everything is read anew and the differences are told. Watch works once. Ask
+// [Kernel.Gateway] before: if it was not, changes of routes to peers are not told.
 func (k *Kernel) Watch(ctx context.Context, report func(Event)) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -61,6 +62,11 @@ func (k *Kernel) Watch(ctx context.Context, report func(Event)) error {
 		return errors.New("watch: already watching")
 	}
 	k.watched = true
+	if len(k.asked) == 0 {
+		if err := k.ignoreStrangers(); err != nil {
+			return err
+		}
+	}
 	stop := context.AfterFunc(ctx, k.events.Close)
 	go func() {
 		defer stop()
