@@ -12,6 +12,7 @@ type backup struct {
 	why      Cause         // of the takeover when it does
 	master   netip.Addr    // whose advertisement was accepted last
 	preempt  timer         // end of the preempt delay, once it runs
+	excused  bool          // it has overslept since it last heard a MASTER
 }
 
 // timer is a point in time, or none.
@@ -32,7 +33,7 @@ func (in *Instance) stepBackup(ev Event) {
 	case Shutdown:
 		in.becomeInit()
 	case Tick:
-		if in.now >= in.backup.down {
+		if in.now >= in.backup.down && !in.overslept() {
 			in.becomeMaster(in.backup.why)
 		}
 	case Heard:
@@ -43,6 +44,19 @@ func (in *Instance) stepBackup(ev Event) {
 	default:
 		in.changeWorld(ev)
 	}
+}
+
+// overslept reports that the process stood still: the timer is over for so long that a
+// MASTER has spoken meanwhile, if there is one, and what it said may be lost. It listens
+// for another interval then, once, before it takes over beside somebody.
+func (in *Instance) overslept() bool {
+	b := &in.backup
+	if b.excused || in.now-b.down <= b.interval {
+		return false
+	}
+	in.armDown()
+	b.excused = true
+	return true
 }
 
 // becomeBackup enters BACKUP and waits for a MASTER that advertises at interval.
@@ -80,7 +94,7 @@ func (in *Instance) hearInBackup(ev Heard) {
 
 // obey accepts the sender as MASTER.
 func (in *Instance) obey(ev Heard) {
-	in.backup.master = ev.Src
+	in.backup.master, in.backup.excused = ev.Src, false
 	in.learn(ev.Interval)
 	in.armDown()
 }

@@ -1,6 +1,7 @@
 package netlab
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -77,9 +78,9 @@ func (s *enterSpec) overlay() error {
 }
 
 // EnterUserNamespace gives the process the rights that a lab needs. As root it does
-// nothing; else it runs the process anew as root of a user namespace of its own and
-// ends with that one's exit status.
-func EnterUserNamespace() error {
+// nothing; else it runs the process anew as root of a user namespace of its own, interrupts
+// that one when ctx ends, and ends with its exit status.
+func EnterUserNamespace(ctx context.Context) error {
 	if os.Geteuid() == 0 {
 		return nil
 	}
@@ -87,7 +88,8 @@ func EnterUserNamespace() error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(self, os.Args[1:]...)
+	cmd := exec.CommandContext(ctx, self, os.Args[1:]...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET,

@@ -28,6 +28,7 @@ type flow struct {
 
 	mu       sync.Mutex
 	began    time.Time
+	ended    time.Time      // zero while it runs
 	gaps     []report.Gap   // since it began
 	served   map[string]int // host to connections
 	failures int
@@ -42,8 +43,17 @@ type flow struct {
 func (l *lab) newFlow(name string, client *host, to string) (*flow, context.Context) {
 	ctx, cancel := context.WithCancel(l.ctx)
 	f := &flow{name: name, began: time.Now(), client: client, to: to, cancel: cancel, done: make(chan struct{}), served: map[string]int{}}
+	context.AfterFunc(ctx, f.end)
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.flows[name] = f
 	return f, ctx
+}
+
+func (f *flow) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ended = time.Now()
 }
 
 // clientTimeout bounds one short connection.
@@ -311,19 +321,25 @@ func (f *flow) summary() string {
 	return strings.Join(parts, ", ")
 }
 
-// report is the flow for the record.
-func (f *flow) report(l *lab) report.Flow {
+// report is the flow for the record, as it is at a time of the lab.
+func (f *flow) report(l *lab, to time.Duration) report.Flow {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	from := f.began.Sub(l.wire.started)
+	if !f.ended.IsZero() {
+		to = min(to, f.ended.Sub(l.wire.started))
+	}
 	r := report.Flow{
-		Name: f.name, Host: f.client.name, Text: "to " + f.to, From: from, To: l.live.now(), Answered: f.answers, Failed: f.failures,
+		Name: f.name, Host: f.client.name, Text: "to " + f.to, From: from, To: to, Answered: f.answers, Failed: f.failures,
 	}
 	for _, n := range f.served {
 		r.Answered += n
 	}
 	for _, g := range f.gaps {
 		r.Gaps = append(r.Gaps, report.Gap{From: from + g.From, To: from + g.To})
+	}
+	if !f.last.IsZero() { // nor has it been answered since
+		r.Gaps = AddGap(r.Gaps, f.last.Sub(l.wire.started), to, time.Millisecond)
 	}
 	return r
 }

@@ -23,6 +23,10 @@ type Options struct {
 	Dir     string    // for the capture and the logs; a new temporary one if empty
 	Verbose bool      // the nodes' log lines as well
 	Seed    uint64    // of what is left to chance on the wire
+	Columns int       // of the terminal that the report's text is printed for; 0 for none
+	// Show is told, before anything is built, what gives the run so far; it may be asked
+	// at any time, by any goroutine. May be nil.
+	Show func(soFar func() *report.Run)
 	// Read tells what a node's configuration says; nil where nothing is to be judged.
 	Read func(m Machine, conf []byte) ([]Router, Reader, error)
 }
@@ -43,6 +47,10 @@ type Transition struct {
 	At                    time.Duration // since the start of the lab
 	Node, Instance, State string
 }
+
+// ErrInterrupted is the failure of a run that its context ended; the statement that was
+// being carried out is named behind it.
+var ErrInterrupted = errors.New("interrupted")
 
 // lab is one run.
 type lab struct {
@@ -82,6 +90,9 @@ func Run(ctx context.Context, s *Scenario, o Options) (*Result, error) {
 	if err := l.open(); err != nil {
 		return nil, err
 	}
+	if o.Show != nil {
+		o.Show(l.soFar)
+	}
 	r := &Result{Dir: l.dir, Capture: filepath.Join(l.dir, "lab.pcapng")}
 	r.Failure = l.play(r.Capture)
 	l.live.stop()
@@ -92,10 +103,11 @@ func Run(ctx context.Context, s *Scenario, o Options) (*Result, error) {
 	l.mu.Lock()
 	r.Transitions = l.transitions
 	l.mu.Unlock()
+	end := l.live.now()
 	for _, f := range l.flows {
-		l.record.Flow(f.report(l))
+		l.record.Flow(f.report(l, end))
 	}
-	r.Report = l.record.Report(l.live.now(), r.Failure, l.measured, r.Capture)
+	r.Report = l.record.Report(end, r.Failure, l.measured, r.Capture)
 	l.conclude(r)
 	return r, nil
 }
@@ -179,11 +191,12 @@ func (l *lab) play(capture string) error {
 		return err
 	}
 	for _, st := range l.scenario.Statements {
-		if err := l.ctx.Err(); err != nil {
-			return st.Errorf(0, "interrupted")
-		}
 		l.record.Step(l.live.now(), st)
-		if err := l.execute(st); err != nil {
+		err := l.execute(st)
+		if l.ctx.Err() != nil { // whatever came of the statement
+			return fmt.Errorf("%w at %w", ErrInterrupted, st.Errorf(0, "%s", st))
+		}
+		if err != nil {
 			return st.Errorf(0, "%s: %v", st, err)
 		}
 		if err := l.violated(); err != nil {
@@ -227,20 +240,12 @@ func (l *lab) conclude(r *Result) {
 			l.say("flow "+name, "%s", s)
 		}
 	}
-	for _, line := range l.measured {
-		l.printf("measured %s\n", Found(line))
-	}
+	l.printFindings(r)
 	verdict := "PASSED"
 	if !r.Passed {
 		verdict = "FAILED: " + r.Failure.Error()
-		for _, h := range l.order {
-			if h.node == nil {
-				continue
-			}
-			l.printf("--- log of %s\n", h.name)
-			for _, line := range h.node.tail(15) {
-				l.printf("    %s\n", line)
-			}
+		if !errors.Is(r.Failure, ErrInterrupted) {
+			l.printLogs()
 		}
 	}
 	os.WriteFile(filepath.Join(l.dir, "verdict"), []byte(verdict+"\n"), 0o644)
@@ -250,6 +255,34 @@ func (l *lab) conclude(r *Result) {
 		page = "not written: " + err.Error()
 	}
 	l.printf("report: %s\n", page)
+	l.mu.Lock()
+	l.options.Out = nil // what the nodes still do until they are ended is no part of the run
+	l.mu.Unlock()
+}
+
+// printFindings prints the report, or what was measured where there is no room for it.
+func (l *lab) printFindings(r *Result) {
+	if l.options.Columns > 0 {
+		var text strings.Builder
+		r.Report.Text(&text, l.options.Columns)
+		l.printf("\n%s\n", text.String())
+		return
+	}
+	for _, line := range l.measured {
+		l.printf("measured %s\n", Found(line))
+	}
+}
+
+func (l *lab) printLogs() {
+	for _, h := range l.order {
+		if h.node == nil {
+			continue
+		}
+		l.printf("--- log of %s\n", h.name)
+		for _, line := range h.node.tail(15) {
+			l.printf("    %s\n", line)
+		}
+	}
 }
 
 func (l *lab) printf(format string, args ...any) {

@@ -46,6 +46,8 @@ func (r *Record) Machine(m Machine, routers []Router, reader Reader) {
 	if r == nil {
 		return
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.run.Hosts = append(r.run.Hosts, report.Host{Name: m.Name, Kind: m.Kind})
 	for _, router := range routers {
 		r.routers[place{m.Name, router.Instance}] = router

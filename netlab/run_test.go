@@ -91,7 +91,7 @@ const (
 var played = []string{
 	"big-download", "01-killed-and-swept", "01-two-node", "02-web-pair", "03-three-node", "04-nopreempt", "05-mysql-ha", "08-cloud-lvs-dr",
 	"11-static", "13-lvs-dr-web", "deaf-backup", "demo", "interop-v2-keepalived-first", "interop-v2-ringkeep-first", "interop-v3-keepalived-first",
-	"interop-v3-ringkeep-first", "routes-move", "routes-removed", "wrong-password",
+	"interop-v3-ringkeep-first", "notify-fifo", "routes-move", "routes-removed", "wrong-password",
 	"fleet-ringkeep-ringkeep", "fleet-ringkeep-keepalived", "fleet-keepalived-ringkeep", "fleet-keepalived-keepalived",
 	"fleet-ringkeep-frr", "fleet-frr-ringkeep", "fleet-frr-frr",
 }
@@ -251,31 +251,6 @@ func TestLansAreApart(t *testing.T) {
 	if r, out := play(t, s); r.Passed {
 		t.Fatal(out)
 	}
-}
-
-// TestKilledLabLeavesNothing kills a lab with SIGKILL while its nodes run.
-func TestKilledLabLeavesNothing(t *testing.T) {
-	needs(t)
-	path, err := binary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	file := filepath.Join(dir, "s.txtar")
-	text := "lan lan\nnode n1 ringkeep lan:eth0 10.0.0.1/24\nup n1\nwait 60s n1 state FAULT\n" +
-		"-- n1.conf --\nvrrp_instance VI_1 {\n interface eth0\n virtual_router_id 1\n virtual_ipaddress { 10.0.0.9 }\n}\n"
-	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(path, "lab", "run", "--dir", dir, file)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	conf := filepath.Join(dir, "n1", "node.conf")
-	within(t, "the node runs", func() bool { return len(running(conf)) > 0 })
-	cmd.Process.Kill()
-	cmd.Wait()
-	within(t, "the node is gone", func() bool { return len(running(conf)) == 0 })
 }
 
 // running lists the processes that have a word in their command line.

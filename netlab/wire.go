@@ -31,7 +31,8 @@ type wire struct {
 	random     *rand.Rand
 	madeUp     bool       // the frame that is carried: nobody sent it
 	packets    int        // in the capture
-	deliveries []delivery // of the frame that is carried
+	carried    []carried  // and not told yet
+	deliveries []delivery // of these
 	watchers   []func(*nic, ring.Frame)
 	capture    *capture
 	stopped    bool
@@ -132,6 +133,7 @@ func (w *wire) loop() {
 					w.carry(p, f)
 				}
 				w.flush()
+				w.tell()
 				p.sock.Release()
 			}
 			w.mu.Unlock()
@@ -148,14 +150,22 @@ type delivery struct {
 	refused bool // by the receiver, as far as is known
 }
 
-// carry records a frame and queues it at the ports it goes to.
+// carried is a frame that has been queued, and what becomes of it everywhere.
+type carried struct {
+	from  *nic
+	frame ring.Frame
+	eth   proto.Ethernet
+	to    []delivery
+}
+
+// carry queues a frame at the ports it goes to.
 func (w *wire) carry(from *nic, f ring.Frame) {
 	eth, err := proto.ParseEthernet(f.Data())
 	if err != nil {
 		return
 	}
 	w.table[learned{from.lan, eth.Src()}] = from
-	w.deliveries = w.deliveries[:0]
+	first := len(w.deliveries)
 	if to, ok := w.table[learned{from.lan, eth.Dst()}]; ok && to.sock != nil && !eth.Dst().IsGroup() {
 		w.deliver(from, to, f, eth)
 	} else {
@@ -165,24 +175,35 @@ func (w *wire) carry(from *nic, f ring.Frame) {
 			}
 		}
 	}
-	w.packets++
-	w.capture.add(from.index, f, w.comment(from, f, eth))
-	for _, watch := range w.watchers {
-		watch(from, f)
+	w.carried = append(w.carried, carried{from, f, eth, w.deliveries[first:len(w.deliveries):len(w.deliveries)]})
+}
+
+// tell captures what was carried, and tells it to who watches, when it is on its way:
+// nobody has to wait for that.
+func (w *wire) tell() {
+	for _, c := range w.carried {
+		w.packets++
+		w.capture.add(c.from.index, c.frame, w.comment(c))
+		for _, watch := range w.watchers {
+			watch(c.from, c.frame)
+		}
 	}
+	clear(w.carried)
+	clear(w.deliveries)
+	w.carried, w.deliveries = w.carried[:0], w.deliveries[:0]
 }
 
 // comment is what the capture says of a frame; control packets are told to the record
 // and the judge.
-func (w *wire) comment(from *nic, f ring.Frame, eth proto.Ethernet) string {
-	l := from.host.lab
-	control := IsControl(eth)
+func (w *wire) comment(c carried) string {
+	l := c.from.host.lab
+	control := IsControl(c.eth)
 	var to []report.Delivery
-	for i, d := range w.deliveries {
+	for i, d := range c.to {
 		r := report.Delivery{Host: d.to.host.name, Lost: d.fate.Lost}
 		if control && r.Lost == "" {
 			r.Verdict = l.record.Verdict(r.Host, d.to.iface, d.data)
-			w.deliveries[i].refused = strings.HasPrefix(r.Verdict, "ignored: ")
+			c.to[i].refused = strings.HasPrefix(r.Verdict, "ignored: ")
 		}
 		if control || r.Lost != "" {
 			to = append(to, r)
@@ -191,9 +212,9 @@ func (w *wire) comment(from *nic, f ring.Frame, eth proto.Ethernet) string {
 	if !control {
 		return Comment(report.Packet{To: to})
 	}
-	l.live.frame(from, f, eth, w.deliveries)
-	at := time.Unix(0, f.Time).Sub(w.started.Round(0))
-	return Comment(l.record.Packet(at, w.packets, from.host.name, eth, to))
+	l.live.frame(c.from, c.frame, c.eth, c.to)
+	at := time.Unix(0, c.frame.Time).Sub(w.started.Round(0))
+	return Comment(l.record.Packet(at, w.packets, c.from.host.name, c.eth, to))
 }
 
 // deliver queues a frame at one port, unless something drops it.
@@ -251,6 +272,7 @@ func (w *wire) inject(from *nic, frame []byte) {
 		w.madeUp = true
 		w.carry(from, ring.Frame{Buf: append(make([]byte, ring.VNetLen), frame...), Time: time.Now().UnixNano()})
 		w.flush()
+		w.tell()
 		w.madeUp = false
 	})
 }

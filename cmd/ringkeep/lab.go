@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,21 +26,23 @@ func labCommand() *cobra.Command {
 
 func labRunCommand() *cobra.Command {
 	var o netlab.Options
+	var plain bool
 	cmd := &cobra.Command{
 		Use:   "run FILE...",
 		Short: "Play scenario files and judge them",
 		Long: `Play scenario files: hosts and links in network namespaces, directors as real
 processes, faults, and what must hold. Everything it makes is gone at the end. The
 frames of the whole lab are in one pcapng file, the logs of the nodes beside it.
-The exit status is 0 when every scenario passed, 1 when one failed, 2 when one
-could not be run. Without root the lab enters a user namespace of its own.`,
+On a terminal it shows the run while it plays; q or Ctrl-C ends it, and the report is
+written. The exit status is 0 when every scenario passed, 1 when one failed or was
+interrupted, 2 when one could not be run. Without root the lab enters a user namespace of its own.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			self, err := os.Executable()
 			if err != nil {
 				return err
 			}
-			if err := netlab.EnterUserNamespace(); err != nil {
+			if err := netlab.EnterUserNamespace(cmd.Context()); err != nil {
 				return err
 			}
 			o.Binary, o.Out, o.Read = self, cmd.OutOrStdout(), reading.Read
@@ -51,47 +54,80 @@ could not be run. Without root the lab enters a user namespace of its own.`,
 				}
 				list = append(list, all...)
 			}
-			return playAll(cmd.Context(), list, o)
+			return playAll(cmd.Context(), list, o, plain)
 		},
 	}
 	cmd.Flags().StringVar(&o.Dir, "dir", "", "`directory` for the capture and the logs (default: a new one in the temporary directory)")
 	cmd.Flags().BoolVarP(&o.Verbose, "verbose", "v", false, "print the nodes' log lines as they come")
+	cmd.Flags().BoolVar(&plain, "plain", false, "print lines only, on a terminal too")
 	return cmd
 }
 
-// playAll plays scenarios one after the other, each as often as it says. More than one
-// run ends with a list of what was measured.
-func playAll(ctx context.Context, list []*netlab.Scenario, o netlab.Options) error {
-	var runs []string
-	failed, dir := 0, o.Dir
+// playAll plays scenarios one after the other, each as often as it says, until all are
+// played or one is interrupted. More than one run ends with a list of what was measured.
+func playAll(ctx context.Context, list []*netlab.Scenario, o netlab.Options, plain bool) error {
+	ctx, interrupt := context.WithCancel(ctx)
+	defer interrupt()
+	var lines []string
+	all, failed, dir := runs(list), 0, o.Dir
+	for i, r := range all {
+		which := ""
+		if o.Seed = r.seed; len(all) > 1 {
+			which = fmt.Sprintf("%d of %d", i+1, len(all))
+		}
+		if dir != "" && len(all) > 1 {
+			o.Dir = filepath.Join(dir, strconv.Itoa(i+1))
+		}
+		result, err := playOne(ctx, r.scenario, o, which, plain, interrupt)
+		if err != nil {
+			return err
+		}
+		if !result.Passed {
+			failed++
+		}
+		lines = append(lines, r.line(result))
+		if errors.Is(result.Failure, netlab.ErrInterrupted) {
+			break
+		}
+	}
+	if len(all) > 1 {
+		fmt.Fprintln(o.Out, strings.Join(lines, "\n"))
+	}
+	switch {
+	case ctx.Err() != nil && failed > 0:
+		return coded{netlab.ErrInterrupted, 1}
+	case failed > 0:
+		return coded{fmt.Errorf("%d of %d runs failed", failed, len(all)), 1}
+	}
+	return nil
+}
+
+// planned is a scenario that is to be played with a seed.
+type planned struct {
+	scenario *netlab.Scenario
+	seed     uint64
+}
+
+func runs(list []*netlab.Scenario) (all []planned) {
 	for _, s := range list {
 		n, seed := s.Repeat()
 		for i := range n {
-			if o.Seed = seed + uint64(i); dir != "" && len(list)+n > 2 {
-				o.Dir = filepath.Join(dir, strconv.Itoa(len(runs)+1))
-			}
-			r, err := netlab.Run(ctx, s, o)
-			if err != nil {
-				return err
-			}
-			line := fmt.Sprintf("%s seed %d: passed", s.Name, o.Seed)
-			if !r.Passed {
-				failed++
-				line = fmt.Sprintf("%s seed %d: FAILED", s.Name, o.Seed)
-			}
-			for _, m := range r.Report.Measures {
-				line += "; " + netlab.Found(m)
-			}
-			runs = append(runs, line)
+			all = append(all, planned{s, seed + uint64(i)})
 		}
 	}
-	if len(runs) > 1 {
-		fmt.Fprintln(o.Out, strings.Join(runs, "\n"))
+	return all
+}
+
+// line is what came of it.
+func (r planned) line(result *netlab.Result) string {
+	line := fmt.Sprintf("%s seed %d: passed", r.scenario.Name, r.seed)
+	if !result.Passed {
+		line = fmt.Sprintf("%s seed %d: FAILED", r.scenario.Name, r.seed)
 	}
-	if failed > 0 {
-		return coded{fmt.Errorf("%d of %d runs failed", failed, len(runs)), 1}
+	for _, m := range result.Report.Measures {
+		line += "; " + netlab.Found(m)
 	}
-	return nil
+	return line
 }
 
 // labEnterCommand is what the lab starts a node's process through: it prepares

@@ -257,13 +257,15 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 		n.Step(0, node.Routed{Peer: p, Via: k.Gateway(p.Addr, links[p.Port].Name)}, nil)
 	}
 	start := time.Now()
-	d := &director{node: n, kernel: k, links: links}
+	d := &director{cfg: cfg, node: n, kernel: k, links: links}
 	defer d.close(log)
 	if err := d.open(); err != nil {
 		return err
 	}
+	pipes := openFIFOs(ctx, &cfg.Global, log)
+	defer pipes.close()
 	l := loop.New(loop.Config{
-		Node: n, Ports: d.ports, Loopback: d.loopback, Poller: d.poller, Host: k, Names: kernel.ReadNames(), Log: log, Reopen: d.reopen,
+		Node: n, Ports: d.ports, Loopback: d.loopback, Poller: d.poller, Host: k, Names: kernel.ReadNames(), Log: log, Reopen: d.reopen, Tell: pipes.tell,
 		Clock: func() time.Duration { return time.Since(start) }, Wall: loop.WallClock,
 	})
 	if err := l.Watch(ctx, k, links); err != nil {
@@ -325,6 +327,7 @@ func nodeLinks(links []kernel.Link) []node.Link {
 
 // director holds what run opened, to be closed in reverse.
 type director struct {
+	cfg      *config.Config
 	node     *node.Node
 	kernel   *kernel.Kernel
 	links    []kernel.Link
@@ -337,9 +340,10 @@ type director struct {
 // Sizes of the rings. A service slot of 2 KiB holds every frame that is not a
 // super-frame, and those are taken whole beside the ring.
 const (
-	controlSlots    = 64
-	serviceSlots    = 4096
-	serviceSlotSize = 2048
+	controlSlots     = 64 // at least
+	mostControlSlots = 8192
+	serviceSlots     = 4096
+	serviceSlotSize  = 2048
 )
 
 func (d *director) open() (err error) {
@@ -424,7 +428,24 @@ func (d *director) control(l kernel.Link, multicast bool) (loop.Port, error) {
 			return nil, err
 		}
 	}
-	return d.socket(ring.Config{Interface: l.Name, Slots: controlSlots, SlotSize: serviceSlotSize, Filter: filter})
+	return d.socket(ring.Config{Interface: l.Name, Slots: d.controlSlots(l.Name), SlotSize: serviceSlotSize, Filter: filter})
+}
+
+// controlSlots has room for what comes at once when another node becomes MASTER of
+// every instance of an interface: an advertisement each, and the announcement of each
+// address, several times.
+func (d *director) controlSlots(iface string) int {
+	frames := 0
+	for _, in := range d.cfg.Instances {
+		if in.Interface == iface {
+			frames += 1 + in.GARPMasterRepeat*(len(in.Addresses)+len(in.Excluded))
+		}
+	}
+	slots := controlSlots
+	for slots < 2*frames && slots < mostControlSlots {
+		slots *= 2
+	}
+	return slots
 }
 
 func (d *director) service(l kernel.Link) (loop.Port, error) {

@@ -28,8 +28,9 @@ func secure(cfg *config.Config, log *slog.Logger) {
 			in.TrackScripts = slices.DeleteFunc(in.TrackScripts, func(t config.Track) bool { return t.Name == sc.Name })
 		}
 	}
+	s.commands(&cfg.Global.NotifyFIFOScript, &cfg.Global.VRRPNotifyFIFOScript, &cfg.Global.LVSNotifyFIFOScript)
 	for _, in := range cfg.Instances {
-		s.commands(&in.NotifyMaster, &in.NotifyBackup, &in.NotifyFault, &in.NotifyStop, &in.Notify)
+		s.commands(&in.NotifyMaster, &in.NotifyBackup, &in.NotifyFault, &in.NotifyStop, &in.Notify, &in.NotifyMasterRxLowerPri)
 	}
 	for _, vs := range cfg.VirtualServers {
 		s.commands(&vs.QuorumUp, &vs.QuorumDown)

@@ -62,10 +62,10 @@ is shrunk to the statements that matter. The exit status is 1 if any run failed.
 					failed = !passed || failed
 					continue
 				}
-				if failed && first {
+				if failed && first || cmd.Context().Err() != nil {
 					break
 				}
-				failed = !playSeeds(cmd.Context(), cmd.OutOrStdout(), s, from, to, verbose, invariants, first) || failed
+				failed = !playSeeds(cmd, s, from, to, verbose, invariants, first) || failed
 			}
 			if failed {
 				return coded{fmt.Errorf(""), 1}
@@ -131,21 +131,48 @@ func replayOne(ctx context.Context, out io.Writer, s *netlab.Scenario, seed uint
 	return true, nil
 }
 
+// batch counts what was played of a range of seeds.
+type batch struct {
+	scenario       *netlab.Scenario
+	start          time.Time
+	seeds          uint64
+	played, frames atomic.Uint64
+	virtual        atomic.Int64 // nanoseconds
+}
+
+func (b *batch) add(r *sim.Result) {
+	b.played.Add(1)
+	b.frames.Add(r.Frames)
+	b.virtual.Add(int64(r.Elapsed))
+}
+
+func (b *batch) rate() float64 { return float64(b.played.Load()) / time.Since(b.start).Seconds() }
+
+func (b *batch) time() time.Duration { return time.Duration(b.virtual.Load()).Round(time.Second) }
+
+// soFar is the line that says how far it is.
+func (b *batch) soFar() string {
+	return fmt.Sprintf("%d of %d seeds, %.0f seeds/s, %v of virtual time: %s", b.played.Load(), b.seeds, b.rate(), b.time(), b.scenario.Name)
+}
+
 // playSeeds plays a range of seeds on all processors and stops at the first failure.
-func playSeeds(ctx context.Context, out io.Writer, s *netlab.Scenario, from, to uint64, verbose, invariantsOnly, plain bool) bool {
-	start := time.Now()
-	var next, frames atomic.Uint64
-	var virtual atomic.Int64
+func playSeeds(cmd *cobra.Command, s *netlab.Scenario, from, to uint64, verbose, invariantsOnly, plain bool) bool {
+	ctx, out := cmd.Context(), cmd.OutOrStdout()
+	b := &batch{scenario: s, start: time.Now(), seeds: to - from + 1}
+	var next atomic.Uint64
 	var mu sync.Mutex
 	var worst *sim.Result
 	next.Store(from)
+	done := func() {}
+	if !verbose { // its lines would run into this one
+		done = progress(cmd.ErrOrStderr(), b.soFar)
+	}
 	var wg sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
-			for seed := next.Add(1) - 1; seed <= to; seed = next.Add(1) - 1 {
+			for seed := next.Add(1) - 1; seed <= to && ctx.Err() == nil; seed = next.Add(1) - 1 {
 				r := sim.Run(s, sim.Options{Seed: seed, InvariantsOnly: invariantsOnly, Done: ctx.Done()})
-				frames.Add(r.Frames)
-				virtual.Add(int64(r.Elapsed))
+				b.add(r)
 				if r.Failure == nil {
 					if verbose {
 						mu.Lock()
@@ -166,9 +193,9 @@ func playSeeds(ctx context.Context, out io.Writer, s *netlab.Scenario, from, to 
 		})
 	}
 	wg.Wait()
-	took := time.Since(start)
+	done()
 	if ctx.Err() != nil {
-		fmt.Fprintln(out, "interrupted")
+		fmt.Fprintf(out, "interrupted: %s\n", b.soFar())
 		return false
 	}
 	if worst != nil {
@@ -180,8 +207,7 @@ func playSeeds(ctx context.Context, out io.Writer, s *netlab.Scenario, from, to 
 		fmt.Fprintf(out, "ringkeep sim --replay %d %s\n", worst.Seed, s.File)
 		return false
 	}
-	n := to - from + 1
 	fmt.Fprintf(out, "%s: %d seeds passed in %v: %.0f seeds/s, %v of virtual time, %d frames\n",
-		s.Name, n, took.Round(time.Millisecond), float64(n)/took.Seconds(), time.Duration(virtual.Load()).Round(time.Second), frames.Load())
+		s.Name, b.seeds, time.Since(b.start).Round(time.Millisecond), b.rate(), b.time(), b.frames.Load())
 	return true
 }

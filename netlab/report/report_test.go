@@ -19,10 +19,12 @@ var rewrite = flag.Bool("rewrite", false, "rewrite the golden files")
 
 func TestGoldenReports(t *testing.T) {
 	for name, render := range map[string]func(io.Writer) error{
-		"sample.svg":    sample().SVG,
-		"sample.txt":    func(w io.Writer) error { return sample().Text(w, 110) },
-		"narrow.txt":    func(w io.Writer) error { return sample().Text(w, 72) },
-		"empty-run.txt": func(w io.Writer) error { return (&Run{}).Text(w, 72) },
+		"sample.svg":     sample().SVG,
+		"sample.txt":     func(w io.Writer) error { return sample().Text(w, 110) },
+		"narrow.txt":     func(w io.Writer) error { return sample().Text(w, 72) },
+		"so-far.txt":     func(w io.Writer) error { return lines(w, sample().SoFar(100, 30)) },
+		"so-far-low.txt": func(w io.Writer) error { return lines(w, sample().SoFar(72, 12)) },
+		"empty-run.txt":  func(w io.Writer) error { return (&Run{}).Text(w, 72) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, golden := rendered(t, render), filepath.Join("testdata", name)

@@ -20,17 +20,32 @@ const (
 type sheet struct {
 	bytes.Buffer
 	*view
-	wide, label int // columns: of all, and before the time line
+	wide, label int           // columns: of all, and before the time line
+	end         time.Duration // of the time line
+	leave       detail        // what there is no room for
 	used        map[rune]bool
+}
+
+func newSheet(r *Run, width int) *sheet {
+	v := newView(r)
+	wide := max(width, narrow)
+	return &sheet{view: v, wide: wide, label: min(24, wide/4), end: v.Elapsed, used: map[rune]bool{}}
 }
 
 // Text writes the lanes and what was found, in lines of at most width columns; below 40
 // it takes 40. Only the command for the capture may be longer.
 func (r *Run) Text(w io.Writer, width int) error {
-	v := newView(r)
-	s := &sheet{view: v, wide: max(width, narrow), used: map[rune]bool{}}
-	s.label = min(24, s.wide/4)
+	s := newSheet(r, width)
 	s.title()
+	s.lanes()
+	s.gaps()
+	s.transitions()
+	s.findings()
+	_, err := w.Write(s.Bytes())
+	return err
+}
+
+func (s *sheet) lanes() {
 	s.axis()
 	s.faultRows()
 	s.routerRows()
@@ -38,11 +53,6 @@ func (r *Run) Text(w io.Writer, width int) error {
 	s.clientRows()
 	s.breachRow()
 	s.key()
-	s.gaps()
-	s.transitions()
-	s.findings()
-	_, err := w.Write(s.Bytes())
-	return err
 }
 
 func (s *sheet) line(text string) {
@@ -81,7 +91,7 @@ type plot struct {
 
 func (s *sheet) plot() *plot {
 	n := s.wide - s.label
-	p := &plot{scale{0, s.Elapsed, 0, float64(n) - 0.001}, []rune(strings.Repeat(" ", n)), s.used}
+	p := &plot{scale{0, s.end, 0, float64(n) - 0.001}, []rune(strings.Repeat(" ", n)), s.used}
 	return p
 }
 
@@ -164,6 +174,9 @@ func (s *sheet) faultRows() {
 			s.line("… and " + many(len(s.Faults)-i, "more fault"))
 			return
 		}
+		if s.leave >= pastFaults && f.To < s.Elapsed {
+			continue
+		}
 		p := s.plot()
 		p.fill(f.From, f.To, '▓')
 		p.beside(p.column(f.From), p.column(f.To), f.Text)
@@ -181,11 +194,11 @@ func (s *sheet) routerRows() {
 		}
 		p := s.plot()
 		for i, st := range in.states {
-			if shade := shades[st.Name]; shade != 0 {
-				p.fill(st.At, in.until(i, s.Elapsed), shade, fmt.Sprintf("%s %d", st.Name, st.Priority), st.Name)
-			} else {
-				p.fill(st.At, in.until(i, s.Elapsed), ' ', "not running")
+			shade, labels := ' ', []string{"not running"}
+			if shades[st.Name] != 0 {
+				shade, labels = shades[st.Name], []string{fmt.Sprintf("%s %d", st.Name, st.Priority), st.Name}
 			}
+			s.stretch(p, st.At, in.until(i, s.Elapsed), i == len(in.states)-1, shade, labels...)
 		}
 		s.lane(in.node+" "+in.name, p)
 		s.timerRow(in)
@@ -195,7 +208,7 @@ func (s *sheet) routerRows() {
 // timerRow draws the master down timer as bars of falling height.
 func (s *sheet) timerRow(in *instance) {
 	teeth := in.teeth(s.Elapsed)
-	if len(teeth) == 0 {
+	if len(teeth) == 0 || s.leave >= timers {
 		return
 	}
 	full := time.Duration(1)
@@ -203,7 +216,7 @@ func (s *sheet) timerRow(in *instance) {
 		full = max(full, t.full)
 	}
 	p, heights := s.plot(), []rune("▁▂▃▄▅▆▇█")
-	at := func(column int) time.Duration { return time.Duration(float64(s.Elapsed) * float64(column) / p.right) }
+	at := func(column int) time.Duration { return time.Duration(float64(s.end) * float64(column) / p.right) }
 	for _, t := range teeth {
 		for c := p.column(t.from); c <= p.column(t.to); c++ {
 			left := min(max(t.full-max(at(c)-t.from, 0), t.left), t.full)
@@ -220,14 +233,15 @@ func (s *sheet) addressRows() {
 			return
 		}
 		p := s.plot()
-		for _, h := range a.holders {
-			switch who := strings.Join(h.nodes, " + "); len(h.nodes) {
+		for i, h := range a.holders {
+			last, who := i == len(a.holders)-1, strings.Join(h.nodes, " + ")
+			switch len(h.nodes) {
 			case 0:
-				p.fill(h.from, h.to, '∙', "nobody "+millis(h.to-h.from), "nobody")
+				s.stretch(p, h.from, h.to, last, '∙', "nobody "+millis(h.to-h.from), "nobody")
 			case 1:
-				p.fill(h.from, h.to, '━', who)
+				s.stretch(p, h.from, h.to, last, '━', who)
 			default:
-				p.fill(h.from, h.to, '╳', who)
+				s.stretch(p, h.from, h.to, last, '╳', who)
 			}
 		}
 		s.lane(a.addr.String(), p)
@@ -237,6 +251,9 @@ func (s *sheet) addressRows() {
 }
 
 func (s *sheet) arpRow(a *address, name string, sign rune, gratuitous bool) {
+	if s.leave >= arp {
+		return
+	}
 	p, who := s.plot(), map[int][]string{} // by column
 	for _, o := range a.answers {
 		if at := p.column(o.At); o.Gratuitous == gratuitous {
@@ -266,7 +283,7 @@ func (s *sheet) clientRows() {
 			return
 		}
 		p := s.plot()
-		p.fill(f.From, f.To, '─')
+		s.stretch(p, f.From, f.To, f.To == s.Elapsed, '─', s.doing(f))
 		for _, g := range f.Gaps {
 			p.fill(g.From, g.To, '×', millis(g.To-g.From))
 		}
@@ -286,6 +303,9 @@ func (s *sheet) breachRow() {
 }
 
 func (s *sheet) key() {
+	if s.leave >= key {
+		return
+	}
 	var words []string
 	for _, k := range []struct {
 		shade rune

@@ -55,6 +55,10 @@ func (l *Loop) do(a node.Action) {
 	case node.Notify:
 		c := a.Command
 		l.notifier.Enqueue(a.Queue, checks.Script{Args: append(c.Args[:len(c.Args):len(c.Args)], a.Extra...), User: c.User, Group: c.Group})
+	case node.Line:
+		if l.Tell != nil {
+			l.Tell(a.VRRP, a.Text)
+		}
 	default:
 		l.report(a)
 	}

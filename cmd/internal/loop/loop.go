@@ -56,6 +56,8 @@ type Config struct {
 	Host     Host
 	Names    kernel.Names // of routing tables and the like
 	Log      *slog.Logger
+	// Tell writes a line to the notification FIFOs; nil where there are none.
+	Tell func(vrrp bool, line string)
 	// Reopen opens the sockets of a port whose interface was made anew, and closes the
 	// old ones.
 	Reopen func(port int) (Sockets, error)

@@ -145,6 +145,11 @@ type (
 		Up     bool
 		Reason string
 	}
+	// Line is for the notification FIFOs: of VRRP, or of the virtual servers.
+	Line struct {
+		VRRP bool
+		Text string
+	}
 	// Restored reports a virtual address that another program has removed, and that
 	// is put back.
 	Restored struct {
@@ -170,3 +175,4 @@ func (QuorumChanged) action()   {}
 func (ScriptChanged) action()   {}
 func (Unreachable) action()     {}
 func (Restored) action()        {}
+func (Line) action()            {}

@@ -98,7 +98,7 @@ func (n *Node) trackers(i int) ([]fsm.Tracker, error) {
 			return nil, err
 		}
 		in.devices[t.Name] = p
-		list = append(list, fsm.Tracker{Kind: "interface", Name: t.Name, Weight: t.Weight, Reverse: t.Reverse, Initial: upOrDown(n.ports[p].link.Up)})
+		list = append(list, fsm.Tracker{Kind: "interface", Name: t.Name, Weight: t.Weight, Reverse: t.Reverse, Initial: reading(n.ports[p].link.Up)})
 	}
 	for _, name := range in.cfg.Needs() {
 		p, err := n.portNamed(in.cfg.At("interface"), name)
@@ -106,7 +106,7 @@ func (n *Node) trackers(i int) ([]fsm.Tracker, error) {
 			continue // of a route or rule, which the kernel will refuse
 		}
 		in.devices[name] = p
-		list = append(list, fsm.Tracker{Kind: "interface", Name: name, Initial: upOrDown(n.ports[p].link.Up)})
+		list = append(list, fsm.Tracker{Kind: "interface", Name: name, Initial: reading(n.ports[p].link.Up)})
 	}
 	for _, t := range in.cfg.TrackScripts {
 		for s := range n.scripts {
@@ -119,7 +119,7 @@ func (n *Node) trackers(i int) ([]fsm.Tracker, error) {
 	return list, nil
 }
 
-func upOrDown(up bool) fsm.Tri {
+func reading(up bool) fsm.Tri {
 	if up {
 		return fsm.Up
 	}
@@ -265,6 +265,7 @@ func (n *Node) act(in *instance, a fsm.Action) {
 		n.emit(Changed{Instance: in.cfg.Name, VRID: in.cfg.VRID, Priority: in.fsm.Priority(), Changed: a})
 	case fsm.PriorityChanged:
 		n.emit(PriorityChanged{Instance: in.cfg.Name, From: a.From, To: a.To})
+		n.tellPriority(in, a.To)
 	case fsm.Notify:
 		n.notify(in, a.State.String())
 	case fsm.NotifyStop:
@@ -343,6 +344,7 @@ func (n *Node) notify(in *instance, state string) {
 	if in.cfg.Notify != nil {
 		n.emit(Notify{Queue: in.cfg.Name, Command: in.cfg.Notify, Extra: standard})
 	}
+	n.tell(true, "INSTANCE %q %s %d", in.cfg.Name, state, in.fsm.Priority())
 }
 
 // Hearing is what one instance makes of a received VRRP message before its state is asked.
@@ -399,6 +401,7 @@ func (n *Node) heardVRRP(now time.Duration, port int, eth proto.Ethernet) {
 			continue
 		}
 		n.remark(in, src, h.Remarks)
+		n.tellLower(in, h.VRRP.Priority())
 		n.stepInstance(now, h.index, fsm.Heard{Priority: h.VRRP.Priority(), Interval: h.VRRP.Interval(), Src: src})
 	}
 }

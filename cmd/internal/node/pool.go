@@ -171,6 +171,7 @@ func (n *Node) serverTurned(now time.Duration, s *service, rs *realServer, reaso
 	if script != nil {
 		n.emit(Notify{Queue: rs.cfg.Addr.String(), Command: script})
 	}
+	n.tell(false, "RS %s %s %s", lineName(s.key.Protocol, rs.cfg.Addr), lineName(s.key.Protocol, s.key.Addr), upOrDown(rs.alive))
 	n.judgeQuorum(now, s)
 }
 
@@ -266,6 +267,7 @@ func (n *Node) judgeQuorum(now time.Duration, s *service) {
 	if script != nil {
 		n.emit(Notify{Queue: s.key.Addr.String(), Command: script})
 	}
+	n.tell(false, "VS %s %s", lineName(s.key.Protocol, s.key.Addr), upOrDown(s.quorum))
 }
 
 // swapSorry exchanges the pool for the sorry server, or back.

@@ -320,16 +320,17 @@ func (p *player) iface(h *host, name string, create bool) error {
 		return fmt.Errorf("%s has no interface %s, or has it already", h.name, name)
 	}
 	clear(n.cache)
+	list := n.own
 	if !create {
-		for _, a := range slices.Clone(n.addrs) {
-			n.setAddr(a, false)
-		}
-		return p.link(h, false, name)
+		list = slices.Clone(n.addrs)
 	}
-	for _, a := range n.own {
-		n.setAddr(a, true)
+	if err := p.link(h, create, name); err != nil {
+		return err
 	}
-	return p.link(h, true, name)
+	for _, a := range list {
+		n.setAddr(a, create)
+	}
+	return nil
 }
 
 func (n *nic) carrier(up bool) {
