@@ -156,6 +156,8 @@ func (l *lab) execute(st Statement) error {
 			return err
 		}
 		return l.hosts[w[1]].addr(l, w[2] == "add", p, w[4])
+	case "route":
+		return l.hosts[w[1]].unroute(l, strings.Join(w[3:], " "))
 	case "ask":
 		return l.ask(w)
 	}
@@ -392,6 +394,10 @@ func (l *lab) condition(w []string) (func() bool, error) {
 			instance = w[3]
 		}
 		return func() bool { return h.node.state(instance) == w[2] }, nil
+	}
+	if w[1] == "routes" || w[1] == "unroutes" {
+		text, want := strings.Join(w[2:], " "), w[1] == "routes"
+		return func() bool { return h.routes(text) == want }, nil
 	}
 	return l.addressCondition(h, w)
 }

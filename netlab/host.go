@@ -241,7 +241,7 @@ func (h *host) reboot(l *lab) error {
 			}
 		}
 	}
-	return nil
+	return h.forgetRoutes()
 }
 
 // quietARP makes a real server for direct routing of the host: the address is on lo,

@@ -179,6 +179,7 @@ var forms = map[string]struct {
 	"delay":      {3, 8, "delay HOST [to HOST] [KIND] [SHARE] TIME [JITTER]"},
 	"reorder":    {2, 8, "reorder HOST [to HOST] [KIND] [SHARE] [TIME]"},
 	"partition":  {4, 99, "partition HOST... | HOST..."},
+	"route":      {4, 99, "route HOST del TEXT"},
 	"heal":       {1, 1, "heal"},
 	"freeze":     {2, 2, "freeze NODE"},
 	"thaw":       {2, 2, "thaw NODE"},
@@ -311,6 +312,11 @@ func (s *Scenario) checkNames(st Statement, known map[string]string) error {
 	case "iface":
 		if w[3] != "delete" && w[3] != "create" {
 			return st.Errorf(3, "%s: must be delete or create", w[3])
+		}
+		return st.host(known, 1)
+	case "route":
+		if w[2] != "del" {
+			return st.Errorf(2, "%s: must be del", w[2])
 		}
 		return st.host(known, 1)
 	case "serve", "unserve", "addr", "ask":

@@ -237,6 +237,13 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	if err := sweep(k, log); err != nil {
 		return err
 	}
+	for _, in := range cfg.Instances {
+		if in.PromoteSecondaries && in.Disabled == "" {
+			if err := k.PromoteSecondaries(in.Interface); err != nil {
+				return err
+			}
+		}
+	}
 	secure(cfg, log)
 	links, err := k.Links()
 	if err != nil {
@@ -258,7 +265,7 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	pipes := openFIFOs(ctx, &cfg.Global, log)
 	defer pipes.close()
 	l := loop.New(loop.Config{
-		Node: n, Ports: d.ports, Loopback: d.loopback, Poller: d.poller, Host: k, Log: log, Reopen: d.reopen, Tell: pipes.tell,
+		Node: n, Ports: d.ports, Loopback: d.loopback, Poller: d.poller, Host: k, Names: kernel.ReadNames(), Log: log, Reopen: d.reopen, Tell: pipes.tell,
 		Clock: func() time.Duration { return time.Since(start) }, Wall: loop.WallClock,
 	})
 	if err := l.Watch(ctx, k, links); err != nil {
@@ -290,11 +297,18 @@ func ignoreSignals(ctx context.Context, log *slog.Logger) {
 
 // sweep removes what a killed run left on this host.
 func sweep(k *kernel.Kernel, log *slog.Logger) error {
-	left, err := k.Sweep()
+	routes, rules, err := k.SweepRoutes() // first: the kernel drops some with the addresses
+	for _, r := range routes {
+		log.Info("removed a route that a killed run left", "route", r)
+	}
+	for _, preference := range rules {
+		log.Info("removed a rule that a killed run left", "rule", preference)
+	}
+	left, err2 := k.Sweep()
 	for _, a := range left {
 		log.Info("removed an address that a killed run left", "vip", a.Prefix, "iface", a.Interface)
 	}
-	return err
+	return errors.Join(err, err2)
 }
 
 func seed() uint64 {

@@ -22,6 +22,8 @@ type reader struct {
 	stop     bool
 	defs     map[string]definitions
 	record   []setting // what --explain asks for
+
+	preferences [2]uint32 // how many rules of IPv4 and IPv6 were given one
 }
 
 // setting is a keyword that was read, the name of its block, and the struct of that.

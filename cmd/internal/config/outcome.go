@@ -163,6 +163,9 @@ func (in *Instance) trackers(c *Config) []tracker {
 // own lists what the instance itself tracks.
 func (in *Instance) own() []tracker {
 	list := tracked(in.TrackInterfaces, in.TrackScripts, in.TrackProcesses, in.TrackBFDs)
+	for _, name := range in.Needs() {
+		list = append(list, tracker{"interface " + name, 0, false})
+	}
 	if !in.DontTrackPrimary {
 		list = slices.Insert(list, 0, tracker{"interface " + in.Interface, 0, false})
 	}

@@ -114,6 +114,13 @@ func optionLength(option string, words []token) int {
 var encapOptions = []string{"id", "dst", "src", "tos", "ttl", "tc", "hoplimit", "flags"}
 
 func (one *Route) check(r *reader) bool {
+	legs := slices.ContainsFunc(one.NextHops, func(h NextHop) bool { return len(h.Encap) > 0 })
+	if legs {
+		r.say(Warning, one.Pos, "nexthop with encap: routes into light-weight tunnels are not made by this version; the route is ignored")
+	}
+	if legs || len(one.Encap) > 0 || one.As.Addr.IsValid() { // a route without it would lead elsewhere
+		return false
+	}
 	six := one.To.Addr().Is6()
 	gateways := []netip.Addr{one.Src, one.Via.Addr, one.Or.Addr}
 	for _, h := range one.NextHops {
@@ -164,6 +171,9 @@ func (list Routes) lines() [][]string {
 	return all
 }
 
+// String is the route as a line of the file.
+func (one *Route) String() string { return strings.Join(Routes{*one}.lines()[0], " ") }
+
 // Gateway is the address of a next hop.
 type Gateway struct{ Addr netip.Addr }
 
@@ -191,6 +201,12 @@ func (p *Prefix) read(a *args) bool {
 	*p = Prefix(prefix)
 	return ok
 }
+
+// Prefix is the prefix itself.
+func (p Prefix) Prefix() netip.Prefix { return netip.Prefix(p) }
+
+// Addr is the prefix's address, invalid for none.
+func (p Prefix) Addr() netip.Addr { return netip.Prefix(p).Addr() }
 
 func (p *Prefix) words() []string { return []string{netip.Prefix(*p).String()} }
 

@@ -28,6 +28,9 @@ type Rule struct {
 	TrackGroup           string
 }
 
+// firstPreference is what the first rule without one gets; the next get less.
+const firstPreference = 16384
+
 // Rules is a block of rules.
 type Rules []Rule
 
@@ -44,6 +47,10 @@ func (list *Rules) line(r *reader, words []token) {
 	if !r.lineOptions(tables()["rule"], "a rule", rest, valueOf(&one)) {
 		r.say(Warning, words[0].pos, "the rule is ignored, as keepalived ignores one with an incomplete option")
 		return
+	}
+	if _, err := strconv.ParseUint(one.Protocol, 0, 8); one.Protocol != "" && err != nil {
+		r.say(Warning, words[0].pos, "protocol %s: must be a number up to 255; it is ignored", one.Protocol)
+		one.Protocol = ""
 	}
 	actions := 0
 	for _, has := range []bool{one.Table != "", one.Goto != 0, one.Nop, one.Type != "", one.L3mdev} {
@@ -62,7 +69,13 @@ func (list *Rules) line(r *reader, words []token) {
 		r.say(Warning, words[0].pos, "goto %d must be above the preference %d; the rule is ignored", one.Goto, one.Preference)
 		return
 	case one.Preference == 0:
-		r.say(Warning, words[0].pos, "the rule has no preference: one will be chosen, from 16384 down")
+		side := 0
+		if one.Inet6 || one.From.Addr().Is6() || one.To.Addr().Is6() {
+			side = 1
+		}
+		one.Preference = firstPreference - r.preferences[side]
+		r.preferences[side]++
+		r.say(Warning, words[0].pos, "the rule has no preference: it gets %d", one.Preference)
 	}
 	*list = append(*list, one)
 }
@@ -82,6 +95,9 @@ func (list Rules) lines() [][]string {
 	}
 	return all
 }
+
+// String is the rule as a line of the file.
+func (one *Rule) String() string { return strings.Join(Rules{*one}.lines()[0], " ") }
 
 // PortRange is A-B.
 type PortRange struct{ From, To uint16 }

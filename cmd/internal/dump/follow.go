@@ -130,6 +130,14 @@ func Would(a node.Action) string {
 		return fmt.Sprintf("add %v to %s", a.Prefix, a.Device)
 	case node.RemoveAddress:
 		return fmt.Sprintf("remove %v from %s", a.Prefix, a.Device)
+	case node.AddRoute:
+		return "add route " + a.Route.String()
+	case node.RemoveRoute:
+		return "remove route " + a.Route.String()
+	case node.AddRule:
+		return "add rule " + a.Rule.String()
+	case node.RemoveRule:
+		return "remove rule " + a.Rule.String()
 	case node.Notify:
 		return "run " + strings.Join(append(a.Command.Args[:len(a.Command.Args):len(a.Command.Args)], a.Extra...), " ")
 	case node.ScriptChanged:

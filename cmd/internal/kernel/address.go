@@ -26,7 +26,19 @@ type Address struct {
 	Label     string       // IPv4, at most 15 bytes; "" for the interface's name
 	Scope     uint8        // RT_SCOPE number; IPv4 only, the kernel decides for IPv6
 	Broadcast netip.Addr   // IPv4; the zero value for none
+	Peer      netip.Addr   // the far end of a point-to-point address, or the zero value
+	Flags     uint32       // IFA_F flags beside those that AddAddress sets itself
+	DAD       bool         // IPv6: with duplicate address detection
+	Preferred *uint32      // IPv6: preferred lifetime in seconds, [Forever] for no end; nil for the default
 }
+
+// Flags of an Address (linux/if_addr.h).
+const (
+	HomeAddress    = unix.IFA_F_HOMEADDRESS
+	ManageTemp     = unix.IFA_F_MANAGETEMPADDR
+	NoPrefixRoute  = unix.IFA_F_NOPREFIXROUTE
+	MulticastJoins = unix.IFA_F_MCAUTOJOIN
+)
 
 // AddAddress adds an address and marks it as ours. One that is there already is
 // taken over: it gets our mark and keeps its label, scope and broadcast address.
@@ -57,7 +69,7 @@ func (k *Kernel) RemoveAddress(a Address) error {
 }
 
 func (k *Kernel) remove(index int, a Address) error {
-	err := k.change(unix.RTM_DELADDR, 0, index, Address{Prefix: a.Prefix})
+	err := k.change(unix.RTM_DELADDR, 0, index, Address{Prefix: a.Prefix, Peer: a.Peer})
 	if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) && !errors.Is(err, unix.ENODEV) {
 		return fmt.Errorf("remove %s from %s: %w", a.Prefix, a.Interface, explain(err))
 	}
@@ -80,7 +92,11 @@ func (k *Kernel) change(kind, flags, index int, a Address) error {
 	req := k.request(kind, flags|unix.NLM_F_ACK)
 	req.AddData(msg)
 	req.AddData(nl.NewRtAttr(unix.IFA_LOCAL, addr.AsSlice()))
-	req.AddData(nl.NewRtAttr(unix.IFA_ADDRESS, addr.AsSlice()))
+	far := addr
+	if a.Peer.IsValid() {
+		far = a.Peer
+	}
+	req.AddData(nl.NewRtAttr(unix.IFA_ADDRESS, far.AsSlice()))
 	if kind == unix.RTM_NEWADDR {
 		describe(req, msg, a)
 	}
@@ -91,10 +107,17 @@ func (k *Kernel) change(kind, flags, index int, a Address) error {
 // describe adds what a new address has beside its numbers.
 func describe(req *nl.NetlinkRequest, msg *nl.IfAddrmsg, a Address) {
 	req.AddData(nl.NewRtAttr(ifaProto, []byte{ownProtocol}))
+	flags := a.Flags
+	if a.Prefix.Addr().Is6() && !a.DAD {
+		flags |= unix.IFA_F_NODAD
+	}
+	msg.Flags = uint8(flags)
+	if flags > 0xff {
+		req.AddData(nl.NewRtAttr(unix.IFA_FLAGS, nl.Uint32Attr(flags)))
+	}
 	if a.Prefix.Addr().Is6() {
-		msg.Flags = unix.IFA_F_NODAD
-		if a.Prefix.IsSingleIP() {
-			life := nl.IfaCacheInfo{IfaCacheinfo: unix.IfaCacheinfo{Valid: forever}}
+		if seconds := a.preferred(); seconds != Forever {
+			life := nl.IfaCacheInfo{IfaCacheinfo: unix.IfaCacheinfo{Valid: Forever, Prefered: seconds}}
 			req.AddData(nl.NewRtAttr(unix.IFA_CACHEINFO, life.Serialize()))
 		}
 		return
@@ -108,12 +131,23 @@ func describe(req *nl.NetlinkRequest, msg *nl.IfAddrmsg, a Address) {
 	}
 }
 
-// forever is the kernel's INFINITY_LIFE_TIME.
-const forever = 1<<32 - 1
+// preferred is the preferred lifetime of an IPv6 address.
+func (a *Address) preferred() uint32 {
+	switch {
+	case a.Preferred != nil:
+		return *a.Preferred
+	case a.Prefix.IsSingleIP():
+		return 0
+	}
+	return Forever
+}
+
+// Forever is the kernel's INFINITY_LIFE_TIME.
+const Forever = 1<<32 - 1
 
 // Sweep removes what an earlier run of ours left that could not clean up: addresses
 // with our mark, less those to keep, and our table of drop rules. It returns the
-// addresses that are gone. Call it before anything is added, and only while no
+// addresses that are gone. Call it before anything is added and before Watch, and only while no
 // other ringkeep works in this namespace. Kernels before 5.18 keep no marks;
 // nothing is found there.
 func (k *Kernel) Sweep(keep ...netip.Prefix) ([]Address, error) {
@@ -137,6 +171,11 @@ func (k *Kernel) Sweep(keep ...netip.Prefix) ([]Address, error) {
 			continue
 		}
 		gone = append(gone, a)
+	}
+	if len(gone) > 0 { // or Watch would tell of these as of anybody's
+		if k.seen, err = k.snapshot(); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	return gone, errors.Join(append(errs, k.sweepTable())...)
 }

@@ -29,6 +29,14 @@ func TestAddressAppearsAsWritten(t *testing.T) {
 			shown{Local: "10.1.2.100", Prefixlen: 24, Scope: "global", Label: "d0", Broadcast: "10.1.2.255"},
 		},
 		{
+			Address{Interface: "d0", Prefix: netip.MustParsePrefix("10.1.3.100/32"), Peer: netip.MustParseAddr("10.1.3.1")},
+			shown{Local: "10.1.3.100", Address: "10.1.3.1", Prefixlen: 32, Scope: "global", Label: "d0"},
+		},
+		{
+			Address{Interface: "d0", Prefix: netip.MustParsePrefix("2001:db8::102/128"), Preferred: u32(Forever)},
+			shown{Local: "2001:db8::102", Prefixlen: 128, Scope: "global", Nodad: true},
+		},
+		{
 			Address{Interface: "d0", Prefix: netip.MustParsePrefix("2001:db8::100/128")},
 			shown{Local: "2001:db8::100", Prefixlen: 128, Scope: "global", Deprecated: true, Nodad: true},
 		},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 
 	"github.com/google/nftables"
@@ -23,6 +24,8 @@ type Kernel struct {
 	routes map[int]*nl.SocketHandle // requests that the library above cannot word
 	events *nl.NetlinkSocket        // link and address changes since Open
 	seen   snapshot                 // what Watch compares with; its goroutine's own
+	owned  owned                    // routes that are ours
+	own    uint32                   // by whom the kernel says that a change was made, if by us
 
 	mu     sync.Mutex
 	nft    *nftables.Conn  // nil where the kernel has no nf_tables; then nftErr says why
@@ -32,7 +35,12 @@ type Kernel struct {
 
 	groups  *groups
 	watched bool
+	asked   []netip.Addr   // by Gateway
+	restore []func() error // sysctls
 }
+
+// rtnlgrpIPv6Rule is RTNLGRP_IPV6_RULE of linux/rtnetlink.h.
+const rtnlgrpIPv6Rule = 19
 
 // eventBuffer holds some ten thousand changes while nobody reads them.
 const eventBuffer = 1 << 20
@@ -57,9 +65,13 @@ func (k *Kernel) open() (err error) {
 		return fmt.Errorf("open routing netlink: %w", err)
 	}
 	k.routes = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}
-	k.events, err = nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE)
+	if k.own, err = s.GetPid(); err != nil {
+		return fmt.Errorf("open routing netlink: %w", err)
+	}
+	k.events, err = nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, rtnlgrpIPv6Rule)
 	if err != nil {
-		return fmt.Errorf("subscribe to changes of links, addresses and routes: %w", err)
+		return fmt.Errorf("subscribe to changes of links, addresses, routes and rules: %w", err)
 	}
 	if err := k.events.SetReceiveBufferSize(eventBuffer, true); err != nil {
 		_ = k.events.SetReceiveBufferSize(eventBuffer, false) // as much as we may have
@@ -87,9 +99,9 @@ func (k *Kernel) Close() error {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var err error
+	err := k.restoreSysctls()
 	if k.nft != nil {
-		err = errors.Join(k.removeTable(), k.nft.CloseLasting())
+		err = errors.Join(err, k.removeTable(), k.nft.CloseLasting())
 		k.nft, k.nftErr = nil, errors.New("closed")
 	}
 	if k.groups != nil {

@@ -64,6 +64,12 @@ func veth(t *testing.T, a, b string) {
 	}
 	up(t, a)
 	up(t, b)
+	for _, name := range []string{a, b} { // the carrier is noticed a moment later
+		eventually(t, name+" runs", func() bool {
+			l, err := netlink.LinkByName(name)
+			return err == nil && l.Attrs().RawFlags&unix.IFF_RUNNING != 0
+		})
+	}
 }
 
 func open(t *testing.T) *Kernel {
@@ -111,6 +117,7 @@ func output(t *testing.T, name string, args ...string) string {
 // shown is an address as the program ip shows it, our witness.
 type shown struct {
 	Local, Broadcast, Scope, Label string
+	Address                        string // the far end
 	Prefixlen                      int
 	Deprecated, Nodad              bool
 }

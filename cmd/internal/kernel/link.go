@@ -91,8 +91,14 @@ func (k *Kernel) snapshot() (snapshot, error) {
 }
 
 // Gateway asks by which gateway packets to addr leave an interface; the zero value is
-// for one on the link, and for one that no route leads to.
+// for one on the link, and for one that no route leads to. Changes of routes to addr are
+// told from now on.
 func (k *Kernel) Gateway(addr netip.Addr, iface string) netip.Addr {
+	k.mu.Lock()
+	if !slices.Contains(k.asked, addr) {
+		k.asked = append(k.asked, addr)
+	}
+	k.mu.Unlock()
 	routes, err := k.links.RouteGetWithOptions(addr.AsSlice(), &netlink.RouteGetOptions{Oif: iface})
 	if err != nil || len(routes) == 0 {
 		return netip.Addr{}

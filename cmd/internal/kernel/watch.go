@@ -12,7 +12,7 @@ import (
 )
 
 // Event is a change that the kernel told: [LinkChanged], [AddressAdded],
-// [AddressRemoved] or [RoutesChanged].
+// [AddressRemoved], [RoutesChanged], [RouteRemoved] or [RulesChanged].
 type Event interface{ event() }
 
 // LinkChanged says that an interface appeared, vanished (then it is not Up), or is
@@ -31,10 +31,21 @@ type AddressRemoved struct {
 	Prefix    netip.Prefix
 }
 
-// RoutesChanged says that a route came or went: ask [Kernel.Gateway] again.
+// RoutesChanged says that a route to an address that [Kernel.Gateway] was asked for came
+// or went: ask again.
 type RoutesChanged struct{}
 
+// RouteRemoved says that another program may have removed the route of [Kernel.AddRoute]
+// that has this number, or has removed one to the same place: adding it again tells. What
+// the kernel drops with a link or an address it does not tell.
+type RouteRemoved struct{ Number int }
+
+// RulesChanged says that another program has removed a policy rule, of anybody.
+type RulesChanged struct{}
+
 func (RoutesChanged) event()  {}
+func (RouteRemoved) event()   {}
+func (RulesChanged) event()   {}
 func (LinkChanged) event()    {}
 func (AddressAdded) event()   {}
 func (AddressRemoved) event() {}
@@ -42,7 +53,8 @@ func (AddressRemoved) event() {}
 // Watch starts a goroutine that calls report for every change since Open, one call
 // at a time, until ctx ends or the Kernel is closed. Changes are told once, by
 // comparing with what is known; when the kernel had to drop messages (ENOBUFS),
-// everything is read anew and the differences are told. Watch works once.
+// everything is read anew and the differences are told. Watch works once. Ask
+// [Kernel.Gateway] before: if it was not, changes of routes to peers are not told.
 func (k *Kernel) Watch(ctx context.Context, report func(Event)) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -50,6 +62,11 @@ func (k *Kernel) Watch(ctx context.Context, report func(Event)) error {
 		return errors.New("watch: already watching")
 	}
 	k.watched = true
+	if len(k.asked) == 0 {
+		if err := k.ignoreStrangers(); err != nil {
+			return err
+		}
+	}
 	stop := context.AfterFunc(ctx, k.events.Close)
 	go func() {
 		defer stop()
@@ -93,12 +110,41 @@ func (k *Kernel) message(m syscall.NetlinkMessage, report func(Event)) {
 		}
 		k.seen.link(linkOf(l), m.Header.Type == unix.RTM_NEWLINK, report)
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-		report(RoutesChanged{})
+		k.routeMessage(m, report)
+	case unix.RTM_DELRULE:
+		if m.Header.Pid != k.own {
+			report(RulesChanged{})
+		}
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
 		if e, ok := parseEntry(m.Data); ok {
 			k.seen.address(e.index, e.prefix, m.Header.Type == unix.RTM_NEWADDR, report)
 		}
 	}
+}
+
+// routeMessage reports what a change of the routing tables means to us. A route that
+// takes the place of another (ip route replace) is told as a new one only.
+func (k *Kernel) routeMessage(m syscall.NetlinkMessage, report func(Event)) {
+	if k.leads(m.Data) {
+		report(RoutesChanged{})
+	}
+	if m.Header.Pid == k.own || m.Header.Type == unix.RTM_NEWROUTE && m.Header.Flags&unix.NLM_F_REPLACE == 0 {
+		return
+	}
+	for _, number := range k.owned.hurt(m.Data) {
+		report(RouteRemoved{number})
+	}
+}
+
+// leads tells whether a route leads to an address that was asked for.
+func (k *Kernel) leads(m []byte) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.asked) == 0 {
+		return false
+	}
+	key, ok := keyOf(m)
+	return ok && slices.ContainsFunc(k.asked, key.to.Contains)
 }
 
 // link takes a link's state in and reports it if that is news.
@@ -162,6 +208,10 @@ func (k *Kernel) resync(report func(Event)) {
 	}
 	k.seen.become(now, report)
 	report(RoutesChanged{})
+	for _, number := range k.owned.all() {
+		report(RouteRemoved{number})
+	}
+	report(RulesChanged{})
 }
 
 func (s snapshot) become(now snapshot, report func(Event)) {

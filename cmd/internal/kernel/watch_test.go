@@ -166,11 +166,11 @@ func TestGatewayFollowsTheRoutes(t *testing.T) {
 	link(t, "d0")
 	k := open(t)
 	must(t, k.AddAddress(vip("d0", "10.1.0.1/24")))
-	events := watch(t, k)
 	peer, router := netip.MustParseAddr("192.0.2.9"), netip.MustParseAddr("10.1.0.254")
 	if via := k.Gateway(peer, "d0"); via.IsValid() {
 		t.Errorf("gateway %v without a route", via)
 	}
+	events := watch(t, k)
 	d, err := netlink.LinkByName("d0")
 	must(t, err)
 	must(t, netlink.RouteAdd(&netlink.Route{LinkIndex: d.Attrs().Index, Gw: router.AsSlice()}))

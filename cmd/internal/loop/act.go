@@ -36,6 +36,18 @@ func (l *Loop) do(a node.Action) {
 	case node.RemoveAddress:
 		l.flush() // and priority 0 before it goes down
 		l.address(a.Address, l.Host.RemoveAddress)
+	case node.AddRoute:
+		l.flush()
+		l.addRoute(a)
+	case node.RemoveRoute:
+		l.flush()
+		l.removeRoute(a)
+	case node.AddRule:
+		l.flush()
+		l.addRule(a)
+	case node.RemoveRule:
+		l.flush()
+		l.removeRule(a)
 	case node.RunCheck:
 		l.check(a.Check)
 	case node.RunScript:
@@ -65,10 +77,38 @@ func (l *Loop) send(a node.Send) {
 }
 
 func (l *Loop) address(a config.Address, change func(kernel.Address) error) {
-	err := change(kernel.Address{Interface: a.Device, Prefix: a.Prefix, Label: a.Label, Scope: uint8(a.Scope), Broadcast: a.Broadcast.Addr})
+	err := change(addressOf(a))
 	if err != nil {
 		l.Log.Error("address not changed", "vip", a.Prefix, "iface", a.Device, "err", err)
 	}
+}
+
+// addressOf puts an address of the configuration into the kernel's terms. What IPv6 alone
+// has is left out of an IPv4 address, as keepalived does.
+func addressOf(a config.Address) kernel.Address {
+	k := kernel.Address{
+		Interface: a.Device, Prefix: a.Prefix, Label: a.Label, Scope: uint8(a.Scope), Broadcast: a.Broadcast.Addr, Peer: a.Peer, DAD: a.NoDAD,
+	}
+	six := a.Prefix.Addr().Is6()
+	for _, f := range []struct {
+		flag uint32
+		on   bool
+	}{
+		{kernel.HomeAddress, a.Home && six}, {kernel.ManageTemp, a.MngTmpAddr && six},
+		{kernel.NoPrefixRoute, a.NoPrefixRoute}, {kernel.MulticastJoins, a.AutoJoin},
+	} {
+		if f.on {
+			k.Flags |= f.flag
+		}
+	}
+	if a.PreferredLft.Written && six {
+		seconds := a.PreferredLft.Seconds
+		if a.PreferredLft.Forever {
+			seconds = kernel.Forever
+		}
+		k.Preferred = &seconds
+	}
+	return k
 }
 
 // check runs one health check in a goroutine of its own.
@@ -128,6 +168,10 @@ func (l *Loop) Watch(ctx context.Context, k *kernel.Kernel, links []kernel.Link)
 			for _, p := range peers {
 				l.Post(node.Routed{Peer: p, Via: k.Gateway(p.Addr, links[p.Port].Name)})
 			}
+		case kernel.RouteRemoved:
+			l.Post(node.RouteLost{Number: ev.Number})
+		case kernel.RulesChanged:
+			l.Post(node.RulesChanged{})
 		}
 	})
 }
@@ -162,6 +206,10 @@ func (l *Loop) report(a node.Action) {
 		}
 		l.Log.Info(fmt.Sprintf("VRRP_Script(%s) %s", a.Script, words), "reason", a.Reason)
 	case node.Restored:
+		if a.Instance == "" {
+			l.Log.Warn("static address removed by another program, put back", "vip", a.Addr)
+			return
+		}
 		l.Log.Warn("virtual address removed by another program, put back", "instance", a.Instance, "vip", a.Addr)
 	case node.Unreachable:
 		l.Log.Warn("no interface has a network that holds this address", "rs", a.Addr)

@@ -43,6 +43,7 @@ type Poller interface {
 type Host interface {
 	AddAddress(kernel.Address) error
 	RemoveAddress(kernel.Address) error
+	Router
 }
 
 // Config wires a loop. The loop owns everything in it until Run returns; closing
@@ -53,6 +54,7 @@ type Config struct {
 	Loopback Port      // where frames for servers on this host go; nil without such
 	Poller   Poller
 	Host     Host
+	Names    kernel.Names // of routing tables and the like
 	Log      *slog.Logger
 	// Tell writes a line to the notification FIFOs; nil where there are none.
 	Tell func(vrrp bool, line string)

@@ -45,6 +45,26 @@ func (h *host) RemoveAddress(a kernel.Address) error {
 	return nil
 }
 
+func (h *host) AddRoute(r kernel.Route) (bool, error) {
+	h.done = append(h.done, fmt.Sprintf("add route to %v after %d frames", r.To, len(h.other.Take())))
+	return true, nil
+}
+
+func (h *host) RemoveRoute(r kernel.Route) error {
+	h.done = append(h.done, fmt.Sprintf("remove route to %v after %d frames", r.To, len(h.other.Take())))
+	return nil
+}
+
+func (h *host) AddRule(r kernel.Rule) (bool, error) {
+	h.done = append(h.done, fmt.Sprintf("add rule %d after %d frames", r.Preference, len(h.other.Take())))
+	return true, nil
+}
+
+func (h *host) RemoveRule(r kernel.Rule) error {
+	h.done = append(h.done, fmt.Sprintf("remove rule %d after %d frames", r.Preference, len(h.other.Take())))
+	return nil
+}
+
 var (
 	ownMAC   = proto.MAC{2, 0, 0, 0, 0, 1}
 	otherMAC = proto.MAC{2, 0, 0, 0, 0, 2}
@@ -133,6 +153,27 @@ func TestMasterAnnouncesBeforeAndAfterTheAddress(t *testing.T) {
 		if !strings.Contains(b.log.String(), line) {
 			t.Errorf("no %s in\n%s", line, b.log.String())
 		}
+	}
+}
+
+// TestRoutesFollowTheAddress: routes come after it and before the gratuitous ARP, then
+// rules; they go first. Static ones frame all that.
+func TestRoutesFollowTheAddress(t *testing.T) {
+	cfg := instance(100)
+	cfg.Instances[0].Routes = config.Routes{{To: netip.MustParsePrefix("192.0.2.0/24"), Device: "eth0"}}
+	cfg.Instances[0].Rules = config.Rules{{Preference: 7, Table: "100", SuppressPrefixLength: -1}}
+	cfg.StaticAddresses = config.Addresses{{Prefix: netip.MustParsePrefix("10.0.0.3/24"), Device: "eth0"}}
+	cfg.StaticRoutes = config.Routes{{To: netip.MustParsePrefix("198.51.100.0/24"), Device: "eth0"}}
+	b := newBench(t, cfg)
+	b.run(t, 4*time.Second)
+	want := []string{
+		"add 10.0.0.3/24 on eth0 after 0 frames", "add route to 198.51.100.0/24 after 0 frames",
+		"add 10.0.0.100/32 on eth0 after 1 frames", "add route to 192.0.2.0/24 after 0 frames", "add rule 7 after 0 frames",
+		"remove rule 7 after 6 frames", "remove route to 192.0.2.0/24 after 0 frames", "remove 10.0.0.100/32 on eth0 after 0 frames", // 5 ARPs, priority 0
+		"remove route to 198.51.100.0/24 after 0 frames", "remove 10.0.0.3/24 on eth0 after 0 frames",
+	}
+	if !slices.Equal(b.host.done, want) {
+		t.Fatalf("got %q\nlog:\n%s", b.host.done, b.log.String())
 	}
 }
 

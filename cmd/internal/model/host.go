@@ -28,6 +28,9 @@ func interfaces(cfg *config.Config) []string {
 			add(t.Name)
 		}
 	}
+	for _, name := range cfg.Devices() {
+		add(name)
+	}
 	return list
 }
 

@@ -36,6 +36,9 @@ type instance struct {
 
 	remarked map[netip.Addr]fsm.Remarks
 	acts     []fsm.Action
+
+	routes, rules span
+	routed        bool // they are there
 }
 
 // refusal is what is reported once and then counted.
@@ -71,6 +74,7 @@ func (n *Node) addInstance(c *config.Instance) error {
 		}
 		in.vips[a.Prefix.Addr()] = a
 	}
+	in.routes, in.rules = n.addRoutes(c.Routes, c.Name), n.addRules(c.Rules, c.Name)
 	n.instances = append(n.instances, in)
 	trackers, err := n.trackers(i)
 	if err != nil {
@@ -94,11 +98,15 @@ func (n *Node) trackers(i int) ([]fsm.Tracker, error) {
 			return nil, err
 		}
 		in.devices[t.Name] = p
-		up := fsm.Down
-		if n.ports[p].link.Up {
-			up = fsm.Up
+		list = append(list, fsm.Tracker{Kind: "interface", Name: t.Name, Weight: t.Weight, Reverse: t.Reverse, Initial: reading(n.ports[p].link.Up)})
+	}
+	for _, name := range in.cfg.Needs() {
+		p, err := n.portNamed(in.cfg.At("interface"), name)
+		if err != nil {
+			continue // of a route or rule, which the kernel will refuse
 		}
-		list = append(list, fsm.Tracker{Kind: "interface", Name: t.Name, Weight: t.Weight, Reverse: t.Reverse, Initial: up})
+		in.devices[name] = p
+		list = append(list, fsm.Tracker{Kind: "interface", Name: name, Initial: reading(n.ports[p].link.Up)})
 	}
 	for _, t := range in.cfg.TrackScripts {
 		for s := range n.scripts {
@@ -109,6 +117,13 @@ func (n *Node) trackers(i int) ([]fsm.Tracker, error) {
 		}
 	}
 	return list, nil
+}
+
+func reading(up bool) fsm.Tri {
+	if up {
+		return fsm.Up
+	}
+	return fsm.Down
 }
 
 // instanceConfig is what the state machine needs of an instance's configuration.
@@ -243,6 +258,7 @@ func (n *Node) stepInstance(now time.Duration, i int, ev fsm.Event) {
 	in := &n.instances[i]
 	in.acts = in.fsm.Step(now, ev, in.acts[:0])
 	for _, a := range in.acts {
+		n.accompany(in, a)
 		n.act(in, a)
 	}
 	if at, ok := in.fsm.Deadline(); ok {
@@ -446,18 +462,32 @@ func (n *Node) refuse(in *instance, src netip.Addr, v fsm.Verdict) {
 }
 
 // addressLost looks whether an address that the kernel has lost is missed: one that was
-// there, is virtual, and was not removed by this node.
-func (n *Node) addressLost(now time.Duration, addr netip.Addr, known bool) {
-	if n.removing[addr] > 0 {
+// there, is virtual or static, and was not removed by this node.
+func (n *Node) addressLost(now time.Duration, port int, prefix netip.Prefix, known bool) {
+	addr := prefix.Addr()
+	switch {
+	case n.removing[addr] > 0:
 		n.removing[addr]--
-		return
+	case known:
+		n.staticLost(port, prefix)
+		n.virtualLost(now, addr)
+		n.restoreSources(addr)
 	}
+	if bare := !slices.ContainsFunc(n.ports[port].prefixes, func(p netip.Prefix) bool { return p.Addr().Is4() }); bare {
+		n.restoreRoutes(port)
+	}
+}
+
+// virtualLost tells the instances that have the address.
+func (n *Node) virtualLost(now time.Duration, addr netip.Addr) {
 	for i := range n.instances {
-		if _, ok := n.instances[i].vips[addr]; ok && known {
-			if n.instances[i].fsm.State() == fsm.Master {
-				n.emit(Restored{Instance: n.instances[i].cfg.Name, Addr: addr})
-			}
-			n.stepInstance(now, i, fsm.VIPLost{Addr: addr})
+		in := &n.instances[i]
+		if a, ok := in.vips[addr]; !ok || a.NoTrack {
+			continue
 		}
+		if in.fsm.State() == fsm.Master {
+			n.emit(Restored{Instance: in.cfg.Name, Addr: addr})
+		}
+		n.stepInstance(now, i, fsm.VIPLost{Addr: addr})
 	}
 }

@@ -55,6 +55,9 @@ type Node struct {
 	cfg        *config.Config
 	ports      []port
 	instances  []instance
+	routes     []route // of the instances and static ones, by number
+	rules      []rule
+	statics    []config.Address
 	scripts    []script
 	services   []service
 	checks     []checker
@@ -66,6 +69,8 @@ type Node struct {
 	fwd        *forward.Forwarder
 	fwdTimer   int
 	replies    bucket
+
+	staticRoutes, staticRules span
 
 	timers timers
 	owners []timerOwner
@@ -84,6 +89,9 @@ func New(cfg *config.Config, links []Link, seed uint64) (*Node, error) {
 	n := &Node{cfg: cfg, seed: seed, gateways: map[Peer]netip.Addr{}, removing: map[netip.Addr]int{}}
 	for _, l := range links {
 		n.ports = append(n.ports, port{link: l, prefixes: slices.Clone(l.Prefixes)})
+	}
+	if err := n.addStatics(cfg); err != nil {
+		return nil, err
 	}
 	for _, c := range cfg.Scripts {
 		n.scripts = append(n.scripts, script{cfg: c, good: -1, timer: n.newTimer(timerScript, len(n.scripts))})
@@ -149,6 +157,10 @@ func (n *Node) Step(now time.Duration, ev Event, out []Action) []Action {
 		n.addressChanged(now, ev)
 	case Routed:
 		n.routed(now, ev)
+	case RouteLost:
+		n.routeLost(ev)
+	case RulesChanged:
+		n.rulesChanged()
 	case CheckDone:
 		n.checkDone(now, ev)
 	case ScriptDone:
@@ -202,6 +214,7 @@ func (n *Node) due(now time.Duration) {
 
 func (n *Node) start(now time.Duration) {
 	n.started = true
+	n.startStatics(now)
 	for i := range n.services {
 		n.startService(now, i)
 	}
@@ -217,6 +230,7 @@ func (n *Node) stop(now time.Duration) {
 	for i := range n.instances {
 		n.stopInstance(now, i)
 	}
+	n.stopStatics()
 	n.timers = timers{at: n.timers.at, pos: n.timers.pos}
 	for i := range n.timers.pos {
 		n.timers.pos[i] = -1
@@ -243,6 +257,8 @@ func (n *Node) linkChanged(now time.Duration, ev LinkChanged) {
 	l.Up, l.MAC = ev.Up, ev.MAC
 	if back {
 		n.forget(now, ev.Port)
+		n.restoreStatics(ev.Port)
+		n.restoreRoutes(ev.Port)
 	}
 	for i := range n.instances {
 		n.instanceLink(now, i, ev.Port, ev.Up)
@@ -256,7 +272,7 @@ func (n *Node) addressChanged(now time.Duration, ev AddressChanged) {
 	case ev.Present && !known: // in the kernel's order, of which the first is the primary
 		p.prefixes = append(p.prefixes, ev.Prefix)
 	case !ev.Present:
-		defer n.addressLost(now, ev.Prefix.Addr(), known)
+		defer n.addressLost(now, ev.Port, ev.Prefix, known)
 		p.prefixes = slices.DeleteFunc(p.prefixes, func(q netip.Prefix) bool { return q == ev.Prefix })
 	}
 	n.localChanged(ev.Prefix.Addr())

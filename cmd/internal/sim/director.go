@@ -342,6 +342,14 @@ func (d *director) note(a node.Action) {
 		text = fmt.Sprintf("%s service %v: %s", verb[a.Up], a.Server, a.Reason)
 	case node.QuorumChanged:
 		text = map[bool]string{true: "Gained", false: "Lost"}[a.Up] + " quorum"
+	case node.AddRoute:
+		text = "adds route " + a.Route.String()
+	case node.RemoveRoute:
+		text = "removes route " + a.Route.String()
+	case node.AddRule:
+		text = "adds rule " + a.Rule.String()
+	case node.RemoveRule:
+		text = "removes rule " + a.Rule.String()
 	case node.Restored:
 		text = fmt.Sprintf("put %v back", a.Addr)
 	case node.Refused:

@@ -136,6 +136,12 @@ func (p *plan) node(i int, cfg *config.Config, file string) error {
 			p.end(i, t.Name)
 		}
 	}
+	for _, name := range cfg.Devices() {
+		p.end(i, name)
+	}
+	for _, a := range cfg.StaticAddresses {
+		p.taken[a.Prefix.Addr()] = true
+	}
 	for _, e := range p.ends {
 		if e.addr.IsValid() && !e.net.Contains(e.addr) {
 			e.net = network(netip.PrefixFrom(e.addr, 32))

@@ -1,0 +1,39 @@
+package kernel
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// sysctls are below this directory, which shows the network namespace of who opens them:
+// the process's own.
+const sysctls = "/proc/sys/net/ipv4/conf"
+
+// PromoteSecondaries keeps the other addresses of a network on the interface when the
+// first of it goes. [Kernel.Close] sets the switch back.
+func (k *Kernel) PromoteSecondaries(iface string) error {
+	file := filepath.Join(sysctls, iface, "promote_secondaries")
+	old, err := os.ReadFile(file)
+	if err == nil && strings.TrimSpace(string(old)) != "1" {
+		if err = os.WriteFile(file, []byte("1"), 0o644); err == nil {
+			k.restore = append(k.restore, func() error { return os.WriteFile(file, old, 0o644) })
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("promote secondary addresses of %s: %w", iface, explain(err))
+	}
+	return nil
+}
+
+// restoreSysctls sets back what was changed; an interface that is gone needs nothing.
+func (k *Kernel) restoreSysctls() (err error) {
+	for _, f := range k.restore {
+		if e := f(); e != nil && !os.IsNotExist(e) {
+			err = e
+		}
+	}
+	k.restore = nil
+	return err
+}

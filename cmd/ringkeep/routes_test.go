@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// moved starts a director ($@) with the file $CONF in a namespace, shows what its kernel has when it
+// is MASTER, stops it, and shows what is left.
+const moved = `
+show() { ip -d -o addr; ip -d route show table all; ip -6 -d route show table all; ip -d rule; ip -6 -d rule; }
+for i in 0 1; do
+	ip link add eth$i type veth peer name peer$i
+	echo 0 >/proc/sys/net/ipv6/conf/eth$i/addr_gen_mode; echo 1 >/proc/sys/net/ipv6/conf/eth$i/addr_gen_mode
+	ip link set eth$i up; ip link set peer$i up
+	ip addr add 10.$i.0.11/24 dev eth$i
+done
+ip link set lo up
+sleep 0.1
+"$@" >$LOG 2>&1 &
+for i in $(seq 100); do
+	ip rule | grep -q ^999: && break
+	sleep 0.1
+done
+sleep 0.5
+show; echo ----
+kill -TERM $!; wait $!; show; echo ----; cat $LOG
+`
+
+// neverEqual is what two namespaces have each in its own way: interface numbers, what the
+// kernel makes of its own, and who added an address (keepalived's build is older than that).
+var neverEqual = regexp.MustCompile(`(?m)^.*\b(fe80|ff00)::.*\n|@\S+|^\d+: |\bproto (keepalived|0x52)\b`)
+
+// TestRoutesAsKeepalivedMakesThem has both programs become MASTER with one file, and
+// compares what ip shows of their kernels.
+func TestRoutesAsKeepalivedMakesThem(t *testing.T) {
+	keepalivedOrSkip(t)
+	dir := t.TempDir()
+	run := func(name string, args ...string) (there, left, log string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, "unshare", append([]string{"-n", "-m", "sh", "-c", moved, name}, args...)...)
+		cmd.Env = append(os.Environ(), "LOG="+filepath.Join(dir, name))
+		out, err := cmd.CombinedOutput()
+		parts := strings.Split(string(out), "----\n")
+		if err != nil || len(parts) != 3 {
+			t.Fatalf("%s: %v\n%s", name, err, out)
+		}
+		return neverEqual.ReplaceAllString(parts[0], ""), neverEqual.ReplaceAllString(parts[1], ""), parts[2]
+	}
+	ringkeep, err := exec.LookPath("ringkeep") // as testscript made it
+	if err != nil {
+		ringkeep = filepath.Join(dir, "ringkeep")
+		if out, err := exec.Command("go", "build", "-o", ringkeep, ".").CombinedOutput(); err != nil {
+			t.Fatalf("build: %v\n%s", err, out)
+		}
+	}
+	const conf = "testdata/routes.conf"
+	want, leftBy, theirs := run("keepalived", "keepalived", "-n", "-l", "-P", "-f", conf, "-p", filepath.Join(dir, "k.pid"), "-r", filepath.Join(dir, "v.pid"))
+	got, left, log := run("ringkeep", ringkeep, "run", "-f", conf)
+	if got != want {
+		t.Errorf("while MASTER:\n%s\nringkeep:\n%s\nkeepalived:\n%s", differing(got, want), log, theirs)
+	}
+	if left != leftBy {
+		t.Errorf("after the end:\n%s\nringkeep:\n%s", differing(left, leftBy), log)
+	}
+	if !strings.Contains(want, "192.0.12.0/24 via 10.0.0.3") || !strings.Contains(want, "lookup 77") || strings.Contains(leftBy, "192.0.2.0") {
+		t.Errorf("keepalived's tables:\n%s\nleft:\n%s", want, leftBy)
+	}
+}
+
+// differing lists the lines that only one of two texts has.
+func differing(got, want string) string {
+	var b strings.Builder
+	mine, theirs := strings.Split(got, "\n"), strings.Split(want, "\n")
+	for _, side := range []struct {
+		name     string
+		has, not []string
+	}{{"ringkeep:   ", mine, theirs}, {"keepalived: ", theirs, mine}} {
+		known := map[string]int{}
+		for _, line := range side.not {
+			known[line]++
+		}
+		for _, line := range side.has {
+			if known[line]--; known[line] < 0 {
+				b.WriteString(side.name + line + "\n")
+			}
+		}
+	}
+	return b.String()
+}
