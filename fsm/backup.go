@@ -12,6 +12,7 @@ type backup struct {
 	why      Cause         // of the takeover when it does
 	master   netip.Addr    // whose advertisement was accepted last
 	preempt  timer         // end of the preempt delay, once it runs
+	wish     bool          // of a member of a group: it would be MASTER
 }
 
 // timer is a point in time, or none.
@@ -33,13 +34,13 @@ func (in *Instance) stepBackup(ev Event) {
 		in.becomeInit()
 	case Tick:
 		if in.now >= in.backup.down {
-			in.becomeMaster(in.backup.why)
+			in.expire()
 		}
 	case Heard:
 		if in.now >= in.deafTill {
 			in.hearInBackup(ev)
 		}
-	case Startup:
+	case Startup, rivalHeard:
 	default:
 		in.changeWorld(ev)
 	}
@@ -81,6 +82,7 @@ func (in *Instance) hearInBackup(ev Heard) {
 // obey accepts the sender as MASTER.
 func (in *Instance) obey(ev Heard) {
 	in.backup.master = ev.Src
+	in.backup.wish = false
 	in.learn(ev.Interval)
 	in.armDown()
 }

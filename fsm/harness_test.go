@@ -140,7 +140,7 @@ func (a args) config() Config {
 	return c
 }
 
-// tracker reads "name/weight", then "/reverse", "/up" or "/down" in any order.
+// tracker reads "name/weight", then "/reverse", "/up", "/down" or "/file" in any order.
 func (a args) tracker(s string) Tracker {
 	parts := strings.Split(s, "/")
 	t := Tracker{Name: parts[0], Kind: "script"}
@@ -152,6 +152,8 @@ func (a args) tracker(s string) Tracker {
 			t.Initial = Down
 		case "reverse":
 			t.Reverse = true
+		case "file":
+			t.Kind, t.Number, t.Initial = "file", true, Up
 		default:
 			w, err := strconv.Atoi(p)
 			if err != nil {
@@ -319,7 +321,9 @@ func (r *rig) event(a args) (Event, bool) {
 	case "vip-lost":
 		return VIPLost{Addr: a.addr("addr", "none")}, true
 	case "tracked":
-		return Tracked{Name: a.str("name", ""), Up: a.has("up")}, true
+		return Tracked{Kind: "script", Name: a.str("name", ""), Up: a.has("up")}, true
+	case "number":
+		return Numbered{Kind: "file", Name: a.str("name", ""), Value: a.num("value", 0)}, true
 	}
 	return nil, false
 }
@@ -372,14 +376,19 @@ func (r *rig) quiet(out *strings.Builder) {
 }
 
 // The traces name the conformance tests that they show, by the numbers of the
-// project's protocol reference. These are all that concern one instance over IPv4
-// alone; the others are about frames on the wire, counting script results and sync
-// groups, or need IPv6 and AH.
+// project's protocol reference. These are all that concern instances over IPv4 and their
+// sync groups; the others are about frames on the wire and counting script results, or
+// need IPv6 and AH.
 func TestConformanceIsCovered(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
+	groups, err := filepath.Glob("testdata/group/*.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files = append(files, groups...)
 	shown := map[string]bool{}
 	for _, path := range files {
 		b, err := os.ReadFile(path)
@@ -392,7 +401,7 @@ func TestConformanceIsCovered(t *testing.T) {
 			}
 		}
 	}
-	for _, span := range [][2]int{{1, 4}, {6, 37}, {41, 45}, {47, 48}, {50, 54}, {56, 56}, {60, 62}, {66, 66}} {
+	for _, span := range [][2]int{{1, 4}, {6, 37}, {41, 45}, {47, 48}, {50, 54}, {56, 62}, {66, 66}} {
 		for n := span[0]; n <= span[1]; n++ {
 			if !shown[strconv.Itoa(n)] {
 				t.Errorf("no trace shows conformance test %d", n)

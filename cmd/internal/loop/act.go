@@ -141,6 +141,8 @@ func (l *Loop) report(a node.Action) {
 	case node.Changed:
 		l.Log.Info(transition(a), "instance", a.Instance, "vrid", a.VRID, "priority", a.Priority,
 			"from", a.From.String(), "to", a.To.String(), "reason", a.Cause.String())
+	case node.GroupChanged:
+		l.Log.Info(fmt.Sprintf("VRRP_Group(%s) Syncing instances to %s state", a.Group, a.State))
 	case node.PriorityChanged:
 		l.Log.Info(fmt.Sprintf("(%s) Changing effective priority from %d to %d", a.Instance, a.From, a.To), "instance", a.Instance)
 	case node.Refused:

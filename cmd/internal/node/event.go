@@ -103,6 +103,11 @@ type (
 		Priority uint8
 		fsm.Changed
 	}
+	// GroupChanged reports the new state of all members of a sync group.
+	GroupChanged struct {
+		Group string
+		State fsm.State
+	}
 	// PriorityChanged reports a new effective priority.
 	PriorityChanged struct {
 		Instance string
@@ -162,6 +167,7 @@ func (RunCheck) action()        {}
 func (RunScript) action()       {}
 func (Notify) action()          {}
 func (Changed) action()         {}
+func (GroupChanged) action()    {}
 func (PriorityChanged) action() {}
 func (Refused) action()         {}
 func (Remarked) action()        {}

@@ -56,6 +56,7 @@ type Node struct {
 	ports      []port
 	instances  []instance
 	scripts    []script
+	groups     []group
 	services   []service
 	checks     []checker
 	neighbours []neighbour
@@ -96,6 +97,7 @@ func New(cfg *config.Config, links []Link, seed uint64) (*Node, error) {
 			return nil, err
 		}
 	}
+	n.addGroups()
 	n.fwd = forward.New(forward.Config{MaxConns: maxConnections, Seed: seed})
 	n.fwdTimer = n.newTimer(timerForward, 0)
 	for _, c := range cfg.VirtualServers {
@@ -206,7 +208,11 @@ func (n *Node) start(now time.Duration) {
 		n.startService(now, i)
 	}
 	for i := range n.instances {
-		n.startInstance(now, i)
+		if g := n.instances[i].group; g < 0 {
+			n.startInstance(now, i)
+		} else if n.instances[i].member == 0 {
+			n.startGroup(now, g)
+		}
 	}
 	for i := range n.scripts {
 		n.startScript(now, i)
@@ -216,6 +222,9 @@ func (n *Node) start(now time.Duration) {
 func (n *Node) stop(now time.Duration) {
 	for i := range n.instances {
 		n.stopInstance(now, i)
+	}
+	for i := range n.groups { // after all instances, as keepalived does (reference 4.2)
+		n.notifyGroup(&n.groups[i], "STOP")
 	}
 	n.timers = timers{at: n.timers.at, pos: n.timers.pos}
 	for i := range n.timers.pos {

@@ -346,6 +346,8 @@ func (d *director) note(a node.Action) {
 		text = fmt.Sprintf("put %v back", a.Addr)
 	case node.Refused:
 		text = fmt.Sprintf("refused %v: %v", a.Src, a.Verdict)
+	case node.GroupChanged:
+		text = fmt.Sprintf("VRRP_Group(%s) Syncing instances to %v state", a.Group, a.State)
 	case node.ScriptChanged:
 		text = fmt.Sprintf("script %s: up=%v %s", a.Script, a.Up, a.Reason)
 	case node.PriorityChanged:
