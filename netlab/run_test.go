@@ -91,7 +91,7 @@ const (
 var played = []string{
 	"big-download", "01-killed-and-swept", "01-two-node", "02-web-pair", "03-three-node", "04-nopreempt", "05-mysql-ha", "08-cloud-lvs-dr",
 	"13-lvs-dr-web", "deaf-backup", "demo", "interop-v2-keepalived-first", "interop-v2-ringkeep-first", "interop-v3-keepalived-first",
-	"interop-v3-ringkeep-first", "wrong-password",
+	"interop-v3-ringkeep-first", "wrong-password", "10-sync-group", "interop-sync-group",
 	"fleet-ringkeep-ringkeep", "fleet-ringkeep-keepalived", "fleet-keepalived-ringkeep", "fleet-keepalived-keepalived",
 	"fleet-ringkeep-frr", "fleet-frr-ringkeep", "fleet-frr-frr",
 }

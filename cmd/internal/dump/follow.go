@@ -122,6 +122,8 @@ func Would(a node.Action) string {
 	switch a := a.(type) {
 	case node.Changed:
 		return fmt.Sprintf("%s %v: %v", a.Instance, a.Changed, a.Cause)
+	case node.GroupChanged:
+		return fmt.Sprintf("sync group %s: %v", a.Group, a.State)
 	case node.PriorityChanged:
 		return fmt.Sprintf("%s priority %d to %d", a.Instance, a.From, a.To)
 	case node.Send:

@@ -28,6 +28,11 @@ func interfaces(cfg *config.Config) []string {
 			add(t.Name)
 		}
 	}
+	for _, g := range cfg.SyncGroups {
+		for _, t := range g.TrackInterfaces {
+			add(t.Name)
+		}
+	}
 	return list
 }
 
