@@ -134,6 +134,10 @@ func Would(a node.Action) string {
 		return fmt.Sprintf("remove %v from %s", a.Prefix, a.Device)
 	case node.Notify:
 		return "run " + strings.Join(append(a.Command.Args[:len(a.Command.Args):len(a.Command.Args)], a.Extra...), " ")
+	case node.FileChanged:
+		return fmt.Sprintf("file %s: %d", a.File, a.Value)
+	case node.QuorumOfProcess:
+		return fmt.Sprintf("process %s: %d running", a.Process, a.Count)
 	case node.ScriptChanged:
 		return fmt.Sprintf("script %s: %s", a.Script, a.Reason)
 	}

@@ -159,6 +159,14 @@ func (l *Loop) report(a node.Action) {
 			words = "succeeded"
 		}
 		l.Log.Info(fmt.Sprintf("VRRP_Script(%s) %s", a.Script, words), "reason", a.Reason)
+	case node.FileChanged:
+		l.Log.Info(fmt.Sprintf("track_file %s says %d", a.File, a.Value))
+	case node.QuorumOfProcess:
+		words := "lost"
+		if a.Up {
+			words = "gained"
+		}
+		l.Log.Info(fmt.Sprintf("Quorum %s for tracked process %s", words, a.Process), "reason", fmt.Sprintf("%d running", a.Count))
 	case node.Restored:
 		l.Log.Warn("virtual address removed by another program, put back", "instance", a.Instance, "vip", a.Addr)
 	case node.Unreachable:

@@ -59,17 +59,24 @@ type (
 		OK     bool
 		Reason string
 	}
+	// FileRead is the number that tracked file number File has now. What is read before
+	// Start is what the elections begin with.
+	FileRead struct{ File, Value int }
+	// ProcessesCounted is how many processes there are of tracked process number Process.
+	ProcessesCounted struct{ Process, Count int }
 )
 
-func (Start) event()          {}
-func (Stop) event()           {}
-func (Tick) event()           {}
-func (Received) event()       {}
-func (LinkChanged) event()    {}
-func (AddressChanged) event() {}
-func (Routed) event()         {}
-func (CheckDone) event()      {}
-func (ScriptDone) event()     {}
+func (FileRead) event()         {}
+func (ProcessesCounted) event() {}
+func (Start) event()            {}
+func (Stop) event()             {}
+func (Tick) event()             {}
+func (Received) event()         {}
+func (LinkChanged) event()      {}
+func (AddressChanged) event()   {}
+func (Routed) event()           {}
+func (CheckDone) event()        {}
+func (ScriptDone) event()       {}
 
 // Action is something that the driver must do, in the order of the list.
 type Action interface{ action() }
@@ -150,6 +157,17 @@ type (
 		Up     bool
 		Reason string
 	}
+	// FileChanged reports the new number of a tracked file.
+	FileChanged struct {
+		File  string
+		Value int
+	}
+	// QuorumOfProcess reports a tracked process that has gained or lost its quorum.
+	QuorumOfProcess struct {
+		Process string
+		Up      bool
+		Count   int
+	}
 	// Restored reports a virtual address that another program has removed, and that
 	// is put back.
 	Restored struct {
@@ -176,3 +194,5 @@ func (QuorumChanged) action()   {}
 func (ScriptChanged) action()   {}
 func (Unreachable) action()     {}
 func (Restored) action()        {}
+func (FileChanged) action()     {}
+func (QuorumOfProcess) action() {}

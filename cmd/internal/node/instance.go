@@ -111,6 +111,22 @@ func (n *Node) trackers(i int) ([]fsm.Tracker, error) {
 			}
 		}
 	}
+	for _, t := range tracks.files {
+		for f := range n.files {
+			if n.files[f].cfg.Name == t.Name {
+				n.files[f].users = append(n.files[f].users, i)
+				list = append(list, fsm.Tracker{Kind: "file", Name: t.Name, Weight: t.Weight, Reverse: t.Reverse, Initial: fsm.Up, Number: true})
+			}
+		}
+	}
+	for _, t := range tracks.processes {
+		for p := range n.processes {
+			if n.processes[p].cfg.Name == t.Name {
+				n.processes[p].users = append(n.processes[p].users, i)
+				list = append(list, fsm.Tracker{Kind: "process", Name: t.Name, Weight: t.Weight, Reverse: t.Reverse, Initial: fsm.Unknown})
+			}
+		}
+	}
 	return list, nil
 }
 

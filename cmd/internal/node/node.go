@@ -42,6 +42,7 @@ const (
 	timerCheck
 	timerScript
 	timerForward
+	timerProcess
 )
 
 // timerOwner tells whose a timer is.
@@ -57,6 +58,8 @@ type Node struct {
 	instances  []instance
 	scripts    []script
 	groups     []group
+	files      []file
+	processes  []process
 	services   []service
 	checks     []checker
 	neighbours []neighbour
@@ -88,6 +91,12 @@ func New(cfg *config.Config, links []Link, seed uint64) (*Node, error) {
 	}
 	for _, c := range cfg.Scripts {
 		n.scripts = append(n.scripts, script{cfg: c, good: -1, timer: n.newTimer(timerScript, len(n.scripts))})
+	}
+	for _, c := range cfg.TrackFiles {
+		n.files = append(n.files, file{cfg: c})
+	}
+	for _, c := range cfg.TrackProcesses {
+		n.processes = append(n.processes, process{cfg: c, count: -1, timer: n.newTimer(timerProcess, len(n.processes))})
 	}
 	for _, c := range cfg.Instances {
 		if c.Disabled != "" {
@@ -155,6 +164,10 @@ func (n *Node) Step(now time.Duration, ev Event, out []Action) []Action {
 		n.checkDone(now, ev)
 	case ScriptDone:
 		n.scriptDone(now, ev)
+	case FileRead:
+		n.fileRead(now, ev)
+	case ProcessesCounted:
+		n.processesCounted(now, ev)
 	default:
 		panic(fmt.Sprintf("node: unknown event %T", ev))
 	}
@@ -198,6 +211,8 @@ func (n *Node) due(now time.Duration) {
 			n.startScript(now, o.index)
 		case timerForward:
 			n.expire(now)
+		case timerProcess:
+			n.judgeProcess(now, o.index)
 		}
 	}
 }
