@@ -33,4 +33,38 @@ func (l *Loop) track() {
 		read(l.step)
 		go w.Run(l.ctx, func() { read(l.Post) })
 	}
+	l.trackProcesses()
+}
+
+// trackProcesses counts them all by one watch.
+func (l *Loop) trackProcesses() {
+	var kinds []checks.Process
+	var numbers []int // the node's, of each kind
+	for i, p := range l.Node.Processes() {
+		if p != nil {
+			kinds = append(kinds, checks.Process{Name: p.Process[0], Args: p.Process[1:], Match: p.ParamMatch, Full: p.FullCommand})
+			numbers = append(numbers, i)
+		}
+	}
+	if len(kinds) == 0 {
+		return
+	}
+	events, err := checks.OpenProcessEvents()
+	if err != nil {
+		l.Log.Info("tracked processes are looked for every half second: the kernel does not tell", "reason", err)
+	}
+	w := checks.NewProcesses(kinds)
+	w.Scan() // after the events began: nothing is missed between them
+	told := w.Counts()
+	for k, i := range numbers {
+		l.step(node.ProcessesCounted{Process: i, Count: told[k]})
+	}
+	go w.Run(l.ctx, events, func(counts []int) {
+		for k, i := range numbers {
+			if counts[k] != told[k] {
+				l.Post(node.ProcessesCounted{Process: i, Count: counts[k]})
+			}
+		}
+		told = counts
+	})
 }
