@@ -62,6 +62,7 @@ type member struct {
 	unlinked  bool
 	linked    time.Duration    // when the carrier last changed
 	effective uint8            // the priority with tracking
+	weighed   time.Duration    // when it last changed
 	resigned  bool             // it has said priority 0 since it entered the state
 	owes      bool             // it was MASTER, and has to say so
 	adverts   int              // since it entered the state
@@ -165,10 +166,10 @@ func (m *member) enter(at time.Duration, state string) {
 }
 
 // Priority tells a new effective priority of an instance.
-func (j *Judge) Priority(node, instance string, priority uint8) {
+func (j *Judge) Priority(at time.Duration, node, instance string, priority uint8) {
 	for _, m := range j.byNode[node] {
 		if m.Instance == instance {
-			m.effective = priority
+			m.effective, m.weighed = priority, at
 		}
 	}
 }
@@ -425,7 +426,7 @@ func (j *Judge) overdue(at time.Duration, m *member) {
 		slowest = max(slowest, f.Slowest)
 	}
 	for _, o := range m.group.members {
-		since := max(m.since, o.since, m.group.disturbed, m.started+m.StartupDelay)
+		since := max(m.since, m.weighed, o.since, o.weighed, m.group.disturbed, m.started+m.StartupDelay)
 		if o.owns() && o.effective < m.effective && j.hear(o, m) && at-since > slowest+m.PreemptDelay+2*m.Interval+j.Slack {
 			m.once(j, at, "preempt", "%s (%s, priority %d) has not taken over from %s (%d) since %v", m.Node, m.Instance, m.effective, o.Node, o.effective, since)
 		}

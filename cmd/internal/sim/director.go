@@ -371,7 +371,7 @@ func (d *director) note(a node.Action) {
 	case node.ScriptChanged:
 		text = fmt.Sprintf("script %s: up=%v %s", a.Script, a.Up, a.Reason)
 	case node.PriorityChanged:
-		w.judge.Priority(d.h.name, a.Instance, a.To)
+		w.judge.Priority(w.now, d.h.name, a.Instance, a.To)
 		w.record.Priority(w.now, d.h.name, a.Instance, a.To)
 		text = fmt.Sprintf("priority %d to %d", a.From, a.To)
 	default:
