@@ -89,7 +89,7 @@ func (n *Node) trackers(i int) ([]fsm.Tracker, error) {
 	var list []fsm.Tracker
 	tracks := n.tracksOf(in.cfg)
 	for _, t := range tracks.interfaces {
-		if t.Name == in.cfg.Interface && t.Weight == 0 && !t.Reverse {
+		if t.Name == in.cfg.Interface && t.Weight == 0 && !in.cfg.DontTrackPrimary {
 			continue // the own interface is tracked anyway
 		}
 		p, err := n.portNamed(t.Pos, t.Name)
@@ -201,7 +201,7 @@ func (n *Node) prepareInstance(now time.Duration, i int) {
 			}
 		}
 	}
-	if !n.ports[in.port].link.Up {
+	if !n.ports[in.port].link.Up && !in.cfg.DontTrackPrimary {
 		n.stepInstance(now, i, fsm.LinkChanged{Up: false})
 	}
 }

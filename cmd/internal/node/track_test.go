@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
+	"github.com/ringkeep/ringkeep/fsm"
 )
 
 // TestTrackedFile: what is read before the start counts from the start, and a file that
@@ -87,4 +88,78 @@ func TestTrackedProcessDelays(t *testing.T) {
 	count(30*time.Second, 2)
 	w.run(35 * time.Second)
 	w.expect("0s 0 VI_1 INIT -> BACKUP", "MASTER", "23s 0 VI_1 MASTER -> FAULT (process p failed)", "31s 0 VI_1 FAULT -> BACKUP (process p ok)")
+}
+
+// TestTrackedInterfaceWeights: an interface that is not the own one moves the priority by
+// its weight, and without one decides about FAULT (reference 3.2).
+func TestTrackedInterfaceWeights(t *testing.T) {
+	for _, c := range []struct {
+		track    config.Track
+		up, down uint8 // 0: FAULT
+	}{
+		{config.Track{Weight: 20}, 120, 100},
+		{config.Track{Weight: -20}, 100, 80},
+		{config.Track{Weight: 20, Reverse: true}, 80, 100},
+		{config.Track{Weight: -20, Reverse: true}, 100, 120},
+		{config.Track{}, 100, 0},
+		{config.Track{Reverse: true}, 0, 100},
+	} {
+		in := instanceConf(100)
+		c.track.Name = "lo"
+		in.TrackInterfaces = config.Tracks{c.track}
+		w := newWorld(t, with(in))
+		w.start(0)
+		for range 2 { // down, and up again
+			for _, step := range []struct {
+				up   bool
+				want uint8
+			}{{true, c.up}, {false, c.down}} {
+				w.step(0, LinkChanged{Port: 0, Up: step.up})
+				got := w.nodes[0].instances[0].fsm.Priority()
+				if w.nodes[0].instances[0].fsm.State() == fsm.Fault {
+					got = 0
+				}
+				if got != step.want {
+					t.Errorf("%+v, up %v: %d, want %d", c.track, step.up, got, step.want)
+				}
+			}
+		}
+	}
+}
+
+// TestDontTrackPrimary: the own interface is no reason for FAULT, at the start and later,
+// unless the instance names it all the same.
+func TestDontTrackPrimary(t *testing.T) {
+	for _, named := range []bool{false, true} {
+		in := instanceConf(100)
+		in.DontTrackPrimary = true
+		if named {
+			in.TrackInterfaces = config.Tracks{{Name: "eth0"}}
+		}
+		w := newWorld(t, with(in))
+		w.step(0, LinkChanged{Port: 1, MAC: macOf(0)})
+		w.start(0)
+		w.step(0, LinkChanged{Port: 1, MAC: macOf(0), Up: true})
+		w.run(5 * time.Second)
+		w.step(0, LinkChanged{Port: 1, MAC: macOf(0)})
+		want := fsm.Master
+		if named {
+			want = fsm.Fault
+		}
+		if got := w.nodes[0].instances[0].fsm.State(); got != want {
+			t.Errorf("named %v: %v with its link down, want %v", named, got, want)
+		}
+	}
+}
+
+// TestInitFail: one success is enough at the start, as measured (reference 3.1).
+func TestInitFail(t *testing.T) {
+	in := instanceConf(100)
+	in.TrackScripts = config.Tracks{{Name: "chk"}}
+	cfg := with(in)
+	cfg.Scripts = []*config.Script{{Name: "chk", Interval: time.Second, Rise: 3, Fall: 3, InitFail: true}}
+	w := newWorld(t, cfg)
+	w.start(0)
+	w.step(0, ScriptDone{Script: 0, OK: true})
+	w.expect("0s 0 VI_1 INIT -> BACKUP (script chk ok)")
 }
