@@ -1,6 +1,6 @@
 // Package checks meets the world outside for the health of servers and for
-// notification: it probes real servers, runs scripts as keepalived runs them, and
-// judges whether a script is safe to be run as root.
+// notification: it probes real servers, runs scripts as keepalived runs them, judges
+// whether a script is safe to be run as root, and watches tracked files and processes.
 //
 // It says what happened, once. What a result means (retries, up or down, weights)
 // is decided elsewhere, by pure code.

@@ -96,6 +96,8 @@ const (
 	// TrackerFailed and TrackerFine: the tracker Name of Kind.
 	TrackerFailed
 	TrackerFine
+	// Synced: Name, a member of the same sync group Kind, has gone there.
+	Synced
 )
 
 // Cause is why a transition happened. Reason says which of the fields mean anything.
@@ -135,6 +137,8 @@ func (c Cause) String() string {
 		return c.Kind + " " + c.Name + " failed"
 	case TrackerFine:
 		return c.Kind + " " + c.Name + " ok"
+	case Synced:
+		return "with " + c.Name + " of sync group " + c.Kind
 	}
 	return fmt.Sprintf("Reason(%d)", uint8(c.Reason))
 }

@@ -13,6 +13,7 @@ type backup struct {
 	master   netip.Addr    // whose advertisement was accepted last
 	preempt  timer         // end of the preempt delay, once it runs
 	excused  bool          // it has overslept since it last heard a MASTER
+	wish     bool          // of a member of a group: it would be MASTER
 }
 
 // timer is a point in time, or none.
@@ -34,13 +35,13 @@ func (in *Instance) stepBackup(ev Event) {
 		in.becomeInit()
 	case Tick:
 		if in.now >= in.backup.down && !in.overslept() {
-			in.becomeMaster(in.backup.why)
+			in.expire()
 		}
 	case Heard:
 		if in.now >= in.deafTill {
 			in.hearInBackup(ev)
 		}
-	case Startup:
+	case Startup, rivalHeard:
 	default:
 		in.changeWorld(ev)
 	}
@@ -94,7 +95,7 @@ func (in *Instance) hearInBackup(ev Heard) {
 
 // obey accepts the sender as MASTER.
 func (in *Instance) obey(ev Heard) {
-	in.backup.master, in.backup.excused = ev.Src, false
+	in.backup.master, in.backup.excused, in.backup.wish = ev.Src, false, false
 	in.learn(ev.Interval)
 	in.armDown()
 }

@@ -22,7 +22,7 @@ func TestStrings(t *testing.T) {
 	if got := Verdicts.String(); got != "Verdict(22)" {
 		t.Errorf("beyond the last: %s", got)
 	}
-	for r := range TrackerFine + 1 {
+	for r := range Synced + 1 {
 		if s := (Cause{Reason: r}).String(); s == "" || seen[s] || strings.HasPrefix(s, "Reason(") {
 			t.Errorf("reason %d: %q", uint8(r), s)
 		} else {
@@ -34,21 +34,24 @@ func TestStrings(t *testing.T) {
 		LinkChanged{}:         "link down",
 		LinkChanged{Up: true}: "link up",
 		SourceChanged{}:       "source none",
-		SourceChanged{Addr: defaultConfig().Source}: "source 10.77.0.50",
-		Tracked{Name: "chk", Up: true}:              "tracked chk up",
-		Startup{}:                                   "startup",
-		VIPLost{Addr: defaultConfig().Source}:       "virtual address 10.77.0.50 removed",
-		Shutdown{}:                                  "shutdown",
-		Tick{}:                                      "tick",
-		SendAdvert{Priority: 7}:                     "send-advert priority=7",
-		SendAdvert{Priority: 7, Sequence: 9}:        "send-advert priority=7 sequence=9",
-		Changed{From: Init, To: Fault}:              "INIT -> FAULT",
-		Notify{Backup}:                              "notify BACKUP",
-		NotifyStop{}:                                "notify STOP",
-		PriorityChanged{From: 1, To: 2}:             "priority 1 -> 2",
-		State(9):                                    "State(9)",
-		Remarks(0):                                  "",
-		AddressesDiffer | TwoOwners:                 "addresses differ, two owners",
+		SourceChanged{Addr: defaultConfig().Source}:   "source 10.77.0.50",
+		Tracked{Name: "chk", Up: true}:                "tracked chk up",
+		Numbered{Kind: "file", Name: "tf", Value: -3}: "file tf says -3",
+		follow{to: Fault}:                             "follow to FAULT",
+		rivalHeard{}:                                  "a fellow hears a lower MASTER",
+		Startup{}:                                     "startup",
+		VIPLost{Addr: defaultConfig().Source}:         "virtual address 10.77.0.50 removed",
+		Shutdown{}:                                    "shutdown",
+		Tick{}:                                        "tick",
+		SendAdvert{Priority: 7}:                       "send-advert priority=7",
+		SendAdvert{Priority: 7, Sequence: 9}:          "send-advert priority=7 sequence=9",
+		Changed{From: Init, To: Fault}:                "INIT -> FAULT",
+		Notify{Backup}:                                "notify BACKUP",
+		NotifyStop{}:                                  "notify STOP",
+		PriorityChanged{From: 1, To: 2}:               "priority 1 -> 2",
+		State(9):                                      "State(9)",
+		Remarks(0):                                    "",
+		AddressesDiffer | TwoOwners:                   "addresses differ, two owners",
 		Cause{Reason: TrackerFailed, Kind: "script", Name: "chk"}:           "script chk failed",
 		Cause{Reason: Outbid, Src: defaultConfig().Source, Priority: 200}:   "advert from 10.77.0.50 priority 200",
 		Cause{Reason: Silence, After: 3609375 * time.Microsecond}:           "master down timer expired (3.609375s)",

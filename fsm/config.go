@@ -83,24 +83,48 @@ type Tracker struct {
 	// Reverse changes the sign of the contribution; with weight 0, FAULT while up.
 	Reverse bool
 	Initial Tri
+	// Number makes it one that has a number instead of a state (a file): what it
+	// contributes is the number times Weight, and -254 or less is FAULT. With weight 0
+	// every number but 0 is FAULT, reversed 0 alone.
+	Number bool
 }
 
+// tracking is what is known about the object of a tracker.
+type tracking struct {
+	state Tri
+	value int // of one with a number
+}
+
+// The contribution of a number is within these bounds (reference 3.2).
+const (
+	leastNumber = -254
+	mostNumber  = 253
+)
+
 // fails reports whether the object in this state is a reason for FAULT.
-func (t *Tracker) fails(s Tri) bool {
-	if t.Weight != 0 {
+func (t *Tracker) fails(o tracking) bool {
+	switch {
+	case t.Number && t.Weight == 0:
+		return (o.value != 0) != t.Reverse
+	case t.Number:
+		return t.contribution(o) == leastNumber
+	case t.Weight != 0:
 		return false
 	}
-	return s == Down && !t.Reverse || s == Up && t.Reverse
+	return o.state == Down && !t.Reverse || o.state == Up && t.Reverse
 }
 
 // contribution is what the object in this state adds to the priority.
-func (t *Tracker) contribution(s Tri) int {
+func (t *Tracker) contribution(o tracking) int {
 	w := 0
-	if t.Weight > 0 && s == Up || t.Weight < 0 && s == Down {
+	switch {
+	case t.Number:
+		w = o.value * t.Weight
+	case t.Weight > 0 && o.state == Up || t.Weight < 0 && o.state == Down:
 		w = t.Weight
 	}
 	if t.Reverse {
-		return -w
+		w = -w
 	}
-	return w
+	return min(max(w, leastNumber), mostNumber)
 }

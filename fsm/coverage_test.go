@@ -17,9 +17,6 @@ var elsewhere = map[int]string{
 	46: "not yet: virtual_ipaddress of IPv6",
 	49: "cmd/internal/node/copies_test.go:TestUnicastCopies",
 	55: "cmd/internal/node/script_test.go:TestScriptCounter",
-	57: "not yet: vrrp_sync_group",
-	58: "not yet: vrrp_sync_group",
-	59: "not yet: vrrp_sync_group",
 	63: "not yet: use_vmac",
 	64: "not yet: no_accept",
 	65: "not yet: vrrp_garp_interval",
@@ -55,8 +52,8 @@ func TestConformanceIsCovered(t *testing.T) {
 
 // notReplayed says why a recording of behaviour is in no replay.
 var notReplayed = map[string]string{
-	"beh-sync-group-fault":        "not yet: vrrp_sync_group",
-	"beh-sync-group-state-master": "not yet: vrrp_sync_group",
+	"beh-sync-group-fault":        "fsm/testdata/group/fault.txt",
+	"beh-sync-group-state-master": "fsm/testdata/group/agreement.txt",
 }
 
 // Every recording of a keepalived to which something was done is replayed.
@@ -91,7 +88,7 @@ func TestCapturesAreReplayed(t *testing.T) {
 func traces(t *testing.T) []string {
 	t.Helper()
 	var list []string
-	for _, pattern := range []string{"testdata/*.txt", "testdata/replay/*.txt"} {
+	for _, pattern := range []string{"testdata/*.txt", "testdata/group/*.txt", "testdata/replay/*.txt"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %v", pattern, err)

@@ -13,6 +13,8 @@
 // (RFC 9568 says Active for MASTER). FAULT cannot take part: it ignores and sends
 // nothing and holds no address, until the last reason for it is gone.
 //
+// A [Group] is a sync group: instances that are in one state.
+//
 // Where this package does not follow keepalived 2.2.7, on purpose:
 //
 //   - The advertisement timer is restarted by own advertisements only. A frame that

@@ -62,10 +62,15 @@ type (
 	SourceChanged struct{ Addr netip.Addr }
 	// VIPLost tells that somebody else has removed a virtual address.
 	VIPLost struct{ Addr netip.Addr }
-	// Tracked tells the state of a tracked object. Names of no tracker are ignored.
+	// Tracked tells the state of a tracked object. What no tracker names is ignored.
 	Tracked struct {
-		Name string
-		Up   bool
+		Kind, Name string
+		Up         bool
+	}
+	// Numbered tells the number of one whose tracker is a [Tracker.Number].
+	Numbered struct {
+		Kind, Name string
+		Value      int
 	}
 )
 
@@ -77,6 +82,7 @@ func (LinkChanged) event()   {}
 func (SourceChanged) event() {}
 func (VIPLost) event()       {}
 func (Tracked) event()       {}
+func (Numbered) event()      {}
 
 func (Startup) String() string  { return "startup" }
 func (Shutdown) String() string { return "shutdown" }
@@ -99,6 +105,10 @@ func (e SourceChanged) String() string {
 }
 
 func (e Tracked) String() string { return "tracked " + e.Name + " " + upDown(e.Up) }
+
+func (e Numbered) String() string {
+	return fmt.Sprintf("%s %s says %d", e.Kind, e.Name, e.Value)
+}
 
 func upDown(up bool) string {
 	if up {

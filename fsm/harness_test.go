@@ -146,7 +146,7 @@ func (a args) config() Config {
 	return c
 }
 
-// tracker reads "name/weight", then "/reverse", "/up" or "/down" in any order.
+// tracker reads "name/weight", then "/reverse", "/up", "/down" or "/file" in any order.
 func (a args) tracker(s string) Tracker {
 	parts := strings.Split(s, "/")
 	t := Tracker{Name: parts[0], Kind: "script"}
@@ -158,6 +158,8 @@ func (a args) tracker(s string) Tracker {
 			t.Initial = Down
 		case "reverse":
 			t.Reverse = true
+		case "file":
+			t.Kind, t.Number, t.Initial = "file", true, Up
 		default:
 			w, err := strconv.Atoi(p)
 			if err != nil {
@@ -360,7 +362,9 @@ func (r *rig) event(a args) (Event, bool) {
 	case "vip-lost":
 		return VIPLost{Addr: a.addr("addr", "none")}, true
 	case "tracked":
-		return Tracked{Name: a.str("name", ""), Up: a.has("up")}, true
+		return Tracked{Kind: "script", Name: a.str("name", ""), Up: a.has("up")}, true
+	case "number":
+		return Numbered{Kind: "file", Name: a.str("name", ""), Value: a.num("value", 0)}, true
 	}
 	return nil, false
 }

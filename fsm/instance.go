@@ -11,18 +11,20 @@ import (
 // Instance is one virtual router on one interface (RFC 9568 §6.4).
 type Instance struct {
 	cfg      Config
-	trackers map[string]int // index in cfg.Trackers
+	trackers map[object]int // index in cfg.Trackers
 
 	// The world, as the events told it.
 	started  bool
 	linkDown bool
 	noSource bool
 	source   netip.Addr // the last there was
-	tracked  []Tri      // beside cfg.Trackers
+	tracked  []tracking // beside cfg.Trackers
 	priority uint8      // base and tracking
 	conceded bool       // an owner that left the role to another owner
 	deafTill time.Duration
 	sequence uint32 // of the last authentication header, heard or sent
+	synced   bool   // a member of a Group, which decides about MASTER and the end of FAULT
+	entry    Cause  // of the last event that ended all faults of a member
 
 	// What the states own: becoming one clears the other.
 	state  State
@@ -30,16 +32,20 @@ type Instance struct {
 	master master
 
 	// During a Step.
-	now time.Duration
-	out []Action
+	now       time.Duration
+	out       []Action
+	corrected bool // a lower MASTER was answered
 }
+
+// object is what a tracker looks at.
+type object struct{ kind, name string }
 
 // New makes an instance in INIT. It keeps cfg and its slices, which must not change.
 func New(cfg Config) *Instance {
-	in := &Instance{cfg: cfg, source: cfg.Source, noSource: !cfg.Source.IsValid(), trackers: map[string]int{}}
+	in := &Instance{cfg: cfg, source: cfg.Source, noSource: !cfg.Source.IsValid(), trackers: map[object]int{}}
 	for i, t := range cfg.Trackers {
-		in.trackers[t.Name] = i
-		in.tracked = append(in.tracked, t.Initial)
+		in.trackers[object{t.Kind, t.Name}] = i
+		in.tracked = append(in.tracked, tracking{state: t.Initial})
 	}
 	in.priority = in.weigh()
 	return in
@@ -80,7 +86,12 @@ func (in *Instance) Advert(priority uint8) proto.Advert {
 // Step tells the instance what happened at now and appends to out what must be
 // done about it, in order. The same state and arguments give the same result.
 func (in *Instance) Step(now time.Duration, ev Event, out []Action) []Action {
-	in.now, in.out = now, out
+	in.now, in.out, in.corrected = now, out, false
+	if ev, ok := ev.(follow); ok {
+		in.stepGrouped(ev)
+		out, in.out = in.out, nil
+		return out
+	}
 	in.follow(ev)
 	switch in.state {
 	case Init:
@@ -122,7 +133,7 @@ func (in *Instance) stepInit(ev Event) {
 			in.started = false
 			in.emit(NotifyStop{})
 		}
-	case Tick, Heard:
+	case Tick, Heard, rivalHeard:
 	default:
 		if cause, ok := in.note(ev); ok && in.started {
 			in.enter(cause)
@@ -135,7 +146,7 @@ func (in *Instance) stepFault(ev Event) {
 	switch ev := ev.(type) {
 	case Shutdown:
 		in.becomeInit()
-	case Startup, Tick, Heard:
+	case Startup, Tick, Heard, rivalHeard:
 	default:
 		if cause, ok := in.note(ev); ok && !in.faulty() {
 			in.enter(cause)
@@ -149,7 +160,9 @@ func (in *Instance) enter(cause Cause) {
 	case in.faulty():
 		in.becomeFault(cause)
 	case in.pending():
-	case in.cfg.Priority == OwnerPriority && in.now >= in.deafTill:
+	case in.synced:
+		in.entry = cause
+	case in.ownsNow():
 		in.becomeMaster(cause)
 	default:
 		in.becomeBackup(cause, in.cfg.Interval)

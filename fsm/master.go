@@ -42,6 +42,8 @@ func (in *Instance) stepMaster(ev Event) {
 		in.hearInMaster(ev)
 	case VIPLost:
 		in.restore(ev.Addr)
+	case rivalHeard:
+		in.garpLower()
 	case Startup:
 	default:
 		in.changeWorld(ev)
@@ -132,6 +134,12 @@ func (in *Instance) correct() {
 	if !in.cfg.LowerPrioNoAdvert {
 		in.advertise()
 	}
+	in.garpLower()
+	in.corrected = true
+}
+
+// garpLower is the gratuitous ARP for that.
+func (in *Instance) garpLower() {
 	in.garp(in.cfg.GARPLowerPrioRepeat)
 	in.master.lower = after(in.now, in.cfg.GARPLowerPrioDelay)
 }

@@ -33,7 +33,7 @@ func drawConfig(t *rapid.T) Config {
 	c.Unicast = rapid.Bool().Draw(t, "unicast")
 	c.Excluded = []netip.Addr{netip.MustParseAddr("10.77.0.101")}
 	for i := range rapid.IntRange(0, 3).Draw(t, "trackers") {
-		c.Trackers = append(c.Trackers, Tracker{
+		c.Trackers = append(c.Trackers, Tracker{Kind: "script",
 			Name: fmt.Sprint("t", i), Weight: rapid.SampledFrom([]int{0, 0, -60, 60, 253}).Draw(t, "weight"),
 			Reverse: rapid.Bool().Draw(t, "reverse"), Initial: Tri(rapid.IntRange(0, 2).Draw(t, "initial")),
 		})
@@ -52,7 +52,7 @@ func drawEvent(t *rapid.T) Event {
 	case 4:
 		return SourceChanged{Addr: rapid.SampledFrom([]netip.Addr{{}, netip.MustParseAddr("10.77.0.50")}).Draw(t, "source")}
 	case 5, 6:
-		return Tracked{Name: fmt.Sprint("t", rapid.IntRange(0, 3).Draw(t, "tracker")), Up: rapid.Bool().Draw(t, "up")}
+		return Tracked{Kind: "script", Name: fmt.Sprint("t", rapid.IntRange(0, 3).Draw(t, "tracker")), Up: rapid.Bool().Draw(t, "up")}
 	case 7, 8, 9:
 		return Heard{
 			Priority: rapid.SampledFrom([]uint8{0, 1, 99, 100, 101, 254, 255}).Draw(t, "priority"),

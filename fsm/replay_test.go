@@ -113,7 +113,7 @@ func (a args) events() []timed {
 		if err != nil || len(w) != 3 {
 			a.d.Fatalf(a.t, "event %q: %v", s, err)
 		}
-		var ev Event = Tracked{Name: w[1], Up: w[2] == "up"}
+		var ev Event = Tracked{Kind: "script", Name: w[1], Up: w[2] == "up"}
 		switch w[1] {
 		case "link":
 			ev = LinkChanged{Up: w[2] == "up"}

@@ -9,7 +9,13 @@ func (in *Instance) note(ev Event) (cause Cause, ok bool) {
 	case SourceChanged:
 		return in.noteSource(ev)
 	case Tracked:
-		return in.noteTracked(ev)
+		state := Down
+		if ev.Up {
+			state = Up
+		}
+		return in.noteTracked(object{ev.Kind, ev.Name}, tracking{state: state})
+	case Numbered:
+		return in.noteTracked(object{ev.Kind, ev.Name}, tracking{Up, ev.Value})
 	case VIPLost: // only a MASTER has them
 		return Cause{}, false
 	}
@@ -41,12 +47,8 @@ func (in *Instance) noteSource(ev SourceChanged) (Cause, bool) {
 	return Cause{Reason: SourceFound, Src: ev.Addr}, true
 }
 
-func (in *Instance) noteTracked(ev Tracked) (Cause, bool) {
-	i, known := in.trackers[ev.Name]
-	now := Down
-	if ev.Up {
-		now = Up
-	}
+func (in *Instance) noteTracked(o object, now tracking) (Cause, bool) {
+	i, known := in.trackers[o]
 	if !known || in.tracked[i] == now {
 		return Cause{}, false
 	}
@@ -99,7 +101,7 @@ func (in *Instance) fault() Cause {
 // pending reports whether a tracker of weight 0 has not answered yet.
 func (in *Instance) pending() bool {
 	for i := range in.tracked {
-		if in.tracked[i] == Unknown && in.cfg.Trackers[i].Weight == 0 {
+		if in.tracked[i].state == Unknown && in.cfg.Trackers[i].Weight == 0 {
 			return true
 		}
 	}

@@ -33,6 +33,9 @@ func Enter() error {
 			return err
 		}
 	}
+	// Its own processes are all that a node should see. A kernel that does not let a user
+	// namespace have this, as where parts of /proc are hidden, leaves it the host's.
+	_ = unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
 	os.Unsetenv(enterVariable)
 	return syscall.Exec(spec.Args[0], spec.Args, os.Environ())
 }

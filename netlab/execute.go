@@ -129,6 +129,8 @@ func (l *lab) execute(st Statement) error {
 		return l.hosts[w[1]].node.starve(w[2])
 	case "script":
 		return l.hosts[w[1]].node.setScript(w[2], w[3])
+	case "write":
+		return l.hosts[w[1]].node.write(w[2], []byte(w[3]+"\n"))
 	case "advert":
 		return l.craft(w)
 	case "frame":

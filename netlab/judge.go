@@ -10,6 +10,7 @@ import (
 // Router is what the judge knows of one VRRP instance of one node from its file.
 type Router struct {
 	Node, Instance string
+	Group          string // its sync group, "" for none
 	LAN, Interface string
 	Unicast        bool
 	VRID           uint8
@@ -32,7 +33,7 @@ type Router struct {
 // Invariants are the names of what Judge watches.
 var Invariants = []string{
 	"two-masters", "no-master", "early", "preempt", "nopreempt", "yield", "owner", "announce", "interval",
-	"priority", "address", "arp", "advert", "resign", "fault", "timer", "cause",
+	"priority", "address", "arp", "advert", "resign", "fault", "timer", "cause", "sync",
 }
 
 // Judge holds what happens in a lab against the invariants of VRRP, as far as it is told:
@@ -61,6 +62,7 @@ type member struct {
 	unlinked  bool
 	linked    time.Duration    // when the carrier last changed
 	effective uint8            // the priority with tracking
+	weighed   time.Duration    // when it last changed
 	resigned  bool             // it has said priority 0 since it entered the state
 	owes      bool             // it was MASTER, and has to say so
 	adverts   int              // since it entered the state
@@ -70,6 +72,7 @@ type member struct {
 	missing   map[netip.Addr]time.Duration // since when a MASTER lacks an address
 	told      map[string]bool              // what was said of this state already
 	group     *group
+	fellows   []*member // of its sync group, itself among them; none without one
 }
 
 type heard struct {
@@ -108,6 +111,13 @@ func NewJudge(routers []Router, network *Network, violate func(at time.Duration,
 		g.members = append(g.members, m)
 		j.members = append(j.members, m)
 		j.byNode[r.Node] = append(j.byNode[r.Node], m)
+	}
+	for _, m := range j.members {
+		for _, o := range j.byNode[m.Node] {
+			if m.Group != "" && o.Group == m.Group {
+				m.fellows = append(m.fellows, o)
+			}
+		}
 	}
 	return j
 }
@@ -156,10 +166,10 @@ func (m *member) enter(at time.Duration, state string) {
 }
 
 // Priority tells a new effective priority of an instance.
-func (j *Judge) Priority(node, instance string, priority uint8) {
+func (j *Judge) Priority(at time.Duration, node, instance string, priority uint8) {
 	for _, m := range j.byNode[node] {
 		if m.Instance == instance {
-			m.effective = priority
+			m.effective, m.weighed = priority, at
 		}
 	}
 }
@@ -233,6 +243,11 @@ func (j *Judge) early(at time.Duration, m *member) {
 // yields watches that a MASTER gives way to a better one only: of higher priority, or of
 // the same and a higher address (RFC 9568 §6.4.3).
 func (j *Judge) yields(at time.Duration, m *member) {
+	for _, f := range m.fellows { // the first of them has been asked
+		if f != m && f.state == "BACKUP" && at-f.since <= j.Slack {
+			return
+		}
+	}
 	for node, h := range m.heard {
 		better := h.priority > m.effective || h.priority == m.effective && !m.outranks(j.byNode[node])
 		if better && (at-h.at <= j.Slack || m.woken > 0 && at-m.woken <= j.Slack) {
@@ -337,6 +352,9 @@ func (j *Judge) Check(at time.Duration) {
 			m.gone(j, at)
 			j.overdue(at, m)
 		}
+		if len(m.fellows) > 1 && m == m.fellows[0] {
+			j.together(at, m.fellows)
+		}
 	}
 }
 
@@ -377,21 +395,54 @@ func (j *Judge) duties(at time.Duration, m *member) {
 	}
 }
 
+// excused tells whether the member, or one of its sync group, may have a reason for FAULT.
+func (j *Judge) excused(at time.Duration, m *member) bool {
+	reason := func(o *member) bool {
+		return o.Tracks || o.unlinked || at-max(o.linked, o.since) <= j.Slack
+	}
+	return reason(m) || slices.ContainsFunc(m.fellows, reason)
+}
+
+// outdone tells whether a member of a sync group has to obey a MASTER, and so its fellows.
+func (j *Judge) outdone(m *member) bool {
+	return slices.ContainsFunc(m.group.members, func(o *member) bool {
+		return o != m && o.owns() && (m.NoPreempt || o.effective >= m.effective)
+	})
+}
+
 // overdue watches that a BACKUP of higher priority preempts.
 func (j *Judge) overdue(at time.Duration, m *member) {
 	switch {
-	case m.state == "FAULT" && !m.Tracks && !m.unlinked && at-max(m.linked, m.since) > j.Slack:
+	case m.state == "FAULT" && !j.excused(at, m):
 		m.once(j, at, "fault", "%s (%s) is in FAULT since %v without a reason", m.Node, m.Instance, m.since)
-	case m.state == "BACKUP" && m.Priority == 255 && at-max(m.since, m.started+m.StartupDelay) > j.Slack:
+	case m.state == "BACKUP" && m.Priority == 255 && !slices.ContainsFunc(m.fellows, func(f *member) bool { return f.Priority != 255 }) && at-max(m.since, m.started+m.StartupDelay) > j.Slack:
 		m.once(j, at, "owner", "%s (%s) has priority 255 and is BACKUP since %v", m.Node, m.Instance, m.since)
 	}
-	if m.NoPreempt || m.state != "BACKUP" || j.Network.Faulty() {
+	if m.NoPreempt || m.state != "BACKUP" || j.Network.Faulty() || slices.ContainsFunc(m.fellows, j.outdone) {
 		return
 	}
+	slowest := m.Slowest
+	for _, f := range m.fellows { // it waits for all of them
+		slowest = max(slowest, f.Slowest)
+	}
 	for _, o := range m.group.members {
-		since := max(m.since, o.since, m.group.disturbed, m.started+m.StartupDelay)
-		if o.owns() && o.effective < m.effective && j.hear(o, m) && at-since > m.Slowest+m.PreemptDelay+2*m.Interval+j.Slack {
+		since := max(m.since, m.weighed, o.since, o.weighed, m.group.disturbed, m.started+m.StartupDelay)
+		if o.owns() && o.effective < m.effective && j.hear(o, m) && at-since > slowest+m.PreemptDelay+2*m.Interval+j.Slack {
 			m.once(j, at, "preempt", "%s (%s, priority %d) has not taken over from %s (%d) since %v", m.Node, m.Instance, m.effective, o.Node, o.effective, since)
+		}
+	}
+}
+
+// together watches that the members of a sync group are in one state, but for the moment
+// in which they follow each other.
+func (j *Judge) together(at time.Duration, fellows []*member) {
+	first, since := fellows[0], time.Duration(0)
+	for _, m := range fellows {
+		since = max(since, m.since, m.woken)
+	}
+	for _, m := range fellows[1:] {
+		if m.running && !m.frozen && !m.Foreign && m.state != first.state && at-since > j.Slack {
+			m.once(j, at, "sync", "%s: %s is %s and %s is %s, in the sync group %s", m.Node, first.Instance, first.state, m.Instance, m.state, m.Group)
 		}
 	}
 }
@@ -399,7 +450,7 @@ func (j *Judge) overdue(at time.Duration, m *member) {
 // owners watches that a group has one MASTER: none too long, and no two that hear each other.
 func (j *Judge) owners(at time.Duration, g *group) {
 	wait := time.Duration(0) // how long the first one that can take over may take
-	owned, since := false, g.disturbed
+	owned, since, alone := false, g.disturbed, true
 	for _, m := range g.members {
 		switch {
 		case m.owns():
@@ -410,6 +461,10 @@ func (j *Judge) owners(at time.Duration, g *group) {
 				wait = m.Slowest
 			}
 			since = max(since, m.since, m.started+m.StartupDelay)
+			for _, f := range m.fellows { // who all have to be without a MASTER
+				alone = alone && f == m
+				wait, since = max(wait, f.Slowest), max(since, f.since, f.obeyed())
+			}
 		}
 	}
 	if owned || wait == 0 {
@@ -419,13 +474,23 @@ func (j *Judge) owners(at time.Duration, g *group) {
 	if g.ownerless < 0 {
 		g.ownerless = at
 	}
-	if g.resigned >= g.ownerless && !j.Network.Faulty() {
+	if g.resigned >= g.ownerless && alone && !j.Network.Faulty() {
 		wait = min(wait, g.members[0].Skew)
 	}
 	if since = max(since, g.ownerless); at-since > wait+j.Slack {
 		j.violate(at, "no-master", "VRID %d has no MASTER since %v, longer than %v", g.vrid, since, wait)
 		g.ownerless = at
 	}
+}
+
+// obeyed is when the member last heard an advertisement that it has to accept.
+func (m *member) obeyed() (at time.Duration) {
+	for _, h := range m.heard {
+		if m.NoPreempt || h.priority >= m.effective {
+			at = max(at, h.at)
+		}
+	}
+	return at
 }
 
 // rivals watches that no other MASTER of the group goes on that hears this one.

@@ -142,7 +142,7 @@ func (v *live) state(at time.Duration, node, instance, to, cause string) {
 
 func (v *live) priority(at time.Duration, node, instance string, p uint8) {
 	v.l.record.Priority(at, node, instance, p)
-	v.tell(at, func(time.Duration) { v.judge.Priority(node, instance, p) })
+	v.tell(at, func(at time.Duration) { v.judge.Priority(at, node, instance, p) })
 }
 
 func (v *live) frozen(node string, frozen bool) {

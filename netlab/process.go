@@ -320,23 +320,33 @@ const scriptDir = "/opt/lab/"
 // scriptState is the file in which a script of the scenario finds how it ends.
 func scriptState(name string) string { return scriptDir + name + ".state" }
 
-// scriptFiles gives a node the scripts whose end the scenario decides.
+// Unwritten is what a file says before the statement that writes it.
+const Unwritten = "0"
+
+// scriptFiles gives a node the scripts whose end the scenario decides, and the files that
+// it writes.
 func (l *lab) scriptFiles(n *node) {
 	for _, st := range l.scenario.Statements {
-		if w := st.Words; w[0] == "script" {
+		w := st.Words
+		if w[0] == "write" && w[1] == n.name && n.files[w[2]] == nil {
+			n.files[w[2]] = []byte(Unwritten + "\n")
+		}
+		if w[0] == "script" {
 			n.files[scriptState(w[2])] = []byte("ok\n")
 			n.files[scriptDir+w[2]] = fmt.Appendf(nil, "#!/bin/sh\nread s < %s\n[ \"$s\" = hang ] && exec sleep 1000\n[ \"$s\" != fail ]\n", scriptState(w[2]))
 		}
 	}
 }
 
-func (n *node) setScript(name, how string) error {
-	state := []byte(how + "\n")
-	n.files[scriptState(name)] = state
+func (n *node) setScript(name, how string) error { return n.write(scriptState(name), []byte(how+"\n")) }
+
+// write changes a file as the node sees it, now and after its next start.
+func (n *node) write(path string, text []byte) error {
+	n.files[path] = text
 	if !n.running() {
 		return nil
 	}
-	return os.WriteFile(fmt.Sprintf("/proc/%d/root%s", n.cmd.Process.Pid, scriptState(name)), state, 0o644)
+	return os.WriteFile(fmt.Sprintf("/proc/%d/root%s", n.cmd.Process.Pid, path), text, 0o644)
 }
 
 // readFile reads a file as the node sees it.

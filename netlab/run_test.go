@@ -90,8 +90,9 @@ const (
 // the library are played in cmd/internal/sim, beside their run in virtual time.
 var played = []string{
 	"big-download", "01-killed-and-swept", "01-two-node", "02-web-pair", "03-three-node", "04-nopreempt", "05-mysql-ha", "08-cloud-lvs-dr",
-	"11-static", "13-lvs-dr-web", "deaf-backup", "demo", "interop-ah-keepalived-first", "interop-ah-ringkeep-first", "interop-ah-unicast", "interop-v2-keepalived-first", "interop-v2-ringkeep-first", "interop-v3-keepalived-first",
-	"interop-v3-ringkeep-first", "notify-fifo", "routes-move", "routes-removed", "wrong-password",
+	"09-haproxy-track", "10-sync-group", "11-static", "13-lvs-dr-web", "deaf-backup", "demo", "interop-ah-keepalived-first",
+	"interop-ah-ringkeep-first", "interop-ah-unicast", "interop-sync-group", "interop-v2-keepalived-first", "interop-v2-ringkeep-first",
+	"interop-v3-keepalived-first", "interop-v3-ringkeep-first", "notify-fifo", "routes-move", "routes-removed", "track-process", "wrong-password",
 	"fleet-ringkeep-ringkeep", "fleet-ringkeep-keepalived", "fleet-keepalived-ringkeep", "fleet-keepalived-keepalived",
 	"fleet-ringkeep-frr", "fleet-frr-ringkeep", "fleet-frr-frr",
 }
@@ -189,7 +190,7 @@ func TestSeedFilesAreVerbatim(t *testing.T) {
 		"05-mysql-ha.node1": "05-mysql-ha n1", "05-mysql-ha.node2": "05-mysql-ha n2",
 		"07-unicast-cross-subnet.master": "07-cross-subnet m", "07-unicast-cross-subnet.backup": "07-cross-subnet b",
 		"08-cloud-lvs-dr.master": "08-cloud-lvs-dr m", "08-cloud-lvs-dr.backup": "08-cloud-lvs-dr b",
-		"11-static": "11-static n", "13-lvs-dr-web": "13-lvs-dr-web d",
+		"09-haproxy-track": "09-haproxy-track n1", "11-static": "11-static n", "13-lvs-dr-web": "13-lvs-dr-web d",
 	} {
 		want, err := os.ReadFile("../cmd/internal/config/testdata/seed/" + seed + ".conf")
 		if err != nil {

@@ -184,6 +184,7 @@ var forms = map[string]struct {
 	"freeze":     {2, 2, "freeze NODE"},
 	"thaw":       {2, 2, "thaw NODE"},
 	"script":     {4, 4, "script NODE NAME ok|fail|hang"},
+	"write":      {4, 4, "write NODE PATH TEXT"},
 	"advert":     {6, 99, "advert HOST vrid N priority N [version N] [interval TIME] [src ADDR] [ttl N] [auth TEXT] [vip ADDR] [checksum bad]"},
 	"frame":      {3, 999, "frame HOST HEX..."},
 	"play":       {3, 5, "play HOST FILE [of INTERFACE]"},
@@ -253,7 +254,7 @@ func (s *Scenario) checkNames(st Statement, known map[string]string) error {
 		if _, _, err := repeat(w); err != nil {
 			return st.Errorf(1, "%v", err)
 		}
-	case "stop", "kill", "crash", "freeze", "thaw", "starve", "script":
+	case "stop", "kill", "crash", "freeze", "thaw", "starve", "script", "write":
 		if known[w[1]] != "node" {
 			return st.Errorf(1, "no node %s is declared above", w[1])
 		}
@@ -261,6 +262,9 @@ func (s *Scenario) checkNames(st Statement, known map[string]string) error {
 			if p, err := percent(w[2]); err != nil || p > 95 {
 				return st.Errorf(2, "%s: must be a share such as 80%%, up to 95%%", w[2])
 			}
+		}
+		if w[0] == "write" && !strings.HasPrefix(w[2], "/") {
+			return st.Errorf(2, "%s: must be an absolute path", w[2])
 		}
 		if w[0] == "script" && !slices.Contains([]string{"ok", "fail", "hang"}, w[3]) {
 			return st.Errorf(3, "%s: must be ok, fail or hang", w[3])

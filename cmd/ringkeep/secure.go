@@ -24,9 +24,16 @@ func secure(cfg *config.Config, log *slog.Logger) {
 		if s.allow(sc.Pos, sc.Script.Args, &sc.Account) {
 			continue
 		}
+		this := func(t config.Track) bool { return t.Name == sc.Name }
 		for _, in := range cfg.Instances {
-			in.TrackScripts = slices.DeleteFunc(in.TrackScripts, func(t config.Track) bool { return t.Name == sc.Name })
+			in.TrackScripts = slices.DeleteFunc(in.TrackScripts, this)
 		}
+		for _, g := range cfg.SyncGroups {
+			g.TrackScripts = slices.DeleteFunc(g.TrackScripts, this)
+		}
+	}
+	for _, g := range cfg.SyncGroups {
+		s.commands(&g.NotifyMaster, &g.NotifyBackup, &g.NotifyFault, &g.NotifyStop, &g.Notify)
 	}
 	s.commands(&cfg.Global.NotifyFIFOScript, &cfg.Global.VRRPNotifyFIFOScript, &cfg.Global.LVSNotifyFIFOScript)
 	for _, in := range cfg.Instances {

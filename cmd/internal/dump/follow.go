@@ -122,6 +122,8 @@ func Would(a node.Action) string {
 	switch a := a.(type) {
 	case node.Changed:
 		return fmt.Sprintf("%s %v: %v", a.Instance, a.Changed, a.Cause)
+	case node.GroupChanged:
+		return fmt.Sprintf("sync group %s: %v", a.Group, a.State)
 	case node.PriorityChanged:
 		return fmt.Sprintf("%s priority %d to %d", a.Instance, a.From, a.To)
 	case node.Send:
@@ -140,6 +142,10 @@ func Would(a node.Action) string {
 		return "remove rule " + a.Rule.String()
 	case node.Notify:
 		return "run " + strings.Join(append(a.Command.Args[:len(a.Command.Args):len(a.Command.Args)], a.Extra...), " ")
+	case node.FileChanged:
+		return fmt.Sprintf("file %s: %d", a.File, a.Value)
+	case node.QuorumOfProcess:
+		return fmt.Sprintf("process %s: %d running", a.Process, a.Count)
 	case node.ScriptChanged:
 		return fmt.Sprintf("script %s: %s", a.Script, a.Reason)
 	}

@@ -189,6 +189,8 @@ func (l *Loop) report(a node.Action) {
 	case node.Changed:
 		l.Log.Info(transition(a), "instance", a.Instance, "vrid", a.VRID, "priority", a.Priority,
 			"from", a.From.String(), "to", a.To.String(), "reason", a.Cause.String())
+	case node.GroupChanged:
+		l.Log.Info(fmt.Sprintf("VRRP_Group(%s) Syncing instances to %s state", a.Group, a.State))
 	case node.PriorityChanged:
 		l.Log.Info(fmt.Sprintf("(%s) Changing effective priority from %d to %d", a.Instance, a.From, a.To), "instance", a.Instance)
 	case node.Refused:
@@ -205,6 +207,14 @@ func (l *Loop) report(a node.Action) {
 			words = "succeeded"
 		}
 		l.Log.Info(fmt.Sprintf("VRRP_Script(%s) %s", a.Script, words), "reason", a.Reason)
+	case node.FileChanged:
+		l.Log.Info(fmt.Sprintf("track_file %s says %d", a.File, a.Value))
+	case node.QuorumOfProcess:
+		words := "lost"
+		if a.Up {
+			words = "gained"
+		}
+		l.Log.Info(fmt.Sprintf("Quorum %s for tracked process %s", words, a.Process), "reason", fmt.Sprintf("%d running", a.Count))
 	case node.Restored:
 		if a.Instance == "" {
 			l.Log.Warn("static address removed by another program, put back", "vip", a.Addr)

@@ -120,6 +120,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	defer stop()
 
 	l.now = l.Clock()
+	l.track()
 	l.step(node.Start{})
 	l.flush()
 	var err error

@@ -31,6 +31,11 @@ func interfaces(cfg *config.Config) []string {
 	for _, name := range cfg.Devices() {
 		add(name)
 	}
+	for _, g := range cfg.SyncGroups {
+		for _, t := range g.TrackInterfaces {
+			add(t.Name)
+		}
+	}
 	return list
 }
 

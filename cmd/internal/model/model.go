@@ -53,7 +53,16 @@ func New(cfg *config.Config, links []node.Link, do func(at time.Duration, a node
 }
 
 // Start begins the elections.
-func (m *Model) Start(at time.Duration) { m.step(at, node.Start{}) }
+func (m *Model) Start(at time.Duration) {
+	for i, p := range m.node.Processes() { // taken to run, as scripts are to succeed
+		if p != nil && !(p.Has("quorum_max") && p.QuorumMax == 0) {
+			m.step(at, node.ProcessesCounted{Process: i, Count: p.Quorum})
+		} else if p != nil {
+			m.step(at, node.ProcessesCounted{Process: i})
+		}
+	}
+	m.step(at, node.Start{})
+}
 
 // Stop ends them.
 func (m *Model) Stop(at time.Duration) { m.step(at, node.Stop{}) }

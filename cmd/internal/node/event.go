@@ -59,17 +59,24 @@ type (
 		OK     bool
 		Reason string
 	}
+	// FileRead is the number that tracked file number File has now. What is read before
+	// Start is what the elections begin with.
+	FileRead struct{ File, Value int }
+	// ProcessesCounted is how many processes there are of tracked process number Process.
+	ProcessesCounted struct{ Process, Count int }
 )
 
-func (Start) event()          {}
-func (Stop) event()           {}
-func (Tick) event()           {}
-func (Received) event()       {}
-func (LinkChanged) event()    {}
-func (AddressChanged) event() {}
-func (Routed) event()         {}
-func (CheckDone) event()      {}
-func (ScriptDone) event()     {}
+func (FileRead) event()         {}
+func (ProcessesCounted) event() {}
+func (Start) event()            {}
+func (Stop) event()             {}
+func (Tick) event()             {}
+func (Received) event()         {}
+func (LinkChanged) event()      {}
+func (AddressChanged) event()   {}
+func (Routed) event()           {}
+func (CheckDone) event()        {}
+func (ScriptDone) event()       {}
 
 // Action is something that the driver must do, in the order of the list.
 type Action interface{ action() }
@@ -102,6 +109,11 @@ type (
 		VRID     uint8
 		Priority uint8
 		fsm.Changed
+	}
+	// GroupChanged reports the new state of all members of a sync group.
+	GroupChanged struct {
+		Group string
+		State fsm.State
 	}
 	// PriorityChanged reports a new effective priority.
 	PriorityChanged struct {
@@ -150,6 +162,17 @@ type (
 		VRRP bool
 		Text string
 	}
+	// FileChanged reports the new number of a tracked file.
+	FileChanged struct {
+		File  string
+		Value int
+	}
+	// QuorumOfProcess reports a tracked process that has gained or lost its quorum.
+	QuorumOfProcess struct {
+		Process string
+		Up      bool
+		Count   int
+	}
 	// Restored reports a virtual address that another program has removed, and that
 	// is put back.
 	Restored struct {
@@ -167,6 +190,7 @@ func (RunCheck) action()        {}
 func (RunScript) action()       {}
 func (Notify) action()          {}
 func (Changed) action()         {}
+func (GroupChanged) action()    {}
 func (PriorityChanged) action() {}
 func (Refused) action()         {}
 func (Remarked) action()        {}
@@ -176,3 +200,5 @@ func (ScriptChanged) action()   {}
 func (Unreachable) action()     {}
 func (Restored) action()        {}
 func (Line) action()            {}
+func (FileChanged) action()     {}
+func (QuorumOfProcess) action() {}

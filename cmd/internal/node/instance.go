@@ -31,6 +31,8 @@ type instance struct {
 	source  netip.Addr // of the advertisements
 	id      uint16     // IP identification of the last advertisement
 	vips    map[netip.Addr]config.Address
+	group   int            // that it is a member of, -1 for none
+	member  int            // its number there
 	devices map[string]int // tracked interfaces that are not the own: name to port
 	refused map[refusal]uint64
 
@@ -59,7 +61,7 @@ func (n *Node) addInstance(c *config.Instance) error {
 	}
 	i := len(n.instances)
 	in := instance{
-		cfg: c, port: p, timer: n.newTimer(timerInstance, i),
+		cfg: c, port: p, group: -1, timer: n.newTimer(timerInstance, i),
 		vips: map[netip.Addr]config.Address{}, devices: map[string]int{}, refused: map[refusal]uint64{}, remarked: map[netip.Addr]fsm.Remarks{},
 	}
 	for _, a := range slices.Concat(c.Addresses, c.Excluded) {
@@ -89,8 +91,9 @@ func (n *Node) addInstance(c *config.Instance) error {
 func (n *Node) trackers(i int) ([]fsm.Tracker, error) {
 	in := &n.instances[i]
 	var list []fsm.Tracker
-	for _, t := range in.cfg.TrackInterfaces {
-		if t.Name == in.cfg.Interface && t.Weight == 0 {
+	tracks := n.tracksOf(in.cfg)
+	for _, t := range tracks.interfaces {
+		if t.Name == in.cfg.Interface && t.Weight == 0 && !in.cfg.DontTrackPrimary {
 			continue // the own interface is tracked anyway
 		}
 		p, err := n.portNamed(t.Pos, t.Name)
@@ -108,11 +111,27 @@ func (n *Node) trackers(i int) ([]fsm.Tracker, error) {
 		in.devices[name] = p
 		list = append(list, fsm.Tracker{Kind: "interface", Name: name, Initial: reading(n.ports[p].link.Up)})
 	}
-	for _, t := range in.cfg.TrackScripts {
+	for _, t := range tracks.scripts {
 		for s := range n.scripts {
 			if n.scripts[s].cfg.Name == t.Name {
 				n.scripts[s].users = append(n.scripts[s].users, i)
 				list = append(list, fsm.Tracker{Kind: "script", Name: t.Name, Weight: t.Weight, Reverse: t.Reverse, Initial: fsm.Unknown})
+			}
+		}
+	}
+	for _, t := range tracks.files {
+		for f := range n.files {
+			if n.files[f].cfg.Name == t.Name {
+				n.files[f].users = append(n.files[f].users, i)
+				list = append(list, fsm.Tracker{Kind: "file", Name: t.Name, Weight: t.Weight, Reverse: t.Reverse, Initial: fsm.Up, Number: true})
+			}
+		}
+	}
+	for _, t := range tracks.processes {
+		for p := range n.processes {
+			if n.processes[p].cfg.Name == t.Name {
+				n.processes[p].users = append(n.processes[p].users, i)
+				list = append(list, fsm.Tracker{Kind: "process", Name: t.Name, Weight: t.Weight, Reverse: t.Reverse, Initial: fsm.Unknown})
 			}
 		}
 	}
@@ -196,8 +215,14 @@ func (n *Node) sourceOf(in *instance) netip.Addr {
 	return owned
 }
 
-// startInstance removes what a killed run left, and begins the election.
+// startInstance begins the election.
 func (n *Node) startInstance(now time.Duration, i int) {
+	n.prepareInstance(now, i)
+	n.stepInstance(now, i, fsm.Startup{})
+}
+
+// prepareInstance removes what a killed run left, before the election.
+func (n *Node) prepareInstance(now time.Duration, i int) {
 	in := &n.instances[i]
 	for _, peer := range in.cfg.UnicastPeers.Addrs() {
 		n.seek(now, n.nextHop(Peer{in.port, peer}))
@@ -209,10 +234,9 @@ func (n *Node) startInstance(now time.Duration, i int) {
 			}
 		}
 	}
-	if !n.ports[in.port].link.Up {
+	if !n.ports[in.port].link.Up && !in.cfg.DontTrackPrimary {
 		n.stepInstance(now, i, fsm.LinkChanged{Up: false})
 	}
-	n.stepInstance(now, i, fsm.Startup{})
 }
 
 // addresses lists the virtual addresses in the order of the configuration.
@@ -239,7 +263,7 @@ func (n *Node) instanceLink(now time.Duration, i, port int, up bool) {
 	}
 	for name, p := range in.devices {
 		if p == port {
-			n.stepInstance(now, i, fsm.Tracked{Name: name, Up: up})
+			n.stepInstance(now, i, fsm.Tracked{Kind: "interface", Name: name, Up: up})
 		}
 	}
 }
@@ -256,11 +280,20 @@ func (n *Node) instanceSource(now time.Duration, i int) {
 // stepInstance drives one state machine and carries its actions to the driver's.
 func (n *Node) stepInstance(now time.Duration, i int, ev fsm.Event) {
 	in := &n.instances[i]
+	if in.group >= 0 {
+		n.stepGroup(now, in.group, in.member, ev)
+		return
+	}
 	in.acts = in.fsm.Step(now, ev, in.acts[:0])
 	for _, a := range in.acts {
 		n.accompany(in, a)
 		n.act(in, a)
 	}
+	n.waitFor(in)
+}
+
+// waitFor sets the timer of an instance to its deadline.
+func (n *Node) waitFor(in *instance) {
 	if at, ok := in.fsm.Deadline(); ok {
 		n.timers.set(in.timer, at)
 	} else {

@@ -42,6 +42,7 @@ const (
 	timerCheck
 	timerScript
 	timerForward
+	timerProcess
 )
 
 // timerOwner tells whose a timer is.
@@ -59,6 +60,9 @@ type Node struct {
 	rules      []rule
 	statics    []config.Address
 	scripts    []script
+	groups     []group
+	files      []file
+	processes  []process
 	services   []service
 	checks     []checker
 	neighbours []neighbour
@@ -96,6 +100,12 @@ func New(cfg *config.Config, links []Link, seed uint64) (*Node, error) {
 	for _, c := range cfg.Scripts {
 		n.scripts = append(n.scripts, script{cfg: c, good: -1, timer: n.newTimer(timerScript, len(n.scripts))})
 	}
+	for _, c := range cfg.TrackFiles {
+		n.files = append(n.files, file{cfg: c})
+	}
+	for _, c := range cfg.TrackProcesses {
+		n.processes = append(n.processes, process{cfg: c, count: -1, timer: n.newTimer(timerProcess, len(n.processes))})
+	}
 	for _, c := range cfg.Instances {
 		if c.Disabled != "" {
 			continue
@@ -104,6 +114,7 @@ func New(cfg *config.Config, links []Link, seed uint64) (*Node, error) {
 			return nil, err
 		}
 	}
+	n.addGroups()
 	n.fwd = forward.New(forward.Config{MaxConns: maxConnections, Seed: seed})
 	n.fwdTimer = n.newTimer(timerForward, 0)
 	for _, c := range cfg.VirtualServers {
@@ -165,6 +176,10 @@ func (n *Node) Step(now time.Duration, ev Event, out []Action) []Action {
 		n.checkDone(now, ev)
 	case ScriptDone:
 		n.scriptDone(now, ev)
+	case FileRead:
+		n.fileRead(now, ev)
+	case ProcessesCounted:
+		n.processesCounted(now, ev)
 	default:
 		panic(fmt.Sprintf("node: unknown event %T", ev))
 	}
@@ -208,6 +223,8 @@ func (n *Node) due(now time.Duration) {
 			n.startScript(now, o.index)
 		case timerForward:
 			n.expire(now)
+		case timerProcess:
+			n.judgeProcess(now, o.index)
 		}
 	}
 }
@@ -219,7 +236,11 @@ func (n *Node) start(now time.Duration) {
 		n.startService(now, i)
 	}
 	for i := range n.instances {
-		n.startInstance(now, i)
+		if g := n.instances[i].group; g < 0 {
+			n.startInstance(now, i)
+		} else if n.instances[i].member == 0 {
+			n.startGroup(now, g)
+		}
 	}
 	for i := range n.scripts {
 		n.startScript(now, i)
@@ -231,6 +252,9 @@ func (n *Node) stop(now time.Duration) {
 		n.stopInstance(now, i)
 	}
 	n.stopStatics()
+	for i := range n.groups { // after all instances, as keepalived does (reference 4.2)
+		n.notifyGroup(&n.groups[i], "STOP")
+	}
 	n.timers = timers{at: n.timers.at, pos: n.timers.pos}
 	for i := range n.timers.pos {
 		n.timers.pos[i] = -1

@@ -42,7 +42,7 @@ func (n *Node) scriptDone(now time.Duration, ev ScriptDone) {
 	}
 	n.emit(ScriptChanged{Script: s.cfg.Name, Up: after, Reason: ev.Reason})
 	for _, user := range s.users {
-		n.stepInstance(now, user, fsm.Tracked{Name: s.cfg.Name, Up: after})
+		n.stepInstance(now, user, fsm.Tracked{Kind: "script", Name: s.cfg.Name, Up: after})
 	}
 }
 

@@ -26,7 +26,13 @@ func router(cfg *config.Config, in *config.Instance, node string, nic netlab.NIC
 		Node: node, Instance: in.Name, LAN: nic.LAN, Interface: nic.Iface, Unicast: len(in.UnicastPeers) > 0, VRID: in.VRID, Priority: in.Priority, Interval: in.AdvertInterval, NoPreempt: in.NoPreempt,
 		PreemptDelay: in.PreemptDelay, StartupDelay: cfg.Global.StartupDelay, GARPRepeat: in.GARPMasterRepeat, GARPDelay: in.GARPMasterDelay,
 		Slowest: time.Duration(in.DownTimerAdverts+1) * in.AdvertInterval,
-		Tracks:  len(in.TrackScripts)+len(in.TrackInterfaces) > 0,
+		Tracks:  tracks(in.TrackInterfaces, in.TrackScripts, in.TrackFiles, in.TrackProcesses),
+	}
+	for _, g := range cfg.SyncGroups {
+		if slices.Contains(g.Members, in.Name) {
+			r.Group = g.Name
+			r.Tracks = r.Tracks || tracks(g.TrackInterfaces, g.TrackScripts, g.TrackFiles, g.TrackProcesses)
+		}
 	}
 	if len(nic.Addrs) > 0 {
 		r.Addr = nic.Addrs[0].Addr()
@@ -41,6 +47,10 @@ func router(cfg *config.Config, in *config.Instance, node string, nic netlab.NIC
 		}
 	}
 	return r
+}
+
+func tracks(blocks ...config.Tracks) bool {
+	return slices.ContainsFunc(blocks, func(t config.Tracks) bool { return len(t) > 0 })
 }
 
 // skewUnit is what the skew time is a part of: the MASTER's interval in version 3

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -32,6 +33,7 @@ type director struct {
 	still    time.Duration // of every starvePeriod, while it is starved
 	batch    node.Batch
 	script   map[string]string // ok, fail or hang, by name
+	files    map[string]string // what the scenario wrote, by path
 	states   map[string]string // by instance
 	log      []string
 	services map[service]netip.Addr
@@ -52,7 +54,7 @@ const (
 )
 
 func newDirector(h *host, name string, text []byte) *director {
-	d := &director{h: h, script: map[string]string{}, states: map[string]string{}, services: map[service]netip.Addr{}}
+	d := &director{h: h, script: map[string]string{}, files: map[string]string{}, states: map[string]string{}, services: map[service]netip.Addr{}}
 	d.cfg, d.messages = config.Parse(name, text, config.Options{ConfigID: h.name})
 	for _, vs := range d.cfg.VirtualServers {
 		if vs.Disabled == "" {
@@ -87,6 +89,20 @@ func (d *director) start() error {
 	for _, p := range n.Peers() {
 		if _, hop := d.h.route(p.Addr); hop != p.Addr {
 			d.step(node.Routed{Peer: p, Via: hop})
+		}
+	}
+	for i, f := range n.Files() {
+		if f == nil {
+			continue
+		}
+		if init := f.InitFile; init != nil && (d.files[f.File] == "" || init.Overwrite) {
+			d.files[f.File] = fmt.Sprint(init.Value)
+		}
+		d.readFile(i, f.File)
+	}
+	for i, p := range n.Processes() {
+		if p != nil {
+			d.step(node.ProcessesCounted{Process: i, Count: p.Quorum}) // no process is simulated
 		}
 	}
 	d.step(node.Start{})
@@ -354,10 +370,16 @@ func (d *director) note(a node.Action) {
 		text = fmt.Sprintf("put %v back", a.Addr)
 	case node.Refused:
 		text = fmt.Sprintf("refused %v: %v", a.Src, a.Verdict)
+	case node.FileChanged:
+		text = fmt.Sprintf("track_file %s says %d", a.File, a.Value)
+	case node.QuorumOfProcess:
+		text = fmt.Sprintf("process %s: %d running", a.Process, a.Count)
+	case node.GroupChanged:
+		text = fmt.Sprintf("VRRP_Group(%s) Syncing instances to %v state", a.Group, a.State)
 	case node.ScriptChanged:
 		text = fmt.Sprintf("script %s: up=%v %s", a.Script, a.Up, a.Reason)
 	case node.PriorityChanged:
-		w.judge.Priority(d.h.name, a.Instance, a.To)
+		w.judge.Priority(w.now, d.h.name, a.Instance, a.To)
 		w.record.Priority(w.now, d.h.name, a.Instance, a.To)
 		text = fmt.Sprintf("priority %d to %d", a.From, a.To)
 	default:
@@ -366,6 +388,27 @@ func (d *director) note(a node.Action) {
 	d.log = append(d.log, text)
 	w.say(d.h, "%s", text)
 	w.changed = true
+}
+
+// write changes a file, of which the process is told if it tracks it.
+func (d *director) write(path, text string) {
+	d.files[path] = text
+	if !d.alive {
+		return
+	}
+	for i, f := range d.n.Files() {
+		if f != nil && f.File == path {
+			d.readFile(i, path)
+		}
+	}
+}
+
+func (d *director) readFile(i int, path string) {
+	value, err := strconv.ParseInt(strings.TrimSpace(d.files[path]), 0, 32)
+	if errors.Is(err, strconv.ErrRange) { // the old one stays
+		return
+	}
+	d.step(node.FileRead{File: i, Value: int(value)})
 }
 
 // runScript ends as the scenario says that the script does.

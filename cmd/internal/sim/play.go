@@ -142,9 +142,22 @@ func (p *player) build(w []string) error {
 		h := p.declare(m)
 		if w[0] == "node" {
 			h.dir = newDirector(h, w[1]+".conf", p.scenario.Files[w[1]+".conf"])
+			p.writable(h)
 		}
 	}
 	return nil
+}
+
+// writable gives a node the files that the scenario writes, as they are before.
+func (p *player) writable(h *host) {
+	for _, st := range p.scenario.Statements {
+		if w := st.Words; w[0] == "write" && w[1] == h.name {
+			h.dir.files[w[2]] = netlab.Unwritten
+			if text, ok := p.scenario.Files[h.name+":"+w[2]]; ok {
+				h.dir.files[w[2]] = string(text)
+			}
+		}
+	}
 }
 
 func (p *player) declare(m netlab.Machine) *host {
@@ -225,6 +238,9 @@ func (p *player) execute(w []string) error {
 		return err
 	case "script":
 		p.hosts[w[1]].dir.script[w[2]] = w[3]
+		return nil
+	case "write":
+		p.hosts[w[1]].dir.write(w[2], w[3])
 		return nil
 	case "advert":
 		return p.craft(w)

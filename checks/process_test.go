@@ -1,0 +1,114 @@
+package checks
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// TestProcessMatches is the table of the comparisons (reference 3.7).
+func TestProcessMatches(t *testing.T) {
+	for _, c := range []struct {
+		p    Process
+		comm string
+		line []string
+		want bool
+	}{
+		{Process{Name: "haproxy"}, "haproxy", nil, true},
+		{Process{Name: "haproxy"}, "haproxy2", nil, false},
+		{Process{Name: "a-very-long-program"}, "a-very-long-pro", nil, true},
+		{Process{Name: "/sbin/x", Full: true}, "x", []string{"/sbin/x"}, true},
+		{Process{Name: "/sbin/x", Full: true}, "x", []string{"x"}, false},
+		{Process{Name: "x", Args: []string{"-a"}}, "x", []string{"x", "-a"}, true},
+		{Process{Name: "x", Args: []string{"-a"}}, "x", []string{"x", "-a", "b"}, false},
+		{Process{Name: "x", Args: []string{"-a"}, Match: "initial"}, "x", []string{"x", "-a", "b"}, true},
+		{Process{Name: "x", Args: []string{"-a"}, Match: "initial"}, "x", []string{"x", "-ab"}, false},
+		{Process{Name: "x", Args: []string{"-a"}, Match: "partial"}, "x", []string{"x", "-ab", "c"}, true},
+		{Process{Name: "x", Args: []string{"-a", "b"}, Match: "partial"}, "x", []string{"x", "-ab", "bc"}, false},
+		{Process{Name: "x", Args: []string{"-a"}, Match: "partial"}, "x", []string{"x"}, false},
+	} {
+		if got := c.p.matches(c.comm, func() []string { return c.line }); got != c.want {
+			t.Errorf("%+v beside %s %q: %v", c.p, c.comm, c.line, got)
+		}
+	}
+}
+
+// TestProcessesAreCounted starts and ends real processes, watched by events where the
+// kernel gives them to this test, and by looking.
+func TestProcessesAreCounted(t *testing.T) {
+	sleep, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := "rk" + strconv.Itoa(os.Getpid())
+	program := filepath.Join(t.TempDir(), name)
+	text, err := os.ReadFile(sleep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(program, text, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	watch := func(events *ProcessEvents, bound time.Duration) func(*testing.T) {
+		return func(t *testing.T) {
+			p := NewProcesses([]Process{{Name: name}, {Name: program, Args: []string{"1001"}}})
+			p.Scan()
+			if c := p.Counts(); c[0] != 0 || c[1] != 0 {
+				t.Fatalf("counts %v before any was started", c)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			said, ended := make(chan [2]int, 100), make(chan struct{})
+			go func() {
+				defer close(ended)
+				p.Run(ctx, events, func(c []int) { said <- [2]int{c[0], c[1]} })
+			}()
+			await := func(what string, want [2]int) {
+				t.Helper()
+				for deadline := time.After(bound); ; {
+					select {
+					case c := <-said:
+						if c == want {
+							return
+						}
+					case <-deadline:
+						t.Fatalf("%s: nobody counted %v within %v", what, want, bound)
+					}
+				}
+			}
+			start := func(arg string) *exec.Cmd {
+				cmd := exec.Command(program, arg)
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+				return cmd
+			}
+			first := start("1000")
+			await("one started", [2]int{1, 0})
+			second := start("1001")
+			await("two started", [2]int{2, 1})
+			first.Process.Kill() // and nobody waits for it yet
+			await("one killed", [2]int{1, 1})
+			second.Process.Kill()
+			second.Wait()
+			await("both gone", [2]int{0, 0})
+			cancel()
+			select {
+			case <-ended:
+			case <-time.After(5 * time.Second):
+				t.Fatal("does not end")
+			}
+		}
+	}
+	t.Run("looking", watch(nil, 10*time.Second))
+	events, err := OpenProcessEvents()
+	if err != nil {
+		t.Logf("the kernel does not tell: %v", err)
+		return
+	}
+	t.Run("events", watch(events, 10*time.Second))
+}

@@ -1,0 +1,70 @@
+package loop
+
+import (
+	"github.com/ringkeep/ringkeep/checks"
+	"github.com/ringkeep/ringkeep/cmd/internal/node"
+)
+
+// track begins to watch tracked files and processes, and gives the node what they are now:
+// the elections begin with that.
+func (l *Loop) track() {
+	for i, f := range l.Node.Files() {
+		if f == nil {
+			continue
+		}
+		if f.InitFile != nil {
+			if err := checks.WriteNumber(f.File, f.InitFile.Value, f.InitFile.Overwrite); err != nil {
+				l.Log.Error("track_file "+f.Name+" not initialised", "err", err)
+			}
+		}
+		w, err := checks.WatchFile(f.File)
+		if err != nil {
+			l.Log.Error("track_file "+f.Name+" is not watched", "err", err)
+			continue
+		}
+		read := func(tell func(node.Event)) {
+			value, err := checks.ReadNumber(f.File)
+			if err != nil { // the old one stays
+				l.Log.Warn("track_file "+f.Name+" ignored", "err", err)
+				return
+			}
+			tell(node.FileRead{File: i, Value: value})
+		}
+		read(l.step)
+		go w.Run(l.ctx, func() { read(l.Post) })
+	}
+	l.trackProcesses()
+}
+
+// trackProcesses counts them all by one watch.
+func (l *Loop) trackProcesses() {
+	var kinds []checks.Process
+	var numbers []int // the node's, of each kind
+	for i, p := range l.Node.Processes() {
+		if p != nil {
+			kinds = append(kinds, checks.Process{Name: p.Process[0], Args: p.Process[1:], Match: p.ParamMatch, Full: p.FullCommand})
+			numbers = append(numbers, i)
+		}
+	}
+	if len(kinds) == 0 {
+		return
+	}
+	events, err := checks.OpenProcessEvents()
+	if err != nil {
+		l.Log.Info("tracked processes are looked for every half second: the kernel does not tell", "reason", err)
+	}
+	w := checks.NewProcesses(kinds)
+	w.Scan() // after the events began: nothing is missed between them
+	told := w.Counts()
+	for k, i := range numbers {
+		l.step(node.ProcessesCounted{Process: i, Count: told[k]})
+	}
+	go w.Run(l.ctx, events, func(counts []int) {
+		for k, i := range numbers {
+			if counts[k] != told[k] {
+				l.Post(node.ProcessesCounted{Process: i, Count: counts[k]})
+			}
+		}
+		told = counts
+	})
+}
