@@ -65,7 +65,7 @@ func goodMessage(c Config) Message {
 	msg := New(c).Advert(200).Append(nil)
 	proto.SealVRRP(msg, h.Src, h.Dst, proto.ChecksumMessage)
 	p := proto.IPv4(append(h.Append(nil, len(msg)), msg...))
-	return Message{IP: p, VRRP: proto.VRRP(p.Payload())}
+	return Message{IP: proto.IP(p), VRRP: proto.VRRP(p.Payload())}
 }
 
 // Judging a flood of frames must not allocate.
@@ -112,7 +112,7 @@ func FuzzCheck(f *testing.F) {
 		}
 		c := defaultConfig()
 		c.Version = 2 + version%2
-		in, m := New(c), Message{IP: p, VRRP: proto.VRRP(p.Payload())}
+		in, m := New(c), Message{IP: proto.IP(p), VRRP: proto.VRRP(p.Payload())}
 		if in.Check(m) != Accepted {
 			return
 		}
@@ -128,4 +128,15 @@ func FuzzCheck(f *testing.F) {
 			t.Fatalf("%x: %v", b, out)
 		}
 	})
+}
+
+// One VRID is two virtual routers, one for each family (RFC 9568 §5.2.3).
+func TestCheckOtherFamily(t *testing.T) {
+	c := defaultConfig()
+	c.Version = 3
+	m := goodMessage(c)
+	c.IPv6 = true
+	if v := New(c).Check(m); v != WrongProtocol {
+		t.Errorf("IPv4 at an instance of IPv6: %s", v)
+	}
 }

@@ -23,10 +23,10 @@ const captures = "../proto/testdata/captures"
 
 type frame struct {
 	at time.Duration
-	ip proto.IPv4
+	ip proto.IP
 }
 
-// readFrames returns the IPv4 packets of a classic pcap file of little-endian
+// readFrames returns the IP packets of a classic pcap file of little-endian
 // microseconds, which is what all the recordings are.
 func readFrames(t *testing.T, name string) []frame {
 	t.Helper()
@@ -48,10 +48,10 @@ func readFrames(t *testing.T, name string) []frame {
 			first = at
 		}
 		e, err := proto.ParseEthernet(data)
-		if err != nil || e.Type() != proto.EtherTypeIPv4 {
+		if err != nil || e.Type() != proto.EtherTypeIPv4 && e.Type() != proto.EtherTypeIPv6 {
 			continue
 		}
-		if ip, err := proto.ParseIPv4(e.Payload()); err == nil {
+		if ip, err := proto.ParseIP(e.Payload()); err == nil {
 			list = append(list, frame{at - first, ip})
 		}
 	}
@@ -142,7 +142,7 @@ func (p *replay) run(frames []frame, start time.Duration) {
 	for i, f := range frames {
 		p.until(max(f.at, start))
 		switch {
-		case f.ip.Protocol() != proto.ProtocolVRRP:
+		case f.ip.Protocol() != proto.ProtocolVRRP || f.ip.Is6() != own.Is6():
 		case f.ip.Src() != own:
 			p.hear(f)
 		default:
