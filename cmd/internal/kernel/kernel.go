@@ -31,6 +31,7 @@ type Kernel struct {
 	table  bool // the drop rules' table exists
 
 	groups  *groups
+	groups6 *groups // nil where the kernel has no IPv6
 	watched bool
 }
 
@@ -57,7 +58,7 @@ func (k *Kernel) open() (err error) {
 		return fmt.Errorf("open routing netlink: %w", err)
 	}
 	k.routes = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}
-	k.events, err = nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE)
+	k.events, err = nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
 	if err != nil {
 		return fmt.Errorf("subscribe to changes of links, addresses and routes: %w", err)
 	}
@@ -65,6 +66,9 @@ func (k *Kernel) open() (err error) {
 		_ = k.events.SetReceiveBufferSize(eventBuffer, false) // as much as we may have
 	}
 	if k.groups, err = openGroups(); err != nil {
+		return err
+	}
+	if k.groups6, err = openGroups6(); err != nil {
 		return err
 	}
 	k.openTables()
@@ -94,6 +98,9 @@ func (k *Kernel) Close() error {
 	}
 	if k.groups != nil {
 		k.groups.close()
+	}
+	if k.groups6 != nil {
+		k.groups6.close()
 	}
 	if k.links != nil {
 		k.links.Close()
