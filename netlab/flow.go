@@ -63,7 +63,7 @@ const clientTimeout = 3 * time.Second
 // the connection ends after clientTimeout.
 func dial(ctx context.Context, to string, port int) (net.Conn, error) {
 	d := net.Dialer{Timeout: clientTimeout, LocalAddr: &net.TCPAddr{Port: port}}
-	c, err := d.DialContext(ctx, "tcp4", to)
+	c, err := d.DialContext(ctx, "tcp", to)
 	if err != nil {
 		return nil, err
 	}

@@ -201,15 +201,11 @@ func (h *host) isOwn(a netip.Addr) bool {
 func (v *live) frame(from *nic, f ring.Frame, eth proto.Ethernet, to []delivery) {
 	at := time.Unix(0, f.Time).Sub(v.l.wire.started.Round(0))
 	madeUp := v.l.wire.madeUp
-	if a, err := proto.ParseARP(eth.Payload()); err == nil && eth.Type() == proto.EtherTypeARP {
-		v.arp(at, from, a, madeUp)
+	if a, ok := ParseResolution(eth); ok {
+		v.resolution(at, from, a, madeUp)
 		return
 	}
-	ip, err := proto.ParseIPv4(eth.Payload())
-	if err != nil || ip.Protocol() != proto.ProtocolVRRP {
-		return
-	}
-	m, err := proto.ParseVRRP(ip.Payload())
+	ip, m, err := ParseVRRP(eth)
 	if err != nil {
 		return
 	}
@@ -226,13 +222,13 @@ func (v *live) frame(from *nic, f ring.Frame, eth proto.Ethernet, to []delivery)
 	}
 }
 
-func (v *live) arp(at time.Duration, from *nic, a proto.ARP, madeUp bool) {
-	node, addr := from.host.name, a.Sender()
+func (v *live) resolution(at time.Duration, from *nic, a Resolution, madeUp bool) {
+	node, addr := from.host.name, a.Addr
 	switch {
-	case from.host.node == nil || madeUp:
-	case a.IsGratuitous():
+	case from.host.node == nil || madeUp || a.Question:
+	case a.Gratuitous:
 		v.tell(at, func(at time.Duration) { v.judge.GARP(at, node, addr) })
-	case a.Op() == proto.ARPReply:
+	default:
 		v.tell(at, func(at time.Duration) { v.judge.ARPReply(at, node, addr) })
 	}
 }

@@ -30,7 +30,7 @@ func (h *host) serve(kind, port string) error {
 			failed <- h.serveUDP(key, port)
 			return
 		}
-		l, err := net.Listen("tcp4", ":"+port)
+		l, err := net.Listen(h.tcp(), ":"+port)
 		if err == nil {
 			h.servers[key] = func() { l.Close() }
 		}
@@ -47,6 +47,14 @@ func (h *host) serve(kind, port string) error {
 		return fmt.Errorf("%s: serve %s: %w", h.name, key, err)
 	}
 	return nil
+}
+
+// tcp is the network of the host's servers. They answer IPv6 where the host speaks it.
+func (h *host) tcp() string {
+	if h.six {
+		return "tcp"
+	}
+	return "tcp4"
 }
 
 // serveUDP answers from the address that was asked, also from one that the host gets later.

@@ -31,15 +31,11 @@ type observer struct {
 
 func (o *observer) frame(p *nic, f ring.Frame) {
 	eth := proto.Ethernet(f.Data())
-	if eth.Type() == proto.EtherTypeARP {
-		o.arp(p, eth)
+	if a, ok := ParseResolution(eth); ok {
+		o.resolution(p, a)
 		return
 	}
-	ip, err := proto.ParseIPv4(eth.Payload())
-	if eth.Type() != proto.EtherTypeIPv4 || err != nil || ip.Protocol() != proto.ProtocolVRRP {
-		return
-	}
-	v, err := proto.ParseVRRP(ip.Payload())
+	_, v, err := ParseVRRP(eth)
 	if err != nil {
 		return
 	}
@@ -82,15 +78,19 @@ func (o *observer) change(e *election, a advert) {
 	o.l.sayAt(a.at, a.from.name, "first advertisement of VRID %d, priority %d, %v %s", a.vrid, a.priority, e.silence.Round(10*time.Microsecond), why)
 }
 
-// arp tells of gratuitous ARP, the first of a burst.
-func (o *observer) arp(p *nic, eth proto.Ethernet) {
-	a, err := proto.ParseARP(eth.Payload())
-	if err != nil || a.Sender() != a.Target() || p.host.node == nil {
+// resolution tells of gratuitous ARP and unsolicited neighbour advertisements, the first
+// of a burst.
+func (o *observer) resolution(p *nic, a Resolution) {
+	if !a.Gratuitous || p.host.node == nil {
 		return
 	}
-	key := p.host.name + a.Sender().String()
+	what := "gratuitous ARP"
+	if a.Addr.Is6() {
+		what = "neighbour advertisement"
+	}
+	key := p.host.name + a.Addr.String()
 	if last, ok := o.l.garps[key]; !ok || time.Since(last) > time.Second {
-		o.l.say(p.host.name, "gratuitous ARP: %v is at %v", a.Sender(), a.SenderMAC())
+		o.l.say(p.host.name, "%s: %v is at %v", what, a.Addr, a.MAC)
 	}
 	o.l.garps[key] = time.Now()
 }

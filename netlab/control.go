@@ -1,0 +1,80 @@
+package netlab
+
+import (
+	"errors"
+	"net/netip"
+
+	"github.com/ringkeep/ringkeep/proto"
+)
+
+// IsControl tells whether a frame is VRRP, ARP or the question or answer of a neighbour of
+// IPv6: what records and comments are about.
+func IsControl(eth proto.Ethernet) bool {
+	b := eth.Payload()
+	switch eth.Type() {
+	case proto.EtherTypeARP:
+		return true
+	case proto.EtherTypeIPv4:
+		return len(b) > 20 && (b[9] == proto.ProtocolVRRP || b[9] == proto.ProtocolAH)
+	case proto.EtherTypeIPv6:
+		_, ok := ndp(eth)
+		return ok || len(b) > 40 && b[6] == proto.ProtocolVRRP
+	}
+	return false
+}
+
+var errNotVRRP = errors.New("not VRRP")
+
+// ParseVRRP reads the advertisement of a frame of either family.
+func ParseVRRP(eth proto.Ethernet) (ip proto.IP, v proto.VRRP, err error) {
+	if eth.Type() != proto.EtherTypeIPv4 && eth.Type() != proto.EtherTypeIPv6 {
+		return nil, nil, errNotVRRP
+	}
+	switch ip, err = proto.ParseIP(eth.Payload()); {
+	case err != nil:
+	case ip.Protocol() != proto.ProtocolVRRP:
+		err = errNotVRRP
+	case ip.Is6():
+		v, err = proto.ParseVRRP6(ip.Payload())
+	default:
+		v, err = proto.ParseVRRP(ip.Payload())
+	}
+	return ip, v, err
+}
+
+// Resolution is what ARP and neighbour discovery alike say of an address.
+type Resolution struct {
+	Addr       netip.Addr // that is asked for, or told of
+	MAC        proto.MAC  // where it is; in a question that of the asker
+	Asker      netip.Addr // of a question
+	Question   bool
+	Gratuitous bool // an answer that nobody asked for
+}
+
+// ParseResolution reads a frame of ARP or neighbour discovery; ok is false for any other.
+func ParseResolution(eth proto.Ethernet) (r Resolution, ok bool) {
+	if m, ok := ndp(eth); ok {
+		mac, _ := m.LinkAddress()
+		if m.Type() == proto.NeighbourSolicitation {
+			return Resolution{Addr: m.Target(), MAC: eth.Src(), Asker: proto.IPv6(eth.Payload()).Src(), Question: true}, true
+		}
+		return Resolution{Addr: m.Target(), MAC: mac, Gratuitous: !m.Solicited()}, true
+	}
+	a, err := proto.ParseARP(eth.Payload())
+	if err != nil || eth.Type() != proto.EtherTypeARP {
+		return Resolution{}, false
+	}
+	if !a.IsGratuitous() && a.Op() != proto.ARPReply {
+		return Resolution{Addr: a.Target(), MAC: a.SenderMAC(), Asker: a.Sender(), Question: true}, true
+	}
+	return Resolution{Addr: a.Sender(), MAC: a.SenderMAC(), Gratuitous: a.IsGratuitous()}, true
+}
+
+func ndp(eth proto.Ethernet) (proto.NDP, bool) {
+	ip, err := proto.ParseIPv6(eth.Payload())
+	if eth.Type() != proto.EtherTypeIPv6 || err != nil || ip.NextHeader() != proto.ProtocolICMPv6 {
+		return nil, false
+	}
+	m, err := proto.ParseNDP(ip.Payload())
+	return m, err == nil
+}
