@@ -64,6 +64,9 @@ func (p IPv6) Dst() netip.Addr { return addr16(p[ip6Dst:]) }
 // Payload is what follows the header.
 func (p IPv6) Payload() []byte { return p[IPv6Len:] }
 
+// DecrementHopLimit takes one hop in place. The caller has made sure that there is one.
+func (p IPv6) DecrementHopLimit() { p[ip6HopLimit]-- }
+
 // IPv6Header is a header to be sent.
 type IPv6Header struct {
 	TrafficClass uint8

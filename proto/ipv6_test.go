@@ -139,6 +139,12 @@ func TestParseIPv6(t *testing.T) {
 		if !errors.Is(err, c.err) || err == nil && (len(p.Payload()) != c.payload || p.Src() != addr("fe80::1") || p.FlowLabel() != 0x9b3a4) {
 			t.Errorf("%s: %x, %v", c.name, []byte(p), err)
 		}
+		if err != nil {
+			continue
+		}
+		if p.DecrementHopLimit(); p.HopLimit() != 254 || p.NextHeader() != ProtocolVRRP {
+			t.Errorf("%s: after a hop %x", c.name, []byte(p))
+		}
 	}
 }
 

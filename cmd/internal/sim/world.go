@@ -285,25 +285,20 @@ type election struct {
 
 func (o *observer) frame(w *world, from *nic, eth proto.Ethernet) {
 	o.vrid = 0
-	switch eth.Type() {
-	case proto.EtherTypeARP:
-		o.arp(w, from.host, eth)
-	case proto.EtherTypeIPv4:
-		b := eth.Payload()
-		if len(b) < 28 || b[9] != proto.ProtocolVRRP {
-			return
-		}
-		v, err := proto.ParseVRRP(proto.IPv4(b).Payload())
-		if err != nil {
-			return
-		}
-		o.vrid, o.priority, o.from = v.VRID(), v.Priority(), from.host
-		switch {
-		case from.host.forwards:
-			o.from = w.owner(proto.IPv4(b).Src())
-		case !from.host.crafting:
-			o.advert(w, from, v)
-		}
+	if a, ok := netlab.ParseResolution(eth); ok {
+		o.resolution(w, from.host, a)
+		return
+	}
+	ip, v, err := netlab.ParseVRRP(eth)
+	if err != nil {
+		return
+	}
+	o.vrid, o.priority, o.from = v.VRID(), v.Priority(), from.host
+	switch {
+	case from.host.forwards:
+		o.from = w.owner(ip.Src())
+	case !from.host.crafting:
+		o.advert(w, from, v)
 	}
 }
 
@@ -319,15 +314,13 @@ func (w *world) owner(a netip.Addr) *host {
 	return nil
 }
 
-func (o *observer) arp(w *world, from *host, eth proto.Ethernet) {
-	a, err := proto.ParseARP(eth.Payload())
-	if err != nil || from.dir == nil {
-		return
-	}
-	if a.IsGratuitous() {
-		w.judge.GARP(w.now, from.name, a.Sender())
-	} else if a.Op() == 2 {
-		w.judge.ARPReply(w.now, from.name, a.Sender())
+func (o *observer) resolution(w *world, from *host, a netlab.Resolution) {
+	switch {
+	case from.dir == nil || a.Question:
+	case a.Gratuitous:
+		w.judge.GARP(w.now, from.name, a.Addr)
+	default:
+		w.judge.ARPReply(w.now, from.name, a.Addr)
 	}
 }
 
