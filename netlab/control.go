@@ -3,6 +3,7 @@ package netlab
 import (
 	"errors"
 	"net/netip"
+	"strconv"
 
 	"github.com/ringkeep/ringkeep/proto"
 )
@@ -21,6 +22,41 @@ func IsControl(eth proto.Ethernet) bool {
 		return ok || len(b) > 40 && b[6] == proto.ProtocolVRRP
 	}
 	return false
+}
+
+// RouterID is a VRID in its family: over IPv4 and IPv6 one number means two virtual
+// routers (RFC 9568 §5.2.3).
+type RouterID uint16
+
+const overIPv6 RouterID = 1 << 8
+
+// IDOf is the id of the virtual router that an advertisement is of.
+func IDOf(ip proto.IP, v proto.VRRP) RouterID { return routerID(v.VRID(), ip.Is6()) }
+
+func routerID(vrid uint8, six bool) RouterID {
+	if six {
+		return RouterID(vrid) | overIPv6
+	}
+	return RouterID(vrid)
+}
+
+// VRID is the number alone.
+func (id RouterID) VRID() uint8 { return uint8(id) }
+
+// ForVRID picks the entry of a VRID: that of IPv4, or where there is none that of IPv6.
+func ForVRID[T any](vrid uint8, entries map[RouterID]*T) *T {
+	if e := entries[RouterID(vrid)]; e != nil {
+		return e
+	}
+	return entries[RouterID(vrid)|overIPv6]
+}
+
+// String is the number, with the family where that is IPv6.
+func (id RouterID) String() string {
+	if id&overIPv6 != 0 {
+		return strconv.Itoa(int(id.VRID())) + " (IPv6)"
+	}
+	return strconv.Itoa(int(id))
 }
 
 var errNotVRRP = errors.New("not VRRP")

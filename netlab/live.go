@@ -209,15 +209,15 @@ func (v *live) frame(from *nic, f ring.Frame, eth proto.Ethernet, to []delivery)
 	if err != nil {
 		return
 	}
-	vrid, priority, sender := m.VRID(), m.Priority(), from.host
+	id, priority, sender := IDOf(ip, m), m.Priority(), from.host
 	if sender.router {
 		sender = v.l.owner(ip.Src())
 	} else if !madeUp {
-		v.tell(at, func(at time.Duration) { v.judge.Advert(at, from.host.name, from.lan, vrid, priority) })
+		v.tell(at, func(at time.Duration) { v.judge.Advert(at, from.host.name, from.lan, id, priority) })
 	}
 	for _, d := range to {
 		if h := d.to.host; d.fate.Lost == "" && !d.refused && h.node != nil && sender != nil {
-			v.tell(at+d.fate.Delay, func(at time.Duration) { v.judge.Heard(at, sender.name, h.name, from.lan, vrid, priority) })
+			v.tell(at+d.fate.Delay, func(at time.Duration) { v.judge.Heard(at, sender.name, h.name, from.lan, id, priority) })
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 type advert struct {
 	at       time.Duration // since the start of the lab
 	from     *host
-	vrid     uint8
+	id       RouterID
 	priority uint8
 }
 
@@ -25,7 +25,7 @@ type election struct {
 // observer follows the advertisements on the wire. It runs under the wire's lock.
 type observer struct {
 	l         *lab
-	elections map[uint8]*election
+	elections map[RouterID]*election
 	adverts   []advert // since the last wait for one began
 }
 
@@ -35,7 +35,7 @@ func (o *observer) frame(p *nic, f ring.Frame) {
 		o.resolution(p, a)
 		return
 	}
-	_, v, err := ParseVRRP(eth)
+	ip, v, err := ParseVRRP(eth)
 	if err != nil {
 		return
 	}
@@ -43,18 +43,18 @@ func (o *observer) frame(p *nic, f ring.Frame) {
 		return // nobody sent it, or it was counted where it came from
 	}
 	at := time.Unix(0, f.Time).Sub(o.l.wire.started.Round(0))
-	o.advert(advert{at, p.host, v.VRID(), v.Priority()})
+	o.advert(advert{at, p.host, IDOf(ip, v), v.Priority()})
 }
 
 func (o *observer) advert(a advert) {
 	o.adverts = append(o.adverts, a)
-	e := o.elections[a.vrid]
+	e := o.elections[a.id]
 	if e == nil {
 		e = &election{resigned: -1, silence: -1}
-		o.elections[a.vrid] = e
+		o.elections[a.id] = e
 	}
 	if a.priority == 0 {
-		o.l.sayAt(a.at, a.from.name, "advertises priority 0 (VRID %d)", a.vrid)
+		o.l.sayAt(a.at, a.from.name, "advertises priority 0 (VRID %v)", a.id)
 		e.resigned = a.at
 		return
 	}
@@ -67,7 +67,7 @@ func (o *observer) advert(a advert) {
 // change is the first advertisement of another node than before.
 func (o *observer) change(e *election, a advert) {
 	if e.last.from == nil {
-		o.l.sayAt(a.at, a.from.name, "first advertisement of VRID %d, priority %d", a.vrid, a.priority)
+		o.l.sayAt(a.at, a.from.name, "first advertisement of VRID %v, priority %d", a.id, a.priority)
 		return
 	}
 	since, why := e.last.at, "after the last one of "+e.last.from.name
@@ -75,7 +75,7 @@ func (o *observer) change(e *election, a advert) {
 		since, why = e.resigned, "after priority 0 of "+e.last.from.name
 	}
 	e.silence = a.at - since
-	o.l.sayAt(a.at, a.from.name, "first advertisement of VRID %d, priority %d, %v %s", a.vrid, a.priority, e.silence.Round(10*time.Microsecond), why)
+	o.l.sayAt(a.at, a.from.name, "first advertisement of VRID %v, priority %d, %v %s", a.id, a.priority, e.silence.Round(10*time.Microsecond), why)
 }
 
 // resolution tells of gratuitous ARP and unsolicited neighbour advertisements, the first
