@@ -167,6 +167,9 @@ func (in *Instance) resolveStrict(r *reader) {
 		in.State = map[bool]State{true: "MASTER", false: "BACKUP"}[owner]
 		r.say(Warning, in.At("state"), "vrrp_strict: state must go with the priority, MASTER with 255 alone; it becomes %s", in.State)
 	}
+	if len(in.Addresses) > 0 && in.Family() == 6 && !in.Addresses[0].Prefix.Addr().IsLinkLocalUnicast() {
+		r.say(Warning, in.Addresses[0].Pos, "vrrp_strict: the first IPv6 address must be link-local (RFC 9568 §5.2.9)")
+	}
 	in.DownTimerAdverts, in.GARPLowerPrioRepeat, in.GARPLowerPrioDelay = 3, 0, 0
 	in.LowerPrioNoAdvert, in.HigherPrioSendAdvert = true, false
 	r.say(Notice, in.Pos, "vrrp_strict: keepalived drops packets to the virtual address of %s unless its priority is 255 (it cannot be pinged); this version leaves them alone", in.Name)

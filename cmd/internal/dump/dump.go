@@ -18,14 +18,18 @@ import (
 // (RFC 9568 §7.1). It is for packets of which no configuration is known.
 func Remark(frame []byte) string {
 	eth, err := proto.ParseEthernet(frame)
-	if err != nil || eth.Type() != proto.EtherTypeIPv4 {
+	if err != nil || eth.Type() != proto.EtherTypeIPv4 && eth.Type() != proto.EtherTypeIPv6 {
 		return ""
 	}
-	ip, err := proto.ParseIPv4(eth.Payload())
+	ip, err := proto.ParseIP(eth.Payload())
 	if err != nil || ip.Protocol() != proto.ProtocolVRRP {
 		return ""
 	}
-	v, err := proto.ParseVRRP(ip.Payload())
+	parse := proto.ParseVRRP
+	if ip.Is6() {
+		parse = proto.ParseVRRP6
+	}
+	v, err := parse(ip.Payload())
 	switch {
 	case err != nil:
 		return "refused: " + err.Error()
