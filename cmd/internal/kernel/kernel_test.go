@@ -56,7 +56,8 @@ func link(t *testing.T, name string) netlink.Link {
 	return l
 }
 
-// veth makes a pair, both ends up.
+// veth makes a pair, both ends up and running: the kernel tells the carrier a moment after
+// the ends are up.
 func veth(t *testing.T, a, b string) {
 	t.Helper()
 	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: a}, PeerName: b}); err != nil {
@@ -64,6 +65,19 @@ func veth(t *testing.T, a, b string) {
 	}
 	up(t, a)
 	up(t, b)
+	for end := time.Now().Add(deadline); !running(t, a) || !running(t, b); {
+		if time.Now().After(end) {
+			t.Fatalf("%s and %s have no carrier", a, b)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func running(t *testing.T, name string) bool {
+	t.Helper()
+	l, err := netlink.LinkByName(name)
+	must(t, err)
+	return l.Attrs().RawFlags&unix.IFF_RUNNING != 0 && l.Attrs().OperState == netlink.OperUp
 }
 
 func open(t *testing.T) *Kernel {
