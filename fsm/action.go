@@ -27,7 +27,8 @@ type (
 	AddVIP struct{ Addr netip.Addr }
 	// RemoveVIP takes it away. Every AddVIP is followed by one at last.
 	RemoveVIP struct{ Addr netip.Addr }
-	// SendGARP broadcasts one gratuitous ARP for an address. In unicast mode that
+	// SendGARP tells everybody who has an address: by one gratuitous ARP, or one
+	// unsolicited neighbour advertisement. In unicast mode that
 	// may be the instance's own source, so that peers find it again.
 	SendGARP struct{ Addr netip.Addr }
 	// Changed reports a transition; it comes before whatever the transition calls

@@ -12,7 +12,7 @@ import (
 // have passed [proto.ParseVRRP]: [Instance.Check] judges the lengths itself, so that a
 // message cut short gets its verdict like any other.
 type Message struct {
-	IP   proto.IPv4
+	IP   proto.IP
 	VRRP proto.VRRP // of IP, see [proto.VRRPIn]
 }
 
@@ -31,7 +31,8 @@ type Verdict uint8
 const (
 	// Accepted breaks no rule.
 	Accepted Verdict = iota
-	// WrongProtocol: not IP protocol 112; with authentication headers, not 51.
+	// WrongProtocol: not IP protocol 112, or with authentication headers not 51; or of the
+	// other family.
 	WrongProtocol
 	// BadIPChecksum: the IP header is damaged.
 	BadIPChecksum
@@ -96,8 +97,19 @@ func (v Verdict) String() string {
 	return fmt.Sprintf("Verdict(%d)", uint8(v))
 }
 
-// group is where multicast advertisements go (RFC 9568 §5.1.1.2).
-var group = netip.AddrFrom4([4]byte{224, 0, 0, 18})
+// group and group6 are where multicast advertisements go (RFC 9568 §5.1.1.2, §5.1.2.2).
+var (
+	group  = netip.AddrFrom4([4]byte{224, 0, 0, 18})
+	group6 = netip.AddrFrom16([16]byte{0xff, 0x02, 15: 0x12})
+)
+
+// group is that of the family.
+func (c *Config) group() netip.Addr {
+	if c.IPv6 {
+		return group6
+	}
+	return group
+}
 
 // Check judges a received message: first the packet, then the message from its
 // framing to its contents (RFC 9568 §7.1, RFC 3768 §7.1). It changes nothing, and
@@ -119,10 +131,10 @@ func (in *Instance) Check(m Message) Verdict {
 }
 
 // checkIP does what a kernel would have done, and the TTL.
-func (in *Instance) checkIP(ip proto.IPv4) Verdict {
+func (in *Instance) checkIP(ip proto.IP) Verdict {
 	src, dst := ip.Src(), ip.Dst()
 	switch {
-	case ip.Protocol() != in.protocol():
+	case ip.Protocol() != in.protocol() || ip.Is6() != in.cfg.IPv6:
 		return WrongProtocol
 	case !ip.ChecksumOK():
 		return BadIPChecksum
@@ -132,7 +144,7 @@ func (in *Instance) checkIP(ip proto.IPv4) Verdict {
 		return BadSource
 	case src == in.source:
 		return OwnSource
-	case in.cfg.Unicast && dst.IsMulticast() || !in.cfg.Unicast && dst != group:
+	case in.cfg.Unicast && dst.IsMulticast() || !in.cfg.Unicast && dst != in.cfg.group():
 		return WrongDestination
 	case !in.cfg.Unicast && ip.TTL() != proto.VRRPTTL:
 		return BadTTL
@@ -168,12 +180,28 @@ func (in *Instance) checkFrame(m Message) Verdict {
 		return WrongVersion
 	case v.Type() != proto.VRRPAdvertisement:
 		return WrongType
-	case len(v) != v.Size():
+	case len(v) != m.size():
 		return BadLength
 	case v.ChecksumForm(m.IP.Src(), m.IP.Dst()) == proto.ChecksumBad:
 		return BadChecksum
 	}
 	return Accepted
+}
+
+// size is how long the message must be for its count, in the family that brought it.
+func (m Message) size() int {
+	if m.IP.Is6() {
+		return m.VRRP.Size6()
+	}
+	return m.VRRP.Size()
+}
+
+// Addr is address i of a message that [Instance.Check] accepted.
+func (m Message) Addr(i int) netip.Addr {
+	if m.IP.Is6() {
+		return m.VRRP.Addr6(i)
+	}
+	return m.VRRP.Addr(i)
 }
 
 // checkV2 adds authentication and interval (RFC 3768 §7.1). Without authentication
@@ -188,7 +216,7 @@ func (in *Instance) checkV2(m Message) Verdict {
 		return WrongPassword
 	}
 	if in.cfg.AuthType == proto.VRRPAuthAH {
-		if v := in.checkAH(m.IP); v != Accepted {
+		if v := in.checkAH(proto.IPv4(m.IP)); v != Accepted {
 			return v
 		}
 	}

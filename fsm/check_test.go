@@ -70,7 +70,7 @@ func goodMessage(c Config) Message {
 	msg := New(c).Advert(200).Append(nil)
 	proto.SealVRRP(msg, h.Src, h.Dst, proto.ChecksumMessage)
 	p := proto.IPv4(append(h.Append(nil, len(msg)), msg...))
-	return Message{IP: p, VRRP: proto.VRRP(p.Payload())}
+	return Message{IP: proto.IP(p), VRRP: proto.VRRP(p.Payload())}
 }
 
 // FuzzCheckAH: whatever is changed in a packet, it is heard only where that does not
@@ -91,7 +91,7 @@ func FuzzCheckAH(f *testing.F) {
 			return
 		}
 		changed := proto.IPv4(bytes.Clone(p))
-		in, m := New(c), messageIn(p)
+		in, m := New(c), messageIn(proto.IP(p))
 		if in.Check(m) != Accepted {
 			return
 		}
@@ -122,7 +122,7 @@ func TestCheckDoesNotAllocate(t *testing.T) {
 	c.AuthType = proto.VRRPAuthAH
 	m := goodMessage(c)
 	m.IP = append(proto.AppendAH(proto.IPv4Header{TTL: 255, Protocol: proto.ProtocolAH, Src: c.Addrs[0], Dst: group}.Append(nil, proto.AHLen+len(m.VRRP)), c.Addrs[0], 1), m.VRRP...)
-	proto.SealAH(m.IP, c.Auth, false)
+	proto.SealAH(proto.IPv4(m.IP), c.Auth, false)
 	in := New(c)
 	if v := in.Check(m); v != Accepted {
 		t.Fatal(v)
@@ -161,7 +161,7 @@ func FuzzCheck(f *testing.F) {
 		}
 		c := defaultConfig()
 		c.Version = 2 + version%2
-		in, m := New(c), Message{IP: p, VRRP: proto.VRRP(p.Payload())}
+		in, m := New(c), Message{IP: proto.IP(p), VRRP: proto.VRRP(p.Payload())}
 		if in.Check(m) != Accepted {
 			return
 		}
@@ -177,4 +177,15 @@ func FuzzCheck(f *testing.F) {
 			t.Fatalf("%x: %v", b, out)
 		}
 	})
+}
+
+// One VRID is two virtual routers, one for each family (RFC 9568 §5.2.3).
+func TestCheckOtherFamily(t *testing.T) {
+	c := defaultConfig()
+	c.Version = 3
+	m := goodMessage(c)
+	c.IPv6 = true
+	if v := New(c).Check(m); v != WrongProtocol {
+		t.Errorf("IPv4 at an instance of IPv6: %s", v)
+	}
 }

@@ -28,8 +28,9 @@ type Config struct {
 	PreemptDelay time.Duration // how long to put up with a lower MASTER
 
 	Source   netip.Addr   // of own advertisements; the zero value is a fault
+	IPv6     bool         // the family of the source and of Addrs
 	Addrs    []netip.Addr // virtual addresses, as advertised
-	Excluded []netip.Addr // virtual addresses that are not advertised
+	Excluded []netip.Addr // virtual addresses that are not advertised, of either family
 	Unicast  bool         // to peers instead of the group
 	Senders  []Sender     // the only ones that are heard; nil: anybody
 

@@ -127,6 +127,9 @@ func (a args) config() Config {
 	c.DownTimerAdverts = a.num("down-timer-adverts", 0)
 	c.HigherPrioSendAdvert, c.LowerPrioNoAdvert = a.has("higher-prio-send-advert"), a.has("lower-prio-no-advert")
 	c.SkipCheckAdvAddr = a.has("skip-check-adv-addr")
+	if c.IPv6 = a.has("ipv6"); c.IPv6 {
+		c.Version, c.Source, c.Addrs = 3, netip.MustParseAddr("fe80::50"), []netip.Addr{netip.MustParseAddr("fe80::100"), netip.MustParseAddr("2001:db8::100")}
+	}
 	c.Source = a.addr("source", c.Source.String())
 	c.Addrs, c.Excluded = a.addrs("vips", c.Addrs), a.addrs("excluded", nil)
 	c.GARPRepeat, c.GARPDelay = a.num("garp", c.GARPRepeat), a.dur("garp-delay", c.GARPDelay)
@@ -174,6 +177,9 @@ func (a args) tracker(s string) Tracker {
 // message builds the packet of the commands "receive" and "feed": a good one of
 // 10.77.0.2 with priority 200, but for the arguments.
 func (a args) message(c Config) Message {
+	if c.IPv6 {
+		return a.message6(c)
+	}
 	dst := "224.0.0.18"
 	if c.Unicast {
 		dst = c.Source.String()
@@ -182,7 +188,7 @@ func (a args) message(c Config) Message {
 		TOS: proto.VRRPTOS, TTL: uint8(a.num("ttl", 255)), Protocol: uint8(a.num("protocol", int(proto.ProtocolVRRP))),
 		Src: a.addr("src", ".2"), Dst: a.addr("dst", dst),
 	}
-	msg := a.advert(c, h)
+	msg := a.advert(c, h.Src, h.Dst)
 	ip := append(h.Append(nil, len(msg)), msg...)
 	if c.AuthType == proto.VRRPAuthAH && h.Protocol == proto.ProtocolVRRP && !a.has("bare") {
 		ip = a.authenticated(c, h, msg)
@@ -202,7 +208,7 @@ func (a args) message(c Config) Message {
 		sum := proto.UpdateChecksum(p.Checksum(), 0, 0x2000)
 		p[10], p[11] = byte(sum>>8), byte(sum)
 	}
-	return messageIn(p)
+	return messageIn(proto.IP(p))
 }
 
 // authenticated puts the authentication header before the message. With tos or "flip"
@@ -228,8 +234,26 @@ func (a args) authenticated(c Config, h proto.IPv4Header, msg []byte) []byte {
 	return ip
 }
 
-// advert builds the message for that packet.
-func (a args) advert(c Config, h proto.IPv4Header) []byte {
+// message6 is the same over IPv6: of fe80::2.
+func (a args) message6(c Config) Message {
+	dst := "ff02::12"
+	if c.Unicast {
+		dst = c.Source.String()
+	}
+	h := proto.IPv6Header{
+		TrafficClass: proto.VRRPTOS, HopLimit: uint8(a.num("ttl", 255)), NextHeader: uint8(a.num("protocol", int(proto.ProtocolVRRP))),
+		Src: a.addr("src", "fe80::2"), Dst: a.addr("dst", dst),
+	}
+	msg := a.advert(c, h.Src, h.Dst)
+	p, err := proto.ParseIP(append(h.Append(nil, len(msg)), msg...))
+	if err != nil {
+		a.d.Fatalf(a.t, "%v", err)
+	}
+	return Message{IP: p, VRRP: proto.VRRP(p.Payload())}
+}
+
+// advert builds the message for a packet.
+func (a args) advert(c Config, src, dst netip.Addr) []byte {
 	adv := proto.Advert{
 		Version: uint8(a.num("version", int(c.Version))), VRID: uint8(a.num("vrid", int(c.VRID))),
 		Priority: uint8(a.num("priority", 200)), AuthType: uint8(a.num("auth", int(c.AuthType))),
@@ -248,14 +272,14 @@ func (a args) advert(c Config, h proto.IPv4Header) []byte {
 	msg[4] |= uint8(a.num("reserved", 0)) << 4
 	msg = append(msg, make([]byte, a.num("surplus", 0))...)
 	msg = msg[:len(msg)-a.num("cut", 0)]
-	form, dst := proto.ChecksumMessage, h.Dst
+	form := proto.ChecksumMessage
 	if adv.Version == 3 && a.str("checksum", "") != "message" {
 		form = proto.ChecksumPseudo
 	}
 	if a.str("checksum", "") == "group" { // as keepalived up to 1.3.6 did for unicast
 		dst = group
 	}
-	proto.SealVRRP(msg, h.Src, dst, form)
+	proto.SealVRRP(msg, src, dst, form)
 	if a.str("checksum", "") == "bad" {
 		msg[7] ^= 1
 	}

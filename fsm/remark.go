@@ -23,12 +23,16 @@ const (
 	TwoOwners
 	// MessageChecksum: version 3 without the pseudo-header, the form of RFC 9568.
 	MessageChecksum
+	// GlobalFirst: over IPv6 the first address is not link-local (RFC 9568 §5.2.9, of
+	// which erratum 8300 makes a reason to refuse; FRR and keepalived do not).
+	GlobalFirst
 )
 
 // String lists the remarks with commas.
 func (r Remarks) String() string {
 	var words []string
-	for i, w := range [...]string{"addresses differ", "interval differs", "owner hears a rival", "two owners", "checksum without pseudo-header"} {
+	for i, w := range [...]string{"addresses differ", "interval differs", "owner hears a rival", "two owners", "checksum without pseudo-header",
+		"first address is not link-local"} {
 		if r&(1<<i) != 0 {
 			words = append(words, w)
 		}
@@ -41,7 +45,7 @@ func (in *Instance) Remark(m Message) Remarks {
 	var r Remarks
 	v, src := m.VRRP, m.IP.Src()
 	known := in.cfg.SkipCheckAdvAddr && in.state == Backup && in.backup.master == src
-	if !known && !in.sameAddrs(v) {
+	if !known && !in.sameAddrs(m) {
 		r |= AddressesDiffer
 	}
 	if in.cfg.Version == 3 && v.Interval() != in.cfg.Interval {
@@ -56,18 +60,21 @@ func (in *Instance) Remark(m Message) Remarks {
 	if in.cfg.Version == 3 && v.ChecksumForm(src, m.IP.Dst()) == proto.ChecksumMessage {
 		r |= MessageChecksum
 	}
+	if in.cfg.IPv6 && v.Count() > 0 && !m.Addr(0).IsLinkLocalUnicast() {
+		r |= GlobalFirst
+	}
 	return r
 }
 
 // sameAddrs reports whether the message lists the own addresses in any order.
-func (in *Instance) sameAddrs(v proto.VRRP) bool {
-	if v.Count() != len(in.cfg.Addrs) {
+func (in *Instance) sameAddrs(m Message) bool {
+	if m.VRRP.Count() != len(in.cfg.Addrs) {
 		return false
 	}
 	for _, own := range in.cfg.Addrs {
 		found := false
-		for i := range v.Count() {
-			found = found || v.Addr(i) == own
+		for i := range m.VRRP.Count() {
+			found = found || m.Addr(i) == own
 		}
 		if !found {
 			return false

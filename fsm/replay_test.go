@@ -23,10 +23,10 @@ const captures = "../proto/testdata/captures"
 
 type frame struct {
 	at time.Duration
-	ip proto.IPv4
+	ip proto.IP
 }
 
-// readFrames returns the IPv4 packets of a classic pcap file of little-endian
+// readFrames returns the IP packets of a classic pcap file of little-endian
 // microseconds, which is what all the recordings are.
 func readFrames(t *testing.T, name string) []frame {
 	t.Helper()
@@ -48,10 +48,10 @@ func readFrames(t *testing.T, name string) []frame {
 			first = at
 		}
 		e, err := proto.ParseEthernet(data)
-		if err != nil || e.Type() != proto.EtherTypeIPv4 {
+		if err != nil || e.Type() != proto.EtherTypeIPv4 && e.Type() != proto.EtherTypeIPv6 {
 			continue
 		}
-		if ip, err := proto.ParseIPv4(e.Payload()); err == nil {
+		if ip, err := proto.ParseIP(e.Payload()); err == nil {
 			list = append(list, frame{at - first, ip})
 		}
 	}
@@ -178,12 +178,12 @@ func (p *replay) hear(f frame) {
 	}
 }
 
-func messageIn(ip proto.IPv4) Message {
+func messageIn(ip proto.IP) Message {
 	msg, _ := proto.VRRPIn(ip)
 	return Message{IP: ip, VRRP: proto.VRRP(msg)}
 }
 
-func isVRRP(ip proto.IPv4) bool {
+func isVRRP(ip proto.IP) bool {
 	_, ok := proto.VRRPIn(ip)
 	return ok
 }
@@ -196,7 +196,7 @@ func (p *replay) run(frames []frame, start time.Duration) {
 	for i, f := range frames {
 		p.until(max(f.at, start))
 		switch {
-		case !isVRRP(f.ip):
+		case !isVRRP(f.ip) || f.ip.Is6() != own.Is6():
 		case f.ip.Src() != own:
 			p.hear(f)
 		case f.at < start: // of the process before

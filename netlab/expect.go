@@ -40,7 +40,7 @@ func (l *lab) expectSilence(w []string) error {
 	}
 	silence := time.Duration(-1)
 	l.wire.with(func() {
-		if e := l.observer.elections[uint8(vrid)]; e != nil {
+		if e := ForVRID(uint8(vrid), l.observer.elections); e != nil {
 			silence = e.silence
 		}
 	})

@@ -63,7 +63,7 @@ const clientTimeout = 3 * time.Second
 // the connection ends after clientTimeout.
 func dial(ctx context.Context, to string, port int) (net.Conn, error) {
 	d := net.Dialer{Timeout: clientTimeout, LocalAddr: &net.TCPAddr{Port: port}}
-	c, err := d.DialContext(ctx, "tcp4", to)
+	c, err := d.DialContext(ctx, "tcp", to)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func askHTTP(ctx context.Context, to string) (string, error) {
 
 // askUDP sends one datagram and waits for its answer.
 func askUDP(to string) (string, error) {
-	c, err := net.Dial("udp4", to)
+	c, err := net.Dial("udp", to)
 	if err != nil {
 		return "", err
 	}
@@ -244,7 +244,7 @@ func (f *flow) probe(ctx context.Context, kind string) {
 }
 
 func (f *flow) probeUDP(ctx context.Context) {
-	c, err := net.Dial("udp4", f.to)
+	c, err := net.Dial("udp", f.to)
 	if err != nil {
 		return
 	}

@@ -259,7 +259,7 @@ func (h *host) carries(a netip.Addr) bool {
 		if link.Attrs().OperState == netlink.OperUp {
 			continue
 		}
-		list, err := h.nl.AddrList(link, netlink.FAMILY_V4)
+		list, err := h.nl.AddrList(link, netlink.FAMILY_ALL)
 		if err == nil && slices.ContainsFunc(list, func(e netlink.Addr) bool { return e.IP.Equal(a.AsSlice()) }) {
 			return false
 		}
@@ -270,7 +270,7 @@ func (h *host) carries(a netip.Addr) bool {
 // seesVirtual tells whether the host's neighbour entry for a is the MAC of a macvlan of
 // another host, and the wire has learned it there: nodes share a virtual MAC.
 func (h *host) seesVirtual(a netip.Addr, at *host) bool {
-	list, err := h.nl.NeighList(0, netlink.FAMILY_V4)
+	list, err := h.nl.NeighList(0, netlink.FAMILY_ALL)
 	if err != nil {
 		return false
 	}

@@ -103,6 +103,7 @@ type host struct {
 	name    string
 	nics    []*nic
 	router  bool
+	six     bool // it speaks IPv6
 	servers map[string]func()
 	node    *node // nil for one that is no director
 }
@@ -121,7 +122,12 @@ func (l *lab) addHost(m Machine) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &host{space: s, lab: l, name: m.Name, router: m.Kind == "router", servers: map[string]func(){}}
+	if m.speaksIPv6() {
+		if err := s.speak(); err != nil {
+			return nil, fmt.Errorf("%s: IPv6: %w", m.Name, err)
+		}
+	}
+	h := &host{space: s, six: m.speaksIPv6(), lab: l, name: m.Name, router: m.Kind == "router", servers: map[string]func(){}}
 	l.hosts[m.Name] = h
 	l.order = append(l.order, h)
 	for i, n := range m.NICs {
@@ -194,7 +200,7 @@ func (h *host) addr(l *lab, add bool, p netip.Prefix, iface string) error {
 
 // holds tells whether the kernel of the host has the address.
 func (h *host) holds(a netip.Addr) bool {
-	list, err := h.nl.AddrList(nil, netlink.FAMILY_V4)
+	list, err := h.nl.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
 		return false
 	}
@@ -208,7 +214,7 @@ func (h *host) holds(a netip.Addr) bool {
 
 // sees tells whether the host's neighbour entry for a is a MAC of another.
 func (h *host) sees(a netip.Addr, at *host) bool {
-	list, err := h.nl.NeighList(0, netlink.FAMILY_V4)
+	list, err := h.nl.NeighList(0, netlink.FAMILY_ALL)
 	if err != nil {
 		return false
 	}
@@ -227,7 +233,7 @@ func (h *host) reboot(l *lab) error {
 		if err != nil {
 			return err
 		}
-		list, err := h.nl.AddrList(link, netlink.FAMILY_V4)
+		list, err := h.nl.AddrList(link, netlink.FAMILY_ALL)
 		if err != nil {
 			return err
 		}

@@ -30,6 +30,9 @@ type Router struct {
 	Foreign        bool       // another program: when it does what is known roughly only
 }
 
+// id is its VRID in the family of its addresses.
+func (r *Router) id() RouterID { return routerID(r.VRID, r.Addr.Is6()) }
+
 // Invariants are the names of what Judge watches.
 var Invariants = []string{
 	"two-masters", "no-master", "early", "preempt", "nopreempt", "yield", "owner", "announce", "interval",
@@ -82,7 +85,7 @@ type heard struct {
 
 // group is the members of one VRID on one lan, or of all that is unicast.
 type group struct {
-	vrid      uint8
+	id        RouterID
 	members   []*member
 	ownerless time.Duration // since when nobody is MASTER, -1 while somebody is
 	disturbed time.Duration // when the network last changed
@@ -93,18 +96,18 @@ type group struct {
 func NewJudge(routers []Router, network *Network, violate func(at time.Duration, invariant, text string)) *Judge {
 	j := &Judge{Slack: 20 * time.Millisecond, Tolerant: map[string]bool{}, Network: network, Violate: violate, byNode: map[string][]*member{}}
 	type key struct {
-		vrid uint8
-		lan  string
+		id  RouterID
+		lan string
 	}
 	groups := map[key]*group{}
 	for _, r := range routers {
-		k := key{r.VRID, r.LAN}
+		k := key{r.id(), r.LAN}
 		if r.Unicast {
 			k.lan = ""
 		}
 		g := groups[k]
 		if g == nil {
-			g = &group{vrid: r.VRID, ownerless: -1, resigned: -1}
+			g = &group{id: r.id(), ownerless: -1, resigned: -1}
 			groups[k] = g
 		}
 		m := &member{Router: r, group: g, heard: map[string]heard{}, garps: map[netip.Addr]int{}, missing: map[netip.Addr]time.Duration{}, told: map[string]bool{}, last: -1}
@@ -280,12 +283,12 @@ func (j *Judge) hear(a, b *member) bool {
 }
 
 // on tells whether the instance speaks on a lan.
-func (m *member) on(lan string, vrid uint8) bool { return m.VRID == vrid && m.LAN == lan }
+func (m *member) on(lan string, id RouterID) bool { return m.id() == id && m.LAN == lan }
 
 // Advert tells an advertisement that a node put on a lan.
-func (j *Judge) Advert(at time.Duration, node, lan string, vrid, priority uint8) {
+func (j *Judge) Advert(at time.Duration, node, lan string, id RouterID, priority uint8) {
 	for _, m := range j.byNode[node] {
-		if !m.on(lan, vrid) {
+		if !m.on(lan, id) {
 			continue
 		}
 		if priority == 0 {
@@ -299,16 +302,16 @@ func (j *Judge) Advert(at time.Duration, node, lan string, vrid, priority uint8)
 			m.once(j, at, "priority", "%s advertises priority %d, its effective priority is %d", node, priority, m.effective)
 		}
 		if m.state != "MASTER" && m.running && !m.Foreign && at-m.since > j.Slack {
-			j.violate(at, "advert", "%s advertises VRID %d in state %s", node, vrid, m.state)
+			j.violate(at, "advert", "%s advertises VRID %v in state %s", node, id, m.state)
 		}
 	}
 }
 
 // Heard tells that an advertisement reached a node from a lan.
-func (j *Judge) Heard(at time.Duration, from, to, lan string, vrid, priority uint8) {
+func (j *Judge) Heard(at time.Duration, from, to, lan string, id RouterID, priority uint8) {
 	for _, m := range j.byNode[to] {
 		switch {
-		case !m.on(lan, vrid):
+		case !m.on(lan, id):
 		case priority == 0: // it says that there is no MASTER, whoever was heard before
 			clear(m.heard)
 		default:
@@ -478,7 +481,7 @@ func (j *Judge) owners(at time.Duration, g *group) {
 		wait = min(wait, g.members[0].Skew)
 	}
 	if since = max(since, g.ownerless); at-since > wait+j.Slack {
-		j.violate(at, "no-master", "VRID %d has no MASTER since %v, longer than %v", g.vrid, since, wait)
+		j.violate(at, "no-master", "VRID %v has no MASTER since %v, longer than %v", g.id, since, wait)
 		g.ownerless = at
 	}
 }

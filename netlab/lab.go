@@ -178,7 +178,7 @@ func (l *lab) play(capture string) error {
 	if len(l.order) == 0 {
 		return fmt.Errorf("%s: declares no host", l.scenario.Name)
 	}
-	l.observer = &observer{l: l, elections: map[uint8]*election{}}
+	l.observer = &observer{l: l, elections: map[RouterID]*election{}}
 	l.wire.watchers = append(l.wire.watchers, l.observer.frame)
 	var routers []Router
 	for _, h := range l.order {

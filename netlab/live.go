@@ -201,42 +201,34 @@ func (h *host) isOwn(a netip.Addr) bool {
 func (v *live) frame(from *nic, f ring.Frame, eth proto.Ethernet, to []delivery) {
 	at := time.Unix(0, f.Time).Sub(v.l.wire.started.Round(0))
 	madeUp := v.l.wire.madeUp
-	if a, err := proto.ParseARP(eth.Payload()); err == nil && eth.Type() == proto.EtherTypeARP {
-		v.arp(at, from, a, madeUp)
+	if a, ok := ParseResolution(eth); ok {
+		v.resolution(at, from, a, madeUp)
 		return
 	}
-	ip, err := proto.ParseIPv4(eth.Payload())
+	ip, m, err := ParseVRRP(eth)
 	if err != nil {
 		return
 	}
-	msg, ok := proto.VRRPIn(ip)
-	if !ok {
-		return
-	}
-	m, err := proto.ParseVRRP(msg)
-	if err != nil {
-		return
-	}
-	vrid, priority, sender := m.VRID(), m.Priority(), from.host
+	id, priority, sender := IDOf(ip, m), m.Priority(), from.host
 	if sender.router {
 		sender = v.l.owner(ip.Src())
 	} else if !madeUp {
-		v.tell(at, func(at time.Duration) { v.judge.Advert(at, from.host.name, from.lan, vrid, priority) })
+		v.tell(at, func(at time.Duration) { v.judge.Advert(at, from.host.name, from.lan, id, priority) })
 	}
 	for _, d := range to {
 		if h := d.to.host; d.fate.Lost == "" && !d.refused && h.node != nil && sender != nil {
-			v.tell(at+d.fate.Delay, func(at time.Duration) { v.judge.Heard(at, sender.name, h.name, from.lan, vrid, priority) })
+			v.tell(at+d.fate.Delay, func(at time.Duration) { v.judge.Heard(at, sender.name, h.name, from.lan, id, priority) })
 		}
 	}
 }
 
-func (v *live) arp(at time.Duration, from *nic, a proto.ARP, madeUp bool) {
-	node, addr := from.host.name, a.Sender()
+func (v *live) resolution(at time.Duration, from *nic, a Resolution, madeUp bool) {
+	node, addr := from.host.name, a.Addr
 	switch {
-	case from.host.node == nil || madeUp:
-	case a.IsGratuitous():
+	case from.host.node == nil || madeUp || a.Question:
+	case a.Gratuitous:
 		v.tell(at, func(at time.Duration) { v.judge.GARP(at, node, addr) })
-	case a.Op() == proto.ARPReply:
+	default:
 		v.tell(at, func(at time.Duration) { v.judge.ARPReply(at, node, addr) })
 	}
 }

@@ -63,6 +63,9 @@ func ParseMachine(w []string) (m Machine, wrong int, err error) {
 			last.Addrs = append(last.Addrs, p)
 		}
 	}
+	for i := range m.NICs {
+		m.NICs[i].linkLocal()
+	}
 	switch {
 	case m.Kind == "realserver" && !m.VIP.IsValid():
 		return m, 0, fmt.Errorf("wrong number of words: %s", forms["realserver"].usage)

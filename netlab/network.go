@@ -24,7 +24,7 @@ type Network struct {
 type Impairment struct {
 	Text     string // the statement
 	From, To string // hosts; "" for any
-	Kind     string // vrrp, arp, tcp, udp, multicast or all
+	Kind     string // vrrp, arp (and neighbour discovery), tcp, udp, multicast or all
 	Action   string // drop, duplicate, delay, reorder or corrupt
 	Percent  float64
 	Left     int // how many more frames; -1 for no end
@@ -255,11 +255,11 @@ func Matches(kind string, eth proto.Ethernet) bool {
 	case "multicast":
 		return eth.Dst().IsGroup() && !eth.Dst().IsBroadcast()
 	}
-	if eth.Type() == proto.EtherTypeARP {
+	if _, ok := ParseResolution(eth); ok {
 		return kind == "arp"
 	}
-	ip, err := proto.ParseIPv4(eth.Payload())
-	if eth.Type() != proto.EtherTypeIPv4 || err != nil {
+	ip, err := proto.ParseIP(eth.Payload())
+	if eth.Type() != proto.EtherTypeIPv4 && eth.Type() != proto.EtherTypeIPv6 || err != nil {
 		return false
 	}
 	switch ip.Protocol() {

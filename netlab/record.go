@@ -144,12 +144,6 @@ func (r *Record) runs(node string) bool {
 	return false
 }
 
-// IsControl tells whether a frame is VRRP or ARP: what records and comments are about.
-func IsControl(eth proto.Ethernet) bool {
-	b := eth.Payload()
-	return eth.Type() == proto.EtherTypeARP || eth.Type() == proto.EtherTypeIPv4 && len(b) > 20 && (b[9] == proto.ProtocolVRRP || b[9] == proto.ProtocolAH)
-}
-
 // Packet tells a control packet that a host put on the wire, with its deliveries, and
 // returns it with what it says and who its sender was.
 func (r *Record) Packet(at time.Duration, number int, from string, eth proto.Ethernet, to []report.Delivery) report.Packet {
@@ -159,8 +153,8 @@ func (r *Record) Packet(at time.Duration, number int, from string, eth proto.Eth
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if eth.Type() == proto.EtherTypeARP {
-		r.describeARP(&p, eth)
+	if a, ok := ParseResolution(eth); ok || eth.Type() == proto.EtherTypeARP {
+		r.describeResolution(&p, a, ok)
 	} else {
 		r.describeVRRP(&p, eth)
 	}
@@ -171,23 +165,24 @@ func (r *Record) Packet(at time.Duration, number int, from string, eth proto.Eth
 	return p
 }
 
-func (r *Record) describeARP(p *report.Packet, eth proto.Ethernet) {
+// describeResolution tells ARP and neighbour discovery, which the report calls by the
+// shorter name.
+func (r *Record) describeResolution(p *report.Packet, a Resolution, ok bool) {
 	p.Kind = "arp"
-	a, err := proto.ParseARP(eth.Payload())
 	switch {
-	case err != nil:
-		p.Text = err.Error()
+	case !ok:
+		p.Text = "malformed"
 		return
-	case a.IsGratuitous():
-		p.Text = fmt.Sprintf("gratuitous: %v is at %v", a.Sender(), a.SenderMAC())
-	case a.Op() == proto.ARPReply:
-		p.Text = fmt.Sprintf("%v is at %v", a.Sender(), a.SenderMAC())
+	case a.Question:
+		p.Text = fmt.Sprintf("who has %v, tell %v", a.Addr, a.Asker)
+		return
+	case a.Gratuitous:
+		p.Text = fmt.Sprintf("gratuitous: %v is at %v", a.Addr, a.MAC)
 	default:
-		p.Text = fmt.Sprintf("who has %v, tell %v", a.Target(), a.Sender())
-		return
+		p.Text = fmt.Sprintf("%v is at %v", a.Addr, a.MAC)
 	}
-	if r.virtual(a.Sender()) {
-		r.run.Answers = append(r.run.Answers, report.Answer{At: p.At, Node: p.From, Addr: a.Sender(), Gratuitous: a.IsGratuitous()})
+	if r.virtual(a.Addr) {
+		r.run.Answers = append(r.run.Answers, report.Answer{At: p.At, Node: p.From, Addr: a.Addr, Gratuitous: a.Gratuitous})
 	}
 }
 
@@ -203,12 +198,7 @@ func (r *Record) virtual(a netip.Addr) bool {
 
 func (r *Record) describeVRRP(p *report.Packet, eth proto.Ethernet) {
 	p.Kind = "vrrp"
-	ip, err := proto.ParseIPv4(eth.Payload())
-	if err != nil {
-		p.Text = err.Error()
-		return
-	}
-	v, err := proto.ParseVRRP(ip.Payload())
+	ip, v, err := ParseVRRP(eth)
 	if err != nil {
 		p.Text = err.Error()
 		return

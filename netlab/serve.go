@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
 )
 
 // The lab's servers speak a small protocol. Over TCP a client sends one line: NAME asks
@@ -30,7 +31,7 @@ func (h *host) serve(kind, port string) error {
 			failed <- h.serveUDP(key, port)
 			return
 		}
-		l, err := net.Listen("tcp4", ":"+port)
+		l, err := net.Listen(h.tcp(), ":"+port)
 		if err == nil {
 			h.servers[key] = func() { l.Close() }
 		}
@@ -49,6 +50,14 @@ func (h *host) serve(kind, port string) error {
 	return nil
 }
 
+// tcp is the network of the host's servers. They answer IPv6 where the host speaks it.
+func (h *host) tcp() string {
+	if h.six {
+		return "tcp"
+	}
+	return "tcp4"
+}
+
 // serveUDP answers from the address that was asked, also from one that the host gets later.
 func (h *host) serveUDP(key, port string) error {
 	l, err := net.ListenPacket("udp4", ":"+port)
@@ -61,6 +70,34 @@ func (h *host) serveUDP(key, port string) error {
 		return err
 	}
 	go h.answer(c)
+	if h.six {
+		return h.serveUDP6(key, port)
+	}
+	return nil
+}
+
+// serveUDP6 is the same for IPv6, on a socket of its own.
+func (h *host) serveUDP6(key, port string) error {
+	l, err := net.ListenPacket("udp6", ":"+port)
+	if err != nil {
+		return err
+	}
+	end := h.servers[key]
+	h.servers[key] = func() { end(); l.Close() }
+	c := ipv6.NewPacketConn(l)
+	if err := c.SetControlMessage(ipv6.FlagDst, true); err != nil {
+		return err
+	}
+	go func() {
+		buf := make([]byte, 2048)
+		for {
+			n, asked, from, err := c.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			c.WriteTo(append([]byte(h.name+" "), buf[:n]...), &ipv6.ControlMessage{Src: asked.Dst}, from)
+		}
+	}()
 	return nil
 }
 

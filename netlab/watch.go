@@ -11,7 +11,7 @@ import (
 type advert struct {
 	at       time.Duration // since the start of the lab
 	from     *host
-	vrid     uint8
+	id       RouterID
 	priority uint8
 }
 
@@ -25,25 +25,17 @@ type election struct {
 // observer follows the advertisements on the wire. It runs under the wire's lock.
 type observer struct {
 	l         *lab
-	elections map[uint8]*election
+	elections map[RouterID]*election
 	adverts   []advert // since the last wait for one began
 }
 
 func (o *observer) frame(p *nic, f ring.Frame) {
 	eth := proto.Ethernet(f.Data())
-	if eth.Type() == proto.EtherTypeARP {
-		o.arp(p, eth)
+	if a, ok := ParseResolution(eth); ok {
+		o.resolution(p, a)
 		return
 	}
-	ip, err := proto.ParseIPv4(eth.Payload())
-	if eth.Type() != proto.EtherTypeIPv4 || err != nil {
-		return
-	}
-	msg, ok := proto.VRRPIn(ip)
-	if !ok {
-		return
-	}
-	v, err := proto.ParseVRRP(msg)
+	ip, v, err := ParseVRRP(eth)
 	if err != nil {
 		return
 	}
@@ -51,18 +43,18 @@ func (o *observer) frame(p *nic, f ring.Frame) {
 		return // nobody sent it, or it was counted where it came from
 	}
 	at := time.Unix(0, f.Time).Sub(o.l.wire.started.Round(0))
-	o.advert(advert{at, p.host, v.VRID(), v.Priority()})
+	o.advert(advert{at, p.host, IDOf(ip, v), v.Priority()})
 }
 
 func (o *observer) advert(a advert) {
 	o.adverts = append(o.adverts, a)
-	e := o.elections[a.vrid]
+	e := o.elections[a.id]
 	if e == nil {
 		e = &election{resigned: -1, silence: -1}
-		o.elections[a.vrid] = e
+		o.elections[a.id] = e
 	}
 	if a.priority == 0 {
-		o.l.sayAt(a.at, a.from.name, "advertises priority 0 (VRID %d)", a.vrid)
+		o.l.sayAt(a.at, a.from.name, "advertises priority 0 (VRID %v)", a.id)
 		e.resigned = a.at
 		return
 	}
@@ -75,7 +67,7 @@ func (o *observer) advert(a advert) {
 // change is the first advertisement of another node than before.
 func (o *observer) change(e *election, a advert) {
 	if e.last.from == nil {
-		o.l.sayAt(a.at, a.from.name, "first advertisement of VRID %d, priority %d", a.vrid, a.priority)
+		o.l.sayAt(a.at, a.from.name, "first advertisement of VRID %v, priority %d", a.id, a.priority)
 		return
 	}
 	since, why := e.last.at, "after the last one of "+e.last.from.name
@@ -83,18 +75,22 @@ func (o *observer) change(e *election, a advert) {
 		since, why = e.resigned, "after priority 0 of "+e.last.from.name
 	}
 	e.silence = a.at - since
-	o.l.sayAt(a.at, a.from.name, "first advertisement of VRID %d, priority %d, %v %s", a.vrid, a.priority, e.silence.Round(10*time.Microsecond), why)
+	o.l.sayAt(a.at, a.from.name, "first advertisement of VRID %v, priority %d, %v %s", a.id, a.priority, e.silence.Round(10*time.Microsecond), why)
 }
 
-// arp tells of gratuitous ARP, the first of a burst.
-func (o *observer) arp(p *nic, eth proto.Ethernet) {
-	a, err := proto.ParseARP(eth.Payload())
-	if err != nil || a.Sender() != a.Target() || p.host.node == nil {
+// resolution tells of gratuitous ARP and unsolicited neighbour advertisements, the first
+// of a burst.
+func (o *observer) resolution(p *nic, a Resolution) {
+	if !a.Gratuitous || p.host.node == nil {
 		return
 	}
-	key := p.host.name + a.Sender().String()
+	what := "gratuitous ARP"
+	if a.Addr.Is6() {
+		what = "neighbour advertisement"
+	}
+	key := p.host.name + a.Addr.String()
 	if last, ok := o.l.garps[key]; !ok || time.Since(last) > time.Second {
-		o.l.say(p.host.name, "gratuitous ARP: %v is at %v", a.Sender(), a.SenderMAC())
+		o.l.say(p.host.name, "%s: %v is at %v", what, a.Addr, a.MAC)
 	}
 	o.l.garps[key] = time.Now()
 }

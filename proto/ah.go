@@ -57,7 +57,7 @@ func (a AH) Payload() []byte { return a[AHLen:] }
 // VRRPIn finds the message of VRRP in a packet, behind the authentication header if it
 // has one. ok is false in a packet of anything else; of a damaged header the message
 // is empty. Its length is for [ParseVRRP] to check.
-func VRRPIn(p IPv4) (msg []byte, ok bool) {
+func VRRPIn(p IP) (msg []byte, ok bool) {
 	switch p.Protocol() {
 	case ProtocolVRRP:
 		return p.Payload(), true

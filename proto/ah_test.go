@@ -115,7 +115,7 @@ func TestVRRPIn(t *testing.T) {
 		size int
 		ok   bool
 	}{{"VRRP", packetOf(t, "V01"), 24, true}, {"AH", ah, 24, true}, {"AH of something else", tunnel, 24, false}, {"damaged AH", damaged, 0, true}, {"TCP", tcp, 0, false}} {
-		if msg, ok := VRRPIn(c.p); len(msg) != c.size || ok != c.ok {
+		if msg, ok := VRRPIn(IP(c.p)); len(msg) != c.size || ok != c.ok {
 			t.Errorf("%s: %d bytes, %t", c.name, len(msg), ok)
 		}
 	}
@@ -139,7 +139,7 @@ func FuzzAH(f *testing.F) {
 		if err != nil || p.Protocol() != ProtocolAH {
 			return
 		}
-		_, _ = VRRPIn(p)
+		_, _ = VRRPIn(IP(p))
 		a, err := ParseAH(p.Payload())
 		if err != nil {
 			return

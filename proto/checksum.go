@@ -29,19 +29,23 @@ func (s Sum) Add(b []byte) Sum {
 // AddUint16 adds one word.
 func (s Sum) AddUint16(v uint16) Sum { return s + Sum(v) }
 
-// AddPseudo adds the IPv4 pseudo-header (RFC 9293 §3.1): both addresses, the
-// protocol and the length of the message in bytes. Addresses that are not IPv4
-// count as 0.0.0.0.
+// AddPseudo adds the pseudo-header of IPv4 (RFC 9293 §3.1) or IPv6 (RFC 8200 §8.1): both
+// addresses, the protocol and the length of the message in bytes. Its fields are wider in
+// IPv6, which adds zeros only. An address that is none counts as 0.
 func (s Sum) AddPseudo(src, dst netip.Addr, protocol uint8, length int) Sum {
 	return s.addAddr(src).addAddr(dst) + Sum(protocol) + Sum(length)
 }
 
 func (s Sum) addAddr(a netip.Addr) Sum {
-	if !a.Is4() && !a.Is4In6() {
-		return s
+	switch {
+	case a.Is4() || a.Is4In6():
+		x := a.As4()
+		return s.Add(x[:])
+	case a.Is6():
+		x := a.As16()
+		return s.Add(x[:])
 	}
-	x := a.As4()
-	return s + Sum(binary.BigEndian.Uint32(x[:]))
+	return s
 }
 
 // Fold brings the sum down to 16 bits. It is 0xffff over data whose checksum holds.

@@ -6,7 +6,7 @@ import (
 )
 
 // Describe decodes one frame into one line for people. What the package does not decode
-// (IPv6, IGMP) becomes a line with its numbers.
+// (IGMP, MLD) becomes a line with its numbers.
 func Describe(frame []byte) string {
 	e, err := ParseEthernet(frame)
 	if err != nil {
@@ -18,6 +18,8 @@ func Describe(frame []byte) string {
 		return head + describeARP(e.Payload())
 	case EtherTypeIPv4:
 		return head + describeIPv4(e.Payload())
+	case EtherTypeIPv6:
+		return head + describeIPv6(e.Payload())
 	}
 	return head + fmt.Sprintf("type %04x, %d bytes", e.Type(), len(e.Payload()))
 }
@@ -55,23 +57,77 @@ func describeIPv4(b []byte) string {
 	head := fmt.Sprintf("%s > %s ttl %d tos %02x id %d%s, ", p.Src(), p.Dst(), p.TTL(), p.TOS(), p.ID(), strings.Join(flags, ""))
 	switch p.Protocol() {
 	case ProtocolVRRP:
-		return head + describeVRRP(p, p.Payload())
+		return head + describeVRRP(IP(p), p.Payload())
 	case ProtocolAH:
 		return head + describeAH(p)
 	case ProtocolICMP:
 		if m, err := ParseICMP(p.Payload()); err == nil {
 			return head + fmt.Sprintf("ICMP type %d code %d, checksum ok %t", m.Type(), m.Code(), m.ChecksumOK())
 		}
-	case ProtocolTCP:
-		if t, err := ParseTCP(p.Payload()); err == nil {
-			return head + fmt.Sprintf("TCP %d > %d %s seq %d ack %d, %d bytes", t.SrcPort(), t.DstPort(), describeFlags(t.Flags()), t.Seq(), t.Ack(), len(t.Payload()))
+	}
+	return head + describeTransport(p.Protocol(), p.Payload())
+}
+
+func describeIPv6(b []byte) string {
+	p, err := ParseIPv6(b)
+	if err != nil {
+		return "IPv6: " + err.Error()
+	}
+	pad := ""
+	if n := len(b) - len(p); n > 0 {
+		pad = fmt.Sprintf(" padding %d", n)
+	}
+	head := fmt.Sprintf("%s > %s hop limit %d class %02x%s, ", p.Src(), p.Dst(), p.HopLimit(), p.TrafficClass(), pad)
+	switch p.NextHeader() {
+	case ProtocolVRRP:
+		return head + describeVRRP(IP(p), p.Payload())
+	case ProtocolICMPv6:
+		if m, err := ParseNDP(p.Payload()); err == nil {
+			return head + describeNDP(p, m)
 		}
-	case ProtocolUDP:
-		if u, err := ParseUDP(p.Payload()); err == nil {
-			return head + fmt.Sprintf("UDP %d > %d, %d bytes", u.SrcPort(), u.DstPort(), len(u.Payload()))
+		if m, err := ParseICMP(p.Payload()); err == nil {
+			return head + fmt.Sprintf("ICMPv6 type %d code %d", m.Type(), m.Code())
 		}
 	}
-	return head + fmt.Sprintf("protocol %d, %d bytes", p.Protocol(), len(p.Payload()))
+	return head + describeTransport(p.NextHeader(), p.Payload())
+}
+
+func describeNDP(p IPv6, m NDP) string {
+	tail := ""
+	if mac, ok := m.LinkAddress(); ok {
+		tail = " at " + mac.String()
+	}
+	if !m.Valid(p) {
+		tail += " INVALID"
+	}
+	if m.Type() == NeighbourSolicitation {
+		return fmt.Sprintf("who has %s, tell %s%s", m.Target(), p.Src(), tail)
+	}
+	var flags []string
+	for _, f := range []struct {
+		set  bool
+		name string
+	}{{m.Router(), "router"}, {m.Solicited(), "solicited"}, {m.Override(), "override"}} {
+		if f.set {
+			flags = append(flags, f.name)
+		}
+	}
+	return fmt.Sprintf("neighbour advertisement (%s): %s is%s", strings.Join(flags, ","), m.Target(), tail)
+}
+
+// describeTransport is what the payload of either family is.
+func describeTransport(protocol uint8, b []byte) string {
+	switch protocol {
+	case ProtocolTCP:
+		if t, err := ParseTCP(b); err == nil {
+			return fmt.Sprintf("TCP %d > %d %s seq %d ack %d, %d bytes", t.SrcPort(), t.DstPort(), describeFlags(t.Flags()), t.Seq(), t.Ack(), len(t.Payload()))
+		}
+	case ProtocolUDP:
+		if u, err := ParseUDP(b); err == nil {
+			return fmt.Sprintf("UDP %d > %d, %d bytes", u.SrcPort(), u.DstPort(), len(u.Payload()))
+		}
+	}
+	return fmt.Sprintf("protocol %d, %d bytes", protocol, len(b))
 }
 
 // describeFlags names the flags of a TCP segment.
@@ -95,11 +151,15 @@ func describeAH(p IPv4) string {
 	if a.Next() != ProtocolVRRP {
 		return head + fmt.Sprintf("protocol %d, %d bytes", a.Next(), len(a.Payload()))
 	}
-	return head + describeVRRP(p, a.Payload())
+	return head + describeVRRP(IP(p), a.Payload())
 }
 
-func describeVRRP(p IPv4, msg []byte) string {
-	v, err := ParseVRRP(msg)
+func describeVRRP(p IP, msg []byte) string {
+	parse, size, addr := ParseVRRP, VRRP.Size, VRRP.Addr
+	if p.Is6() {
+		parse, size, addr = ParseVRRP6, VRRP.Size6, VRRP.Addr6
+	}
+	v, err := parse(msg)
 	if err != nil {
 		return "VRRP: " + err.Error()
 	}
@@ -107,18 +167,18 @@ func describeVRRP(p IPv4, msg []byte) string {
 	if v.Type() != VRRPAdvertisement {
 		fmt.Fprintf(&tail, " TYPE %d", v.Type())
 	}
-	if v.Version() == 2 && v.AuthType() == VRRPAuthPass {
+	if !p.Is6() && v.Version() == 2 && v.AuthType() == VRRPAuthPass {
 		auth := v.Auth()
 		fmt.Fprintf(&tail, " auth %d %q", v.AuthType(), strings.TrimRight(string(auth[:]), "\x00"))
 	}
-	if v.AuthType() > VRRPAuthPass {
+	if !p.Is6() && v.AuthType() > VRRPAuthPass {
 		fmt.Fprintf(&tail, " auth %d", v.AuthType())
 	}
-	if n := len(v) - v.Size(); n != 0 {
+	if n := len(v) - size(v); n != 0 {
 		fmt.Fprintf(&tail, " SURPLUS %d", n)
 	}
 	for i := range v.Count() {
-		tail.WriteString(" " + v.Addr(i).String())
+		tail.WriteString(" " + addr(v, i).String())
 	}
 	return fmt.Sprintf("VRRPv%d vrid %d priority %d interval %s checksum %s:%s",
 		v.Version(), v.VRID(), v.Priority(), v.Interval(), v.ChecksumForm(p.Src(), p.Dst()), tail.String())

@@ -45,6 +45,14 @@ func ParseMAC(s string) (MAC, error) {
 // VirtualMAC is the address of virtual router vrid over IPv4 (RFC 9568 §7.3).
 func VirtualMAC(vrid uint8) MAC { return MAC{0x00, 0x00, 0x5e, 0x00, 0x01, vrid} }
 
+// VirtualMAC6 is the address of virtual router vrid over IPv6 (RFC 9568 §7.3).
+func VirtualMAC6(vrid uint8) MAC { return MAC{0x00, 0x00, 0x5e, 0x00, 0x02, vrid} }
+
+// IsVirtual reports whether m is the address of a virtual router of either family.
+func (m MAC) IsVirtual() bool {
+	return m == VirtualMAC(m[5]) || m == VirtualMAC6(m[5])
+}
+
 // String formats m as "02:00:00:00:77:01".
 func (m MAC) String() string {
 	const digits = "0123456789abcdef"

@@ -7,11 +7,12 @@ import (
 
 // IP protocol numbers.
 const (
-	ProtocolICMP uint8 = 1
-	ProtocolTCP  uint8 = 6
-	ProtocolUDP  uint8 = 17
-	ProtocolAH   uint8 = 51
-	ProtocolVRRP uint8 = 112
+	ProtocolICMP   uint8 = 1
+	ProtocolTCP    uint8 = 6
+	ProtocolUDP    uint8 = 17
+	ProtocolAH     uint8 = 51
+	ProtocolICMPv6 uint8 = 58
+	ProtocolVRRP   uint8 = 112
 )
 
 // IPv4Len is the length of an IPv4 header without options, in bytes.

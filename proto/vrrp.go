@@ -20,7 +20,8 @@ const (
 	VRRPAuthAH   uint8 = 2
 )
 
-// VRRP is a view of one message over IPv4, see [VRRPIn].
+// VRRP is a view of one message over IPv4, see [VRRPIn]; over IPv6 its addresses are
+// longer, see [ParseVRRP6].
 //
 // Version 3 (RFC 9568 §5.2), 8 + 4·count bytes:
 //
@@ -123,8 +124,8 @@ const (
 	// ChecksumMessage covers the message alone: version 2, and version 3 over IPv4 as
 	// RFC 9568 §5.2.8 has it.
 	ChecksumMessage
-	// ChecksumPseudo covers the IPv4 pseudo-header as well: version 3 as keepalived
-	// and FRR send it by default.
+	// ChecksumPseudo covers the pseudo-header as well: version 3 over IPv4 as keepalived
+	// and FRR send it by default, and everything over IPv6 (RFC 9568 §5.2.8).
 	ChecksumPseudo
 )
 
@@ -140,13 +141,13 @@ func (f ChecksumForm) String() string {
 }
 
 // ChecksumForm finds out in which form the checksum holds for a message between two
-// addresses. Version 2 knows no pseudo-header.
+// addresses. Version 2 knows no pseudo-header over IPv4, and IPv6 nothing else.
 func (v VRRP) ChecksumForm(src, dst netip.Addr) ChecksumForm {
 	s := Sum(0).Add(v)
-	if s.Fold() == 0xffff {
+	if !src.Is6() && s.Fold() == 0xffff {
 		return ChecksumMessage
 	}
-	if v.Version() != 2 && s.AddPseudo(src, dst, ProtocolVRRP, len(v)).Fold() == 0xffff {
+	if (src.Is6() || v.Version() != 2) && s.AddPseudo(src, dst, ProtocolVRRP, len(v)).Fold() == 0xffff {
 		return ChecksumPseudo
 	}
 	return ChecksumBad
@@ -160,7 +161,7 @@ type Advert struct {
 	AuthType uint8         // version 2
 	Interval time.Duration // 1 to 255 s; version 3: 10 ms to 40.95 s
 	Auth     [8]byte       // version 2
-	Addrs    []netip.Addr  // IPv4, 255 at most
+	Addrs    []netip.Addr  // of one family, 255 at most
 }
 
 // Append appends a as a message with checksum 0, which [SealVRRP] fills in, and
@@ -174,7 +175,11 @@ func (a Advert) Append(b []byte) []byte {
 	}
 	b = append(b, 0, 0)
 	for _, addr := range a.Addrs {
-		b = appendAddr4(b, addr)
+		if addr.Is6() {
+			b = appendAddr16(b, addr)
+		} else {
+			b = appendAddr4(b, addr)
+		}
 	}
 	if a.Version == 2 {
 		b = append(b, a.Auth[:]...)

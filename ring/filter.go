@@ -23,26 +23,34 @@ const (
 	offSrcPort   = offIP     // with X = length of the IP header: source port
 	offPort      = offIP + 2 // with X = length of the IP header: destination port
 	offICMPType  = offIP     // with X likewise
+	offNext6     = offIP + 6
+	offICMP6Type = offIP + 40 // without extension headers
 
 	fragmentMask = 0x1fff
 	vidMask      = 0x0fff
 
 	etherTypeIPv4 = 0x0800
 	etherTypeARP  = 0x0806
+	etherTypeIPv6 = 0x86dd
 
-	protoICMP = 1
-	protoTCP  = 6
-	protoUDP  = 17
-	protoAH   = 51
-	protoVRRP = 112
+	protoICMP  = 1
+	protoTCP   = 6
+	protoUDP   = 17
+	protoAH    = 51
+	protoICMP6 = 58
+	protoVRRP  = 112
+
+	icmp6Solicitation  = 135
+	icmp6Advertisement = 136
 
 	// accepted is how much of a frame passes: all of the longest.
 	accepted = 1 << 20
 )
 
-// ControlFilter passes what the control socket reads: ARP, and IPv4 with
-// protocol 112 (VRRP) or 51 (AH). Of these only frames to own, to a virtual
-// router's MAC (00:00:5e:00:01:xx) or to a group; with a zero own, to any MAC.
+// ControlFilter passes what the control socket reads: ARP, IPv4 with protocol 112
+// (VRRP) or 51 (AH), and IPv6 with 112 or a neighbour's solicitation or advertisement.
+// Of these only frames to own, to a virtual router's MAC (00:00:5e:00:01:xx, and
+// 00:00:5e:00:02:xx for IPv6) or to a group; with a zero own, to any MAC.
 // Frames of a VLAN belong to its own interface and do not pass.
 func ControlFilter(own [6]byte) ([]bpf.RawInstruction, error) {
 	p := newProgram()
@@ -53,6 +61,7 @@ func ControlFilter(own [6]byte) ([]bpf.RawInstruction, error) {
 	}
 	p.emit(bpf.LoadAbsolute{Off: offEtherType, Size: 2})
 	p.jumpIf(bpf.JumpEqual, etherTypeARP, accept)
+	p.control6(accept, reject)
 	p.jumpIf(bpf.JumpNotEqual, etherTypeIPv4, reject)
 	p.emit(bpf.LoadAbsolute{Off: offProtocol, Size: 1})
 	p.jumpIf(bpf.JumpEqual, protoVRRP, accept)
@@ -71,6 +80,7 @@ func WatchFilter(protocols []uint8, flows []netip.AddrPort) ([]bpf.RawInstructio
 	p.native(reject)
 	p.emit(bpf.LoadAbsolute{Off: offEtherType, Size: 2})
 	p.jumpIf(bpf.JumpEqual, etherTypeARP, accept)
+	p.control6(accept, reject)
 	p.jumpIf(bpf.JumpNotEqual, etherTypeIPv4, reject)
 	p.emit(bpf.LoadAbsolute{Off: offProtocol, Size: 1})
 	for _, protocol := range append([]uint8{protoVRRP, protoAH}, protocols...) {
@@ -95,6 +105,22 @@ func WatchFilter(protocols []uint8, flows []netip.AddrPort) ([]bpf.RawInstructio
 	p.jump(reject)
 	p.finish(accept, reject)
 	return p.assemble()
+}
+
+// control6 decides on IPv6, whose EtherType may be in the accumulator, and leaves that of
+// anything else there: VRRP, and the two messages by which neighbours find each other
+// (RFC 4861 §4.3, §4.4). None of them has extension headers.
+func (p *program) control6(accept, reject label) {
+	other := p.label()
+	p.jumpIf(bpf.JumpNotEqual, etherTypeIPv6, other)
+	p.emit(bpf.LoadAbsolute{Off: offNext6, Size: 1})
+	p.jumpIf(bpf.JumpEqual, protoVRRP, accept)
+	p.jumpIf(bpf.JumpNotEqual, protoICMP6, reject)
+	p.emit(bpf.LoadAbsolute{Off: offICMP6Type, Size: 1})
+	p.jumpIf(bpf.JumpEqual, icmp6Solicitation, accept)
+	p.jumpIf(bpf.JumpEqual, icmp6Advertisement, accept)
+	p.jump(reject)
+	p.set(other)
 }
 
 // end accepts a packet with the flow's address and port at these places.
@@ -136,7 +162,8 @@ func (p *program) toUs(own [6]byte, reject label) {
 	p.emit(bpf.LoadAbsolute{Off: offDst, Size: 4})
 	p.jumpIf(bpf.JumpNotEqual, 0x00005e00, reject)
 	p.emit(bpf.LoadAbsolute{Off: offDst + 4, Size: 1})
-	p.jumpIf(bpf.JumpNotEqual, 1, reject)
+	p.jumpIf(bpf.JumpEqual, 1, ours)
+	p.jumpIf(bpf.JumpNotEqual, 2, reject)
 	p.set(ours)
 }
 

@@ -86,12 +86,12 @@ func TestControlFilter(t *testing.T) {
 		{"unicast advert", packet{dst: own, typ: 0x800, proto: 112}, true, true},
 		{"another's unicast advert", packet{dst: other, typ: 0x800, proto: 112}, false, true},
 		{"to the virtual MAC", packet{dst: virtual, typ: 0x806}, true, true},
-		{"to a virtual MAC of IPv6", packet{dst: [6]byte{0, 0, 0x5e, 0, 2, 51}, typ: 0x806}, false, true},
+		{"to a virtual MAC of IPv6", packet{dst: [6]byte{0, 0, 0x5e, 0, 2, 51}, typ: 0x806}, true, true},
+		{"to no virtual MAC", packet{dst: [6]byte{0, 0, 0x5e, 0, 3, 51}, typ: 0x806}, false, true},
 		{"ARP request", packet{dst: all, typ: 0x806}, true, true},
 		{"ARP reply", packet{dst: own, typ: 0x806}, true, true},
 		{"another's ARP reply", packet{dst: other, typ: 0x806}, false, true},
 		{"TCP", packet{dst: own, typ: 0x800, proto: 6}, false, false},
-		{"IPv6", packet{dst: group, typ: 0x86dd, proto: 112}, false, false},
 		{"in-band VLAN", packet{dst: group, typ: 0x8100, proto: 112}, false, false},
 	} {
 		if got := passes(t, filter, c.p.bytes()); got != c.want {
@@ -103,6 +103,41 @@ func TestControlFilter(t *testing.T) {
 	}
 	if passes(t, filter, []byte{1, 2, 3}) {
 		t.Error("three bytes pass")
+	}
+}
+
+// Over IPv6 VRRP and the questions and answers of neighbours pass, and nothing else of
+// ICMPv6 (RFC 4861 §4.3, §4.4).
+func TestControlFilter6(t *testing.T) {
+	control, err := ring.ControlFilter([6]byte{2, 0, 0, 0, 0, 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	watch, err := ring.WatchFilter(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name       string
+		next, icmp byte
+		want       bool
+	}{
+		{"advert", 112, 0, true},
+		{"neighbour solicitation", 58, 135, true},
+		{"neighbour advertisement", 58, 136, true},
+		{"router advertisement", 58, 134, false},
+		{"redirect", 58, 137, false},
+		{"MLD report", 0, 143, false},
+		{"TCP", 6, 135, false},
+	} {
+		frame := make([]byte, 14+40+8)
+		copy(frame, []byte{0x33, 0x33, 0, 0, 0, 0x12, 2, 0, 0, 0, 0, 1, 0x86, 0xdd, 0x60})
+		frame[14+6], frame[14+40] = c.next, c.icmp
+		for _, filter := range [][]bpf.RawInstruction{control, watch} {
+			if got := passes(t, filter, frame); got != c.want {
+				t.Errorf("%s: passes %v", c.name, got)
+			}
+		}
 	}
 }
 

@@ -320,7 +320,7 @@ func seed() uint64 {
 func nodeLinks(links []kernel.Link) []node.Link {
 	out := make([]node.Link, len(links))
 	for i, l := range links {
-		out[i] = node.Link{Name: l.Name, MAC: proto.MAC(l.MAC), Up: l.Up, Loopback: l.Loopback, Prefixes: l.Prefixes}
+		out[i] = node.Link{Name: l.Name, MAC: proto.MAC(l.MAC), Up: l.Up, Loopback: l.Loopback, Router: l.Router, Prefixes: l.Prefixes}
 	}
 	return out
 }
@@ -374,7 +374,7 @@ func (d *director) open() (err error) {
 func (d *director) sockets(port int) (s loop.Sockets, err error) {
 	use := d.node.Uses()[port]
 	if use.Control {
-		if s.Control, err = d.control(d.links[port], use.Multicast); err != nil {
+		if s.Control, err = d.control(d.links[port], use); err != nil {
 			return s, err
 		}
 	}
@@ -418,15 +418,19 @@ func (d *director) shield() error {
 	return d.kernel.DropRules(names, flows)
 }
 
-func (d *director) control(l kernel.Link, multicast bool) (loop.Port, error) {
+func (d *director) control(l kernel.Link, use node.Use) (loop.Port, error) {
 	filter, err := ring.ControlFilter(l.MAC)
 	if err != nil {
 		return nil, err
 	}
-	if multicast {
-		if err := d.kernel.JoinVRRP(l.Name); err != nil {
-			return nil, err
-		}
+	if use.Multicast {
+		err = d.kernel.JoinVRRP(l.Name)
+	}
+	if use.Multicast6 && err == nil {
+		err = d.kernel.JoinVRRP6(l.Name)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return d.socket(ring.Config{Interface: l.Name, Slots: d.controlSlots(l.Name), SlotSize: serviceSlotSize, Filter: filter})
 }

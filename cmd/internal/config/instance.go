@@ -47,8 +47,6 @@ func (in *Instance) judge(r *reader) {
 		disable(in.At("interface"), "a loopback interface reaches no other node")
 	case in.VRID == 0:
 		disable(in.Pos, "has no virtual_router_id: add one from 1 to 255")
-	case slices.ContainsFunc(in.Addresses, func(a Address) bool { return a.Prefix.Addr().Is6() }):
-		disable(in.At("virtual_ipaddress"), "IPv6 is read, but not spoken by this version")
 	}
 }
 
@@ -89,11 +87,6 @@ func (in *Instance) resolveFamily(r *reader) {
 		r.say(Warning, a.Pos, "%v: addresses of one instance are of one family; put it into virtual_ipaddress_excluded. It is ignored", a.Prefix)
 		return true
 	})
-	for _, a := range in.Excluded {
-		if a.Prefix.Addr().Is6() && !six {
-			r.say(Warning, a.Pos, "%v: IPv6 is read, but not put on an interface by this version", a.Prefix)
-		}
-	}
 	if six && in.Version == 2 {
 		if in.Has("version") {
 			r.say(Warning, in.At("version"), "vrrp_instance %s: IPv6 needs version 3; it becomes 3", in.Name)
@@ -172,6 +165,9 @@ func (in *Instance) resolveStrict(r *reader) {
 		in.State = map[bool]State{true: "MASTER", false: "BACKUP"}[owner]
 		r.say(Warning, in.At("state"), "vrrp_strict: state must go with the priority, MASTER with 255 alone; it becomes %s", in.State)
 	}
+	if len(in.Addresses) > 0 && in.Family() == 6 && !in.Addresses[0].Prefix.Addr().IsLinkLocalUnicast() {
+		r.say(Warning, in.Addresses[0].Pos, "vrrp_strict: the first IPv6 address must be link-local (RFC 9568 §5.2.9)")
+	}
 	in.DownTimerAdverts, in.GARPLowerPrioRepeat, in.GARPLowerPrioDelay = 3, 0, 0
 	in.LowerPrioNoAdvert, in.HigherPrioSendAdvert = true, false
 	r.say(Notice, in.Pos, "vrrp_strict: keepalived drops packets to the virtual address of %s unless its priority is 255 (it cannot be pinged); this version leaves them alone", in.Name)
@@ -195,6 +191,9 @@ func (in *Instance) resolveUnicast(r *reader) {
 	if len(in.UnicastPeers) > 0 || in.UnicastFaultNoPeer {
 		if !in.Has("unicast_ttl") {
 			in.UnicastTTL = 255
+			if six {
+				in.UnicastTTL = 64 // keepalived leaves it to the kernel
+			}
 			in.mark("unicast_ttl", in.At("unicast_peer"))
 		}
 		if !in.CheckUnicastSrc {

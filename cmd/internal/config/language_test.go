@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -151,6 +152,26 @@ func TestLanguageMistakes(t *testing.T) {
 		if !found {
 			t.Errorf("%.60s\ngot  %v\nwant %s", tt.line, messages, tt.want)
 		}
+	}
+}
+
+// An instance of IPv6 runs: the first address decides, those of the other family are for
+// virtual_ipaddress_excluded, and unicast adverts have the kernel's hop limit.
+func TestInstanceOfIPv6(t *testing.T) {
+	cfg, messages := Parse("a.conf", []byte("vrrp_instance A {\ninterface eth0\nvirtual_router_id 51\nunicast_peer {\n2001:db8::2\n}\n"+
+		"virtual_ipaddress {\nfe80::100\n2001:db8::100/64\n10.0.0.1\n}\nvirtual_ipaddress_excluded {\n10.0.0.2\n}\n}\n"), Options{ConfigID: "one"})
+	in := cfg.Instances[0]
+	if in.Disabled != "" || in.Family() != 6 || in.Version != 3 || in.UnicastTTL != 64 || len(in.Addresses) != 2 || len(in.Excluded) != 1 {
+		t.Errorf("%+v", in)
+	}
+	want := "a.conf:10:1: warning: 10.0.0.1/32: addresses of one instance are of one family; put it into virtual_ipaddress_excluded. It is ignored"
+	if len(messages) != 1 || messages[0].String() != want {
+		t.Errorf("got  %v\nwant %s", messages, want)
+	}
+	_, messages = Parse("a.conf", []byte("vrrp_instance A {\ninterface eth0\nvirtual_router_id 51\nstrict_mode\nvirtual_ipaddress {\n2001:db8::100/64\n}\n}\n"), Options{ConfigID: "one"})
+	want = "a.conf:6:1: warning: vrrp_strict: the first IPv6 address must be link-local (RFC 9568 §5.2.9)"
+	if !slices.ContainsFunc(messages, func(m Message) bool { return m.String() == want }) {
+		t.Errorf("got  %v\nwant %s", messages, want)
 	}
 }
 

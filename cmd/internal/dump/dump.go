@@ -18,10 +18,10 @@ import (
 // (RFC 9568 §7.1). It is for packets of which no configuration is known.
 func Remark(frame []byte) string {
 	eth, err := proto.ParseEthernet(frame)
-	if err != nil || eth.Type() != proto.EtherTypeIPv4 {
+	if err != nil || eth.Type() != proto.EtherTypeIPv4 && eth.Type() != proto.EtherTypeIPv6 {
 		return ""
 	}
-	ip, err := proto.ParseIPv4(eth.Payload())
+	ip, err := proto.ParseIP(eth.Payload())
 	if err != nil {
 		return ""
 	}
@@ -29,7 +29,11 @@ func Remark(frame []byte) string {
 	if !ok {
 		return ""
 	}
-	v, err := proto.ParseVRRP(msg)
+	parse := proto.ParseVRRP
+	if ip.Is6() {
+		parse = proto.ParseVRRP6
+	}
+	v, err := parse(msg)
 	switch {
 	case err != nil:
 		return "refused: " + err.Error()

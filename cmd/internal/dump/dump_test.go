@@ -94,3 +94,28 @@ func TestFilter(t *testing.T) {
 		}
 	}
 }
+
+// Over IPv6 the same is asked and remarked; neighbour discovery is its ARP.
+func TestFilterAndRemark6(t *testing.T) {
+	src, group, vip := netip.MustParseAddr("fe80::1"), netip.MustParseAddr("ff02::12"), netip.MustParseAddr("2001:db8::100")
+	advert := func(hopLimit, priority uint8) []byte {
+		msg := proto.Advert{Version: 3, VRID: 51, Priority: priority, Addrs: []netip.Addr{vip}}.Append(nil)
+		proto.SealVRRP(msg, src, group, proto.ChecksumPseudo)
+		f := proto.AppendEthernet(nil, proto.GroupMAC6(group), proto.MAC{2}, proto.EtherTypeIPv6)
+		return append(proto.IPv6Header{HopLimit: hopLimit, NextHeader: proto.ProtocolVRRP, Src: src, Dst: group}.Append(f, len(msg)), msg...)
+	}
+	damaged := advert(255, 100)
+	damaged[len(damaged)-1] ^= 1
+	for want, frame := range map[string][]byte{
+		"": advert(255, 100), "the MASTER leaves": advert(255, 0), "refused: TTL 254, it came through a router": advert(254, 100), "refused: wrong checksum": damaged,
+	} {
+		if got := Remark(frame); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	na := proto.AppendUnsolicitedNA(nil, proto.MAC{2}, vip, false)
+	both := Filter{VIPs: []netip.Addr{vip}}
+	if !both.Passes(advert(255, 100)) || !both.Passes(na) || !(Filter{Kind: "arp"}).Passes(na) || (Filter{VRID: 52}).Passes(advert(255, 100)) {
+		t.Error("the filter does not find the virtual address")
+	}
+}

@@ -13,7 +13,7 @@ type Filter struct {
 	VRID  uint8            // of advertisements; 0 for any
 	VIPs  []netip.Addr     // in an advertisement or ARP
 	Addrs []netip.Addr     // of a host: as sender, receiver, or in an advertisement or ARP
-	Kind  string           // vrrp, arp, tcp, udp; "" for any
+	Kind  string           // vrrp, arp (with neighbour discovery), tcp, udp; "" for any
 	Flows []netip.AddrPort // one end of TCP or UDP
 }
 
@@ -36,20 +36,24 @@ func factsOf(frame []byte) facts {
 		if a, err := proto.ParseARP(eth.Payload()); err == nil {
 			return facts{kind: "arp", about: []netip.Addr{a.Sender(), a.Target()}}
 		}
-	case proto.EtherTypeIPv4:
-		if ip, err := proto.ParseIPv4(eth.Payload()); err == nil {
+	case proto.EtherTypeIPv4, proto.EtherTypeIPv6:
+		if ip, err := proto.ParseIP(eth.Payload()); err == nil {
 			return ipFacts(ip)
 		}
 	}
 	return facts{}
 }
 
-func ipFacts(ip proto.IPv4) facts {
+func ipFacts(ip proto.IP) facts {
 	f := facts{ends: []netip.Addr{ip.Src(), ip.Dst()}}
 	switch ip.Protocol() {
+	case proto.ProtocolICMPv6: // neighbour discovery is the ARP of IPv6
+		if m, err := proto.ParseNDP(ip.Payload()); err == nil && ip.Is6() {
+			f.kind, f.about = "arp", []netip.Addr{ip.Src(), m.Target()}
+		}
 	case proto.ProtocolTCP, proto.ProtocolUDP:
 		f.kind = map[uint8]string{proto.ProtocolTCP: "tcp", proto.ProtocolUDP: "udp"}[ip.Protocol()]
-		if src, dst, ok := proto.Ports(ip.Payload()); ok && ip.FragmentOffset() == 0 {
+		if src, dst, ok := proto.Ports(ip.Payload()); ok && (ip.Is6() || proto.IPv4(ip).FragmentOffset() == 0) {
 			f.ports = [2]uint16{src, dst}
 		}
 	case proto.ProtocolVRRP, proto.ProtocolAH:
@@ -58,10 +62,14 @@ func ipFacts(ip proto.IPv4) facts {
 			break
 		}
 		f.kind = "vrrp"
-		if v, err := proto.ParseVRRP(msg); err == nil {
+		parse, addr := proto.ParseVRRP, proto.VRRP.Addr
+		if ip.Is6() {
+			parse, addr = proto.ParseVRRP6, proto.VRRP.Addr6
+		}
+		if v, err := parse(msg); err == nil {
 			f.vrid = v.VRID()
 			for i := range v.Count() {
-				f.about = append(f.about, v.Addr(i))
+				f.about = append(f.about, addr(v, i))
 			}
 		}
 	}

@@ -163,7 +163,7 @@ func wouldSend(frame []byte) string {
 	if err != nil {
 		return proto.Describe(frame)
 	}
-	msg, ok := proto.VRRPIn(ip)
+	msg, ok := proto.VRRPIn(proto.IP(ip))
 	if !ok {
 		return proto.Describe(frame)
 	}

@@ -20,9 +20,11 @@ const (
 // and those of VRRP are members of the group: the kernel sends IGMP reports for
 // them and takes the group's frames in at the interface.
 type groups struct {
+	group netip.Addr // which they join
+
 	mu      sync.Mutex
 	sockets []int        // the last one takes the next membership
-	other   int          // AH
+	other   int          // AH, -1 for IPv6, where nobody speaks it
 	joined  map[int]bool // by interface index
 }
 
@@ -30,22 +32,22 @@ type groups struct {
 func vrrpGroup() netip.Addr { return netip.AddrFrom4([4]byte{224, 0, 0, 18}) }
 
 func openGroups() (*groups, error) {
-	ah, err := holder(protocolAH)
+	ah, err := holder(unix.AF_INET, protocolAH)
 	if err != nil {
 		return nil, err
 	}
-	vrrp, err := holder(protocolVRRP)
+	vrrp, err := holder(unix.AF_INET, protocolVRRP)
 	if err != nil {
 		unix.Close(ah)
 		return nil, err
 	}
-	return &groups{sockets: []int{vrrp}, other: ah, joined: map[int]bool{}}, nil
+	return &groups{group: vrrpGroup(), sockets: []int{vrrp}, other: ah, joined: map[int]bool{}}, nil
 }
 
 // holder opens a raw socket whose filter refuses everything, so that it never holds
 // a packet.
-func holder(protocol int) (int, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
+func holder(family, protocol int) (int, error) {
+	fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
 	if errors.Is(err, unix.EPERM) {
 		return -1, fmt.Errorf("open a raw socket for IP protocol %d: %w: needs CAP_NET_RAW (run as root)", protocol, err)
 	}
@@ -75,13 +77,15 @@ func refuseAll(fd int) error {
 // The kernel allows one socket 20 memberships (igmp_max_memberships). Beyond them
 // JoinVRRP opens further sockets, and those belong to the calling thread's
 // network namespace.
-func (k *Kernel) JoinVRRP(iface string) error {
+func (k *Kernel) JoinVRRP(iface string) error { return k.join(k.groups, iface) }
+
+func (k *Kernel) join(g *groups, iface string) error {
 	index, err := k.index(iface)
 	if err != nil {
-		return fmt.Errorf("join %s: %w", vrrpGroup(), err)
+		return fmt.Errorf("join %s: %w", g.group, err)
 	}
-	if err := k.groups.join(index); err != nil {
-		return fmt.Errorf("join %s on %s: %w", vrrpGroup(), iface, explain(err))
+	if err := g.join(index); err != nil {
+		return fmt.Errorf("join %s on %s: %w", g.group, iface, explain(err))
 	}
 	return nil
 }
@@ -95,14 +99,14 @@ func (g *groups) join(index int) error {
 	if len(g.sockets) == 0 {
 		return errors.New("closed")
 	}
-	err := member(g.sockets[len(g.sockets)-1], index)
-	if errors.Is(err, unix.ENOBUFS) {
-		fd, openErr := holder(protocolVRRP)
+	err := g.member(g.sockets[len(g.sockets)-1], index)
+	if errors.Is(err, unix.ENOBUFS) && g.group.Is4() {
+		fd, openErr := holder(unix.AF_INET, protocolVRRP)
 		if openErr != nil {
 			return openErr
 		}
 		g.sockets = append(g.sockets, fd)
-		err = member(fd, index)
+		err = g.member(fd, index)
 	}
 	if err == nil {
 		g.joined[index] = true
@@ -110,9 +114,13 @@ func (g *groups) join(index int) error {
 	return err
 }
 
-func member(fd, index int) error {
+func (g *groups) member(fd, index int) error {
+	if g.group.Is6() {
+		return unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP,
+			&unix.IPv6Mreq{Multiaddr: g.group.As16(), Interface: uint32(index)})
+	}
 	return unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP,
-		&unix.IPMreqn{Multiaddr: vrrpGroup().As4(), Ifindex: int32(index)})
+		&unix.IPMreqn{Multiaddr: g.group.As4(), Ifindex: int32(index)})
 }
 
 func (g *groups) close() {

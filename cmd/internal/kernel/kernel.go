@@ -34,6 +34,7 @@ type Kernel struct {
 	table  bool // the drop rules' table exists
 
 	groups  *groups
+	groups6 *groups // nil where the kernel has no IPv6
 	watched bool
 	asked   []netip.Addr   // by Gateway
 	restore []func() error // sysctls
@@ -79,6 +80,9 @@ func (k *Kernel) open() (err error) {
 	if k.groups, err = openGroups(); err != nil {
 		return err
 	}
+	if k.groups6, err = openGroups6(); err != nil {
+		return err
+	}
 	k.openTables()
 	k.seen, err = k.snapshot()
 	return err
@@ -106,6 +110,9 @@ func (k *Kernel) Close() error {
 	}
 	if k.groups != nil {
 		k.groups.close()
+	}
+	if k.groups6 != nil {
+		k.groups6.close()
 	}
 	if k.links != nil {
 		k.links.Close()

@@ -56,7 +56,8 @@ func link(t *testing.T, name string) netlink.Link {
 	return l
 }
 
-// veth makes a pair, both ends up.
+// veth makes a pair, both ends up and running: the kernel tells the carrier a moment after
+// the ends are up.
 func veth(t *testing.T, a, b string) {
 	t.Helper()
 	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: a}, PeerName: b}); err != nil {

@@ -19,6 +19,7 @@ type Link struct {
 	MTU      int     // bytes of IP packet
 	Up       bool    // administratively up and running (carrier), as keepalived counts it
 	Loopback bool
+	Router   bool           // forwards IPv6, in what Links returns
 	Prefixes []netip.Prefix // its addresses, not masked, in the kernel's order
 }
 
@@ -37,6 +38,7 @@ func (k *Kernel) Links() ([]Link, error) {
 	}
 	links := make([]Link, 0, len(s))
 	for _, l := range s {
+		l.Router = forwards(l.Name)
 		links = append(links, l)
 	}
 	slices.SortFunc(links, func(a, b Link) int { return a.Index - b.Index })

@@ -20,7 +20,8 @@ type (
 	Stop struct{}
 	// Tick says that the deadline has come.
 	Tick struct{}
-	// Received is a frame of the control socket: VRRP or ARP. Frame is read
+	// Received is a frame of the control socket: VRRP, ARP or neighbour
+	// discovery. Frame is read
 	// during the step only. At is when the kernel took it from the wire.
 	Received struct {
 		Port  int

@@ -11,10 +11,12 @@ import (
 	"github.com/ringkeep/ringkeep/proto"
 )
 
-// vrrpGroup and vrrpGroupMAC are where multicast advertisements go (RFC 9568 §5.1.1.2).
+// Where multicast advertisements go (RFC 9568 §5.1.1.2, §5.1.2.2).
 var (
-	vrrpGroup    = netip.AddrFrom4([4]byte{224, 0, 0, 18})
-	vrrpGroupMAC = proto.MAC{0x01, 0x00, 0x5e, 0x00, 0x00, 0x12}
+	vrrpGroup     = netip.AddrFrom4([4]byte{224, 0, 0, 18})
+	vrrpGroupMAC  = proto.MAC{0x01, 0x00, 0x5e, 0x00, 0x00, 0x12}
+	vrrpGroup6    = netip.AddrFrom16([16]byte{0xff, 0x02, 15: 0x12})
+	vrrpGroupMAC6 = proto.GroupMAC6(vrrpGroup6)
 )
 
 const (
@@ -54,6 +56,8 @@ const refusalsKept = 64
 
 func (in *instance) unicast() bool { return len(in.cfg.UnicastPeers) > 0 }
 
+func (in *instance) six() bool { return in.cfg.Family() == 6 }
+
 func (n *Node) addInstance(c *config.Instance) error {
 	p, err := n.portNamed(c.At("interface"), c.Interface)
 	if err != nil {
@@ -65,9 +69,6 @@ func (n *Node) addInstance(c *config.Instance) error {
 		vips: map[netip.Addr]config.Address{}, devices: map[string]int{}, refused: map[refusal]uint64{}, remarked: map[netip.Addr]fsm.Remarks{},
 	}
 	for _, a := range slices.Concat(c.Addresses, c.Excluded) {
-		if a.Prefix.Addr().Is6() {
-			continue // said when the file was read
-		}
 		if a.Device == "" {
 			a.Device = c.Interface
 		}
@@ -150,7 +151,7 @@ func instanceConfig(c *config.Instance, startupDelay time.Duration, source netip
 	f := fsm.Config{
 		Name: c.Name, VRID: c.VRID, Version: c.Version, Priority: c.Priority, Interval: c.AdvertInterval,
 		NoPreempt: c.NoPreempt, PreemptDelay: c.PreemptDelay,
-		Source: source, Unicast: len(c.UnicastPeers) > 0,
+		IPv6: c.Family() == 6, Source: source, Unicast: len(c.UnicastPeers) > 0,
 		DownTimerAdverts: c.DownTimerAdverts, StartupDelay: startupDelay,
 		GARPRepeat: c.GARPMasterRepeat, GARPDelay: c.GARPMasterDelay,
 		GARPRefresh: c.GARPMasterRefresh, GARPRefreshRepeat: c.GARPMasterRefreshRepeat,
@@ -166,9 +167,6 @@ func instanceConfig(c *config.Instance, startupDelay time.Duration, source netip
 		f.Addrs = append(f.Addrs, a.Prefix.Addr())
 	}
 	for _, a := range c.Excluded {
-		if a.Prefix.Addr().Is6() {
-			continue
-		}
 		f.Excluded = append(f.Excluded, a.Prefix.Addr())
 	}
 	return f
@@ -194,7 +192,8 @@ func senders(c *config.Instance) []fsm.Sender {
 }
 
 // sourceOf picks the source of an instance's advertisements: the configured one,
-// or the first address of its interface that is not virtual. An owner has no other.
+// or the first address of its interface that is not virtual, which for IPv6 is
+// link-local (RFC 9568 §5.1.2.1). An owner has no other.
 func (n *Node) sourceOf(in *instance) netip.Addr {
 	if in.cfg.UnicastSource.IsValid() {
 		return in.cfg.UnicastSource
@@ -205,7 +204,7 @@ func (n *Node) sourceOf(in *instance) netip.Addr {
 	var owned netip.Addr
 	for _, p := range n.ports[in.port].prefixes {
 		switch {
-		case !p.Addr().Is4():
+		case p.Addr().Is6() != in.six() || in.six() && !p.Addr().IsLinkLocalUnicast():
 		case !n.virtual(p.Addr()):
 			return p.Addr()
 		case in.cfg.Priority == 255:
@@ -225,7 +224,7 @@ func (n *Node) startInstance(now time.Duration, i int) {
 func (n *Node) prepareInstance(now time.Duration, i int) {
 	in := &n.instances[i]
 	for _, peer := range in.cfg.UnicastPeers.Addrs() {
-		n.seek(now, n.nextHop(Peer{in.port, peer}))
+		n.seek(now, in.port, n.nextHop(Peer{in.port, peer}))
 	}
 	if in.cfg.Priority != 255 {
 		for _, a := range in.addresses() {
@@ -331,11 +330,15 @@ func (n *Node) advertise(in *instance, a fsm.SendAdvert) {
 		in.id = 1
 	}
 	if !in.unicast() {
-		n.emit(Send{Port: in.port, Frame: n.advert(in, a, vrrpGroupMAC, vrrpGroup)})
+		mac, group := vrrpGroupMAC, vrrpGroup
+		if in.six() {
+			mac, group = vrrpGroupMAC6, vrrpGroup6
+		}
+		n.emit(Send{Port: in.port, Frame: n.advert(in, a, mac, group)})
 		return
 	}
 	for _, peer := range in.cfg.UnicastPeers.Addrs() {
-		nb := n.neighbourFor(n.nextHop(Peer{in.port, peer}))
+		nb := n.neighbourFor(in.port, n.nextHop(Peer{in.port, peer}))
 		if nb < 0 || !n.neighbours[nb].resolved {
 			continue // asked for since the start; the next advertisement will find it
 		}
@@ -343,17 +346,30 @@ func (n *Node) advertise(in *instance, a fsm.SendAdvert) {
 	}
 }
 
+// ttl is that of the advertisements; only to peers it may be another (unicast_ttl).
+func (in *instance) ttl() uint8 {
+	if in.unicast() && in.cfg.UnicastTTL > 0 {
+		return in.cfg.UnicastTTL
+	}
+	return vrrpTTL
+}
+
 // advert builds one frame. Version 3 sums the pseudo-header as keepalived and FRR
-// do (reference: interoperation; RFC 9568 §5.2.8 would leave it out).
+// do (reference: interoperation; RFC 9568 §5.2.8 would leave it out over IPv4).
 func (n *Node) advert(in *instance, a fsm.SendAdvert, mac proto.MAC, dst netip.Addr) []byte {
-	msg := in.fsm.Advert(a.Priority).Append(make([]byte, 0, 8+4*len(in.cfg.Addresses)+8))
+	msg := in.fsm.Advert(a.Priority).Append(make([]byte, 0, 8+16*len(in.cfg.Addresses)+8))
 	form := proto.ChecksumMessage
 	if in.cfg.Version == 3 {
 		form = proto.ChecksumPseudo
 	}
 	proto.SealVRRP(msg, a.Src, dst, form)
+	if in.six() {
+		f := proto.AppendEthernet(make([]byte, 0, 14+40+len(msg)), mac, n.ports[in.port].link.MAC, proto.EtherTypeIPv6)
+		h := proto.IPv6Header{TrafficClass: vrrpTOS, HopLimit: in.ttl(), NextHeader: proto.ProtocolVRRP, Src: a.Src, Dst: dst}
+		return append(h.Append(f, len(msg)), msg...)
+	}
 	f := proto.AppendEthernet(make([]byte, 0, 14+20+proto.AHLen+len(msg)), mac, n.ports[in.port].link.MAC, proto.EtherTypeIPv4)
-	h := proto.IPv4Header{TOS: vrrpTOS, ID: in.id, TTL: vrrpTTL, Protocol: proto.ProtocolVRRP, Src: a.Src, Dst: dst}
+	h := proto.IPv4Header{TOS: vrrpTOS, ID: in.id, TTL: in.ttl(), Protocol: proto.ProtocolVRRP, Src: a.Src, Dst: dst}
 	if in.cfg.AuthType == "AH" {
 		return in.authenticated(f, h, a.Sequence, msg)
 	}
@@ -371,14 +387,19 @@ func (in *instance) authenticated(f []byte, h proto.IPv4Header, sequence uint32,
 	return f
 }
 
-// announce sends one gratuitous ARP on the interface that carries the address: for a
+// announce sends one gratuitous ARP or unsolicited neighbour advertisement on the interface that carries the address: for a
 // virtual one the device of its line, for the own source that of the instance.
 func (n *Node) announce(in *instance, addr netip.Addr) {
 	p := in.port
 	if vip, ok := in.vips[addr]; ok {
 		p, _ = n.portNamed(vip.Pos, vip.Device) // looked up before, when the node was made
 	}
-	n.emit(Send{Port: p, Frame: proto.AppendGratuitousARP(make([]byte, 0, 42), n.ports[p].link.MAC, addr)})
+	link := &n.ports[p].link
+	if addr.Is6() {
+		n.emit(Send{Port: p, Frame: proto.AppendUnsolicitedNA(make([]byte, 0, 86), link.MAC, addr, link.Router)})
+		return
+	}
+	n.emit(Send{Port: p, Frame: proto.AppendGratuitousARP(make([]byte, 0, 42), link.MAC, addr)})
 }
 
 // addAddress asks for the address and takes it for present at once: the kernel's
@@ -427,14 +448,14 @@ type Hearing struct {
 // against it, and changes nothing. Frames of our own addresses are for none.
 func (n *Node) Hear(port int, frame []byte) []Hearing {
 	eth, err := proto.ParseEthernet(frame)
-	if err != nil || eth.Type() != proto.EtherTypeIPv4 {
+	if err != nil || eth.Type() != proto.EtherTypeIPv4 && eth.Type() != proto.EtherTypeIPv6 {
 		return nil
 	}
 	return n.hear(port, eth)
 }
 
 func (n *Node) hear(port int, eth proto.Ethernet) []Hearing {
-	ip, err := proto.ParseIPv4(eth.Payload())
+	ip, err := proto.ParseIP(eth.Payload())
 	if err != nil || n.local(ip.Src()) {
 		return nil
 	}
@@ -446,7 +467,7 @@ func (n *Node) hear(port int, eth proto.Ethernet) []Hearing {
 	var list []Hearing
 	for i := range n.instances {
 		in := &n.instances[i]
-		if in.port != port || in.cfg.VRID != msg.VRID() || in.unicast() != n.local(ip.Dst()) {
+		if in.port != port || in.six() != ip.Is6() || in.cfg.VRID != msg.VRID() || in.unicast() != n.local(ip.Dst()) {
 			continue
 		}
 		h := Hearing{Instance: in.cfg, Source: in.source, Message: fsm.Message{IP: ip, VRRP: msg}, index: i}

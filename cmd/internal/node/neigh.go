@@ -7,7 +7,7 @@ import (
 	"github.com/ringkeep/ringkeep/proto"
 )
 
-// The neighbour table: who has which MAC on which port (RFC 826). Entries are made
+// The neighbour table: who has which MAC on which port (RFC 826, RFC 4861). Entries are made
 // for real servers and unicast peers only, so their number is bounded by the
 // configuration; what the wire says updates entries and never makes one.
 
@@ -33,15 +33,21 @@ type neighbour struct {
 // while no port has a prefix for it.
 type hop int
 
+// anyPort says that the prefixes decide on which port a neighbour is.
+const anyPort = -1
+
 // neighbourFor returns the number of the entry for addr, making it; -1 if no port
-// has a prefix that holds addr.
-func (n *Node) neighbourFor(addr netip.Addr) int {
+// has a prefix that holds addr. A link-local address is one of the port that asks.
+func (n *Node) neighbourFor(port int, addr netip.Addr) int {
+	scoped := addr.Is6() && addr.IsLinkLocalUnicast()
 	for i := range n.neighbours {
-		if n.neighbours[i].addr == addr {
+		if nb := &n.neighbours[i]; nb.addr == addr && (nb.port == port || !scoped) {
 			return i
 		}
 	}
-	port := n.route(addr)
+	if !scoped {
+		port = n.route(addr)
+	}
 	if port < 0 {
 		return -1
 	}
@@ -89,7 +95,7 @@ func (n *Node) routed(now time.Duration, ev Routed) {
 	}
 	n.gateways[ev.Peer] = ev.Via
 	if n.started && ev.Via.IsValid() {
-		n.seek(now, ev.Via)
+		n.seek(now, ev.Port, ev.Via)
 	}
 }
 
@@ -119,13 +125,7 @@ func (n *Node) probe(now time.Duration, i int) {
 	p := &n.ports[nb.port]
 	src, ok := n.sourceFor(nb.port, nb.addr)
 	if p.link.Up && ok {
-		dst := proto.Broadcast
-		if nb.resolved {
-			dst = nb.mac // RFC 1122 2.3.2.1: unicast poll of a known neighbour
-		}
-		f := proto.AppendEthernet(make([]byte, 0, 64), dst, p.link.MAC, proto.EtherTypeARP)
-		f = proto.ARPMessage{Op: proto.ARPRequest, SenderMAC: p.link.MAC, Sender: src, Target: nb.addr}.Append(f)
-		n.emit(Send{Port: nb.port, Frame: f})
+		n.emit(Send{Port: nb.port, Frame: nb.question(p.link.MAC, src)})
 	}
 	nb.probes++
 	wait := probeInterval
@@ -134,6 +134,24 @@ func (n *Node) probe(now time.Duration, i int) {
 		wait = retryInterval
 	}
 	n.timers.set(nb.timer, now+wait)
+}
+
+// question is the request of src at mac for the neighbour: to all, or to it alone where
+// it is known (RFC 1122 §2.3.2.1, RFC 4861 §7.3.3).
+func (nb *neighbour) question(mac proto.MAC, src netip.Addr) []byte {
+	if nb.addr.Is6() {
+		to := proto.MAC{}
+		if nb.resolved {
+			to = nb.mac
+		}
+		return proto.AppendSolicitation(make([]byte, 0, 86), mac, src, nb.addr, to)
+	}
+	dst := proto.Broadcast
+	if nb.resolved {
+		dst = nb.mac
+	}
+	f := proto.AppendEthernet(make([]byte, 0, 64), dst, mac, proto.EtherTypeARP)
+	return proto.ARPMessage{Op: proto.ARPRequest, SenderMAC: mac, Sender: src, Target: nb.addr}.Append(f)
 }
 
 // sourceFor picks the address that a request for addr comes from: one of the
@@ -154,10 +172,34 @@ func (n *Node) heardARP(now time.Duration, port int, frame proto.Ethernet) {
 	if err != nil || arp.SenderMAC().IsGroup() {
 		return
 	}
-	sender := arp.Sender()
+	n.heardNeighbour(now, port, arp.Sender(), arp.SenderMAC())
+}
+
+// heardNDP learns from the question or answer of a neighbour that is in the table: of who
+// asks its own MAC, of who answers that of the target (RFC 4861 §7.2.3, §7.2.5).
+func (n *Node) heardNDP(now time.Duration, port int, frame proto.Ethernet) {
+	ip, err := proto.ParseIPv6(frame.Payload())
+	if err != nil || ip.NextHeader() != proto.ProtocolICMPv6 {
+		return
+	}
+	m, err := proto.ParseNDP(ip.Payload())
+	if err != nil || !m.Valid(ip) {
+		return
+	}
+	about := ip.Src()
+	if m.Type() == proto.NeighbourAdvertisement {
+		about = m.Target()
+	}
+	if mac, ok := m.LinkAddress(); ok && !mac.IsGroup() {
+		n.heardNeighbour(now, port, about, mac)
+	}
+}
+
+// heardNeighbour takes the MAC of an address that is in the table.
+func (n *Node) heardNeighbour(now time.Duration, port int, addr netip.Addr, mac proto.MAC) {
 	for i := range n.neighbours {
-		if nb := &n.neighbours[i]; nb.addr == sender && nb.port == port {
-			n.learn(now, i, arp.SenderMAC())
+		if nb := &n.neighbours[i]; nb.addr == addr && nb.port == port {
+			n.learn(now, i, mac)
 		}
 	}
 }

@@ -18,6 +18,7 @@ type Link struct {
 	MAC      proto.MAC
 	Up       bool // IFF_UP and running
 	Loopback bool
+	Router   bool           // forwards IPv6, which neighbour advertisements tell
 	Prefixes []netip.Prefix // addresses, each with the length of its network
 }
 
@@ -29,9 +30,10 @@ type port struct {
 
 // Use says which sockets a port needs.
 type Use struct {
-	Control   bool // VRRP and ARP
-	Multicast bool // membership in 224.0.0.18
-	Service   bool // frames for virtual services
+	Control    bool // VRRP, ARP and neighbour discovery
+	Multicast  bool // membership in 224.0.0.18
+	Multicast6 bool // membership in ff02::12
+	Service    bool // frames for virtual services
 }
 
 type timerKind uint8
@@ -135,7 +137,9 @@ func (n *Node) Uses() []Use {
 	for i := range n.instances {
 		u := &uses[n.instances[i].port]
 		u.Control = true
-		u.Multicast = u.Multicast || !n.instances[i].unicast()
+		if in := &n.instances[i]; !in.unicast() {
+			u.Multicast, u.Multicast6 = u.Multicast || !in.six(), u.Multicast6 || in.six()
+		}
 		for _, a := range n.instances[i].vips {
 			if p, err := n.portNamed(a.Pos, a.Device); err == nil {
 				uses[p].Control = true // gratuitous ARP leaves where the address is
@@ -271,6 +275,9 @@ func (n *Node) received(now time.Duration, ev Received) {
 	case proto.EtherTypeARP:
 		n.heardARP(now, ev.Port, eth)
 	case proto.EtherTypeIPv4:
+		n.heardVRRP(min(ev.At, now), ev.Port, eth)
+	case proto.EtherTypeIPv6:
+		n.heardNDP(now, ev.Port, eth)
 		n.heardVRRP(min(ev.At, now), ev.Port, eth)
 	}
 }

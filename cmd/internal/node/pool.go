@@ -206,14 +206,14 @@ func (n *Node) enter(now time.Duration, s *service, r *config.RealServer, weight
 		n.hops = append(n.hops, -1)
 	}
 	if method == forward.DR {
-		n.hops[id] = hop(n.seek(now, r.Addr.Addr()))
+		n.hops[id] = hop(n.seek(now, anyPort, r.Addr.Addr()))
 	}
 }
 
 // seek makes the neighbour entry for addr, asks for it and returns its number.
-func (n *Node) seek(now time.Duration, addr netip.Addr) int {
+func (n *Node) seek(now time.Duration, port int, addr netip.Addr) int {
 	known := len(n.neighbours)
-	i := n.neighbourFor(addr)
+	i := n.neighbourFor(port, addr)
 	if i < 0 {
 		n.emit(Unreachable{Addr: addr})
 	} else if i == known {
@@ -229,7 +229,7 @@ func (n *Node) resolveHops(now time.Duration) {
 		if h >= 0 || !ok || info.Method != forward.DR || n.route(info.Addr.Addr()) < 0 {
 			continue
 		}
-		n.hops[id] = hop(n.seek(now, info.Addr.Addr()))
+		n.hops[id] = hop(n.seek(now, anyPort, info.Addr.Addr()))
 	}
 }
 

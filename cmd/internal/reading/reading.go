@@ -7,6 +7,7 @@ import (
 
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
+	"github.com/ringkeep/ringkeep/netlab"
 	"github.com/ringkeep/ringkeep/proto"
 )
 
@@ -39,24 +40,21 @@ func (r *Reader) Verdict(iface string, frame []byte, states States) string {
 	if port < 0 || err != nil {
 		return ""
 	}
-	switch eth.Type() {
-	case proto.EtherTypeARP:
+	if _, ok := netlab.ParseResolution(eth); ok {
 		return r.announcement(eth, states)
-	case proto.EtherTypeIPv4:
-		return r.message(port, eth, states)
 	}
-	return ""
+	return r.message(port, eth, states)
 }
 
-// announcement tells a gratuitous ARP.
+// announcement tells a gratuitous ARP or an unsolicited neighbour advertisement.
 func (r *Reader) announcement(eth proto.Ethernet, states States) string {
-	a, err := proto.ParseARP(eth.Payload())
-	if err != nil || !a.IsGratuitous() {
+	a, _ := netlab.ParseResolution(eth)
+	if !a.Gratuitous {
 		return ""
 	}
-	line := fmt.Sprintf("announces %s at %s", a.Sender(), a.SenderMAC())
+	line := fmt.Sprintf("announces %s at %s", a.Addr, a.MAC)
 	for _, in := range r.cfg.Instances {
-		virtual := func(v config.Address) bool { return v.Prefix.Addr() == a.Sender() }
+		virtual := func(v config.Address) bool { return v.Prefix.Addr() == a.Addr }
 		if in.Disabled != "" || !slices.ContainsFunc(slices.Concat(in.Addresses, in.Excluded), virtual) {
 			continue
 		}
@@ -68,10 +66,10 @@ func (r *Reader) announcement(eth proto.Ethernet, states States) string {
 	return line
 }
 
-// message tells what becomes of an IPv4 packet.
+// message tells what becomes of an IP packet.
 func (r *Reader) message(port int, eth proto.Ethernet, states States) string {
-	ip, err := proto.ParseIPv4(eth.Payload())
-	if err != nil {
+	ip, err := proto.ParseIP(eth.Payload())
+	if err != nil || eth.Type() != proto.EtherTypeIPv4 && eth.Type() != proto.EtherTypeIPv6 {
 		return ""
 	}
 	switch msg, ok := proto.VRRPIn(ip); {
@@ -108,12 +106,11 @@ func (r *Reader) message(port int, eth proto.Ethernet, states States) string {
 // has no say.
 func (r *Reader) reaches(port int, dst proto.MAC) bool {
 	own := r.links[port].MAC
-	virtual := [5]byte(dst[:5]) == [5]byte{0x00, 0x00, 0x5e, 0x00, 0x01} // RFC 9568 §7.3
-	return dst.IsGroup() || dst == own || virtual || own == proto.MAC{}
+	return dst.IsGroup() || dst == own || dst.IsVirtual() || own == proto.MAC{}
 }
 
 // unheard is why a message is for no instance.
-func (r *Reader) unheard(port int, ip proto.IPv4) string {
+func (r *Reader) unheard(port int, ip proto.IP) string {
 	b, _ := proto.VRRPIn(ip)
 	msg := proto.VRRP(b)
 	for _, l := range r.links {
@@ -126,7 +123,7 @@ func (r *Reader) unheard(port int, ip proto.IPv4) string {
 	elsewhere := ""
 	for _, in := range r.cfg.Instances {
 		switch {
-		case in.Disabled != "" || in.VRID != msg.VRID():
+		case in.Disabled != "" || in.VRID != msg.VRID() || (in.Family() == 6) != ip.Is6():
 		case in.Interface != r.links[port].Name:
 			elsewhere = " on " + r.links[port].Name
 		case len(in.UnicastPeers) > 0:

@@ -308,7 +308,7 @@ func TestRouters(t *testing.T) {
 	want := netlab.Router{
 		Node: "lb1", Instance: "VI_1", LAN: "lan", Interface: "eth0", VRID: 51, Priority: 150, Interval: 2 * time.Second, Skew: 2 * time.Second, NoPreempt: true,
 		Down: 6*time.Second + 828125*time.Microsecond, Slowest: 8 * time.Second, GARPRepeat: 5, GARPDelay: 5 * time.Second,
-		VIPs: []netip.Addr{vip, netip.MustParseAddr("10.0.0.200")}, Addr: own,
+		VIPs: []netip.Addr{vip, netip.MustParseAddr("10.0.0.200"), netip.MustParseAddr("2001:db8::1")}, Addr: own,
 	}
 	if len(got) != 1 || fmt.Sprint(got[0]) != fmt.Sprint(want) {
 		t.Fatalf("got  %+v\nwant %+v", got, want)

@@ -1,6 +1,7 @@
 package reading
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -34,23 +35,36 @@ func router(cfg *config.Config, in *config.Instance, node string, nic netlab.NIC
 			r.Tracks = r.Tracks || tracks(g.TrackInterfaces, g.TrackScripts, g.TrackFiles, g.TrackProcesses)
 		}
 	}
-	if len(nic.Addrs) > 0 {
-		r.Addr = nic.Addrs[0].Addr()
-	}
+	r.Addr = source(in, nic)
 	r.Skew = skewUnit(in, in.AdvertInterval)
 	silence := time.Duration(in.DownTimerAdverts) * in.AdvertInterval
 	r.Down = silence + skew(in.Priority, r.Skew)
 	r.Slowest = max(r.Slowest, silence+r.Skew)
 	for _, a := range slices.Concat(in.Addresses, in.Excluded) {
-		if a.Prefix.Addr().Is4() {
-			r.VIPs = append(r.VIPs, a.Prefix.Addr())
-		}
+		r.VIPs = append(r.VIPs, a.Prefix.Addr())
 	}
 	return r
 }
 
 func tracks(blocks ...config.Tracks) bool {
 	return slices.ContainsFunc(blocks, func(t config.Tracks) bool { return len(t) > 0 })
+}
+
+// source is where the advertisements come from: what the file says, or the first address
+// of the family, which for IPv6 is link-local (RFC 9568 §5.1.2.1).
+func source(in *config.Instance, nic netlab.NIC) netip.Addr {
+	six := in.Family() == 6
+	for _, a := range []netip.Addr{in.UnicastSource, in.McastSource} {
+		if a.IsValid() {
+			return a
+		}
+	}
+	for _, p := range nic.Addrs {
+		if a := p.Addr(); a.Is6() == six && (!six || a.IsLinkLocalUnicast()) {
+			return a
+		}
+	}
+	return netip.Addr{}
 }
 
 // skewUnit is what the skew time is a part of: the MASTER's interval in version 3

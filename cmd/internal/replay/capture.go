@@ -44,7 +44,7 @@ func say(frame []byte) (Said, bool) {
 	if err != nil {
 		return Said{}, false
 	}
-	msg, ok := proto.VRRPIn(ip)
+	msg, ok := proto.VRRPIn(proto.IP(ip))
 	if !ok {
 		return Said{}, false
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
+	"github.com/ringkeep/ringkeep/netlab"
 	"github.com/ringkeep/ringkeep/proto"
 )
 
@@ -200,11 +201,7 @@ func (d *director) receive(n *nic, frame []byte, eth proto.Ethernet) {
 	if !d.alive {
 		return
 	}
-	control := eth.Type() == proto.EtherTypeARP
-	if eth.Type() == proto.EtherTypeIPv4 && len(frame) > 23 {
-		control = frame[23] == proto.ProtocolVRRP || frame[23] == proto.ProtocolAH
-	}
-	if control || d.serves(n, eth) {
+	if netlab.IsControl(eth) || d.serves(n, eth) {
 		w := d.h.w
 		d.woken = max(d.woken, w.now+wakeDelay+w.jitter(wakeJitter)) // a ring is read in order
 		w.at(d.woken-w.now, event{what: process, nic: n, frame: frame, gen: d.gen})

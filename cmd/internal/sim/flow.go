@@ -30,7 +30,7 @@ type serverConn struct {
 }
 
 // segment is the host's TCP: the server's side, and the flows that run here.
-func (h *host) segment(ip proto.IPv4) {
+func (h *host) segment(ip proto.IP) {
 	t, err := proto.ParseTCP(ip.Payload())
 	if err != nil || !t.ChecksumOK(ip.Src(), ip.Dst()) {
 		return

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
+	"github.com/ringkeep/ringkeep/netlab"
 	"github.com/ringkeep/ringkeep/proto"
 )
 
@@ -36,10 +37,14 @@ func (n *nic) receive(frame []byte) {
 	if h.dir != nil {
 		h.dir.receive(n, frame, eth)
 	}
+	if r, ok := netlab.ParseResolution(eth); ok && eth.Type() == proto.EtherTypeIPv6 {
+		n.ndp(r)
+		return
+	}
 	switch eth.Type() {
 	case proto.EtherTypeARP:
 		n.arp(eth)
-	case proto.EtherTypeIPv4:
+	case proto.EtherTypeIPv4, proto.EtherTypeIPv6:
 		if eth.Dst() == n.mac && !(h.dir != nil && h.dir.serves(n, eth)) {
 			h.packet(eth)
 		}
@@ -59,6 +64,26 @@ func (n *nic) arp(eth proto.Ethernet) {
 	}
 	if mine && a.Op() == 1 && a.Sender() != a.Target() {
 		n.arpSend(2, a.Target(), a.Sender(), a.SenderMAC(), a.SenderMAC())
+	}
+}
+
+// ndp is what ARP is for IPv6: an answer changes an entry and makes none, a question makes
+// one for the asker (RFC 4861 §7.2.3, §7.2.5).
+func (n *nic) ndp(r netlab.Resolution) {
+	about := r.Addr
+	if r.Question {
+		about = r.Asker
+	}
+	mine := r.Question && n.host.announces(r.Addr)
+	if e := n.cache[about]; e != nil && (mine || !r.Question) {
+		n.learn(e, r.MAC)
+	} else if mine {
+		n.cache[about] = &arpEntry{mac: r.MAC, known: true, fresh: n.host.w.now}
+	}
+	if mine {
+		n.host.w.send(n, proto.AppendNDP(make([]byte, 0, 86), r.MAC, n.mac, r.Addr, r.Asker, proto.NDPMessage{
+			Type: proto.NeighbourAdvertisement, Solicited: true, Override: true, Router: n.host.forwards, Target: r.Addr, MAC: n.mac,
+		}))
 	}
 }
 
@@ -95,7 +120,7 @@ func (h *host) route(to netip.Addr) (*nic, netip.Addr) {
 	return nil, to
 }
 
-// sendIP sends an IPv4 packet, which begins at byte 14 of the frame.
+// sendIP sends an IP packet, which begins at byte 14 of the frame.
 func (h *host) sendIP(to netip.Addr, frame []byte) {
 	if n, hop := h.route(to); n != nil {
 		n.sendIP(hop, frame)
@@ -134,7 +159,14 @@ func (n *nic) ask(to netip.Addr, e *arpEntry) {
 	if e.probing {
 		dst = e.mac
 	}
-	n.arpSend(1, n.host.sourceFor(to), to, proto.MAC{}, dst)
+	if to.Is6() {
+		if !e.probing {
+			dst = proto.MAC{}
+		}
+		n.host.w.send(n, proto.AppendSolicitation(make([]byte, 0, 86), n.mac, n.host.sourceFor(to), to, dst))
+	} else {
+		n.arpSend(1, n.host.sourceFor(to), to, proto.MAC{}, dst)
+	}
 	n.host.w.at(arpRetry, event{what: resolve, nic: n, frame: to.AsSlice(), n: e.tries})
 }
 
@@ -197,13 +229,13 @@ const maxHops = 8
 
 // packet is the host's stack: for its own addresses, and what a router passes on.
 func (h *host) packet(eth proto.Ethernet) {
-	ip, err := proto.ParseIPv4(eth.Payload())
+	ip, err := proto.ParseIP(eth.Payload())
 	if err != nil || !ip.ChecksumOK() {
 		return
 	}
 	if !h.has(ip.Dst()) {
 		if h.forwards && ip.TTL() > 1 && !ip.Dst().IsMulticast() {
-			ip.DecrementTTL()
+			decrement(ip)
 			h.sendIP(ip.Dst(), eth)
 		}
 		return
@@ -216,7 +248,16 @@ func (h *host) packet(eth proto.Ethernet) {
 	}
 }
 
-func (h *host) datagram(ip proto.IPv4) {
+// decrement takes one hop from a packet.
+func decrement(ip proto.IP) {
+	if ip.Is6() {
+		proto.IPv6(ip).DecrementHopLimit()
+	} else {
+		proto.IPv4(ip).DecrementTTL()
+	}
+}
+
+func (h *host) datagram(ip proto.IP) {
 	u, err := proto.ParseUDP(ip.Payload())
 	if err != nil || !u.ChecksumOK(ip.Src(), ip.Dst()) {
 		return
@@ -230,7 +271,7 @@ func (h *host) datagram(ip proto.IPv4) {
 	}
 }
 
-func (h *host) flowAt(ip proto.IPv4, port uint16) *flow {
+func (h *host) flowAt(ip proto.IP, port uint16) *flow {
 	for _, f := range h.w.flows {
 		if f.from == h && f.port == port && f.to.Addr() == ip.Src() {
 			return f
@@ -239,9 +280,19 @@ func (h *host) flowAt(ip proto.IPv4, port uint16) *flow {
 	return nil
 }
 
+// ipFrame begins a frame of the family for so many bytes of payload.
+func ipFrame(protocol uint8, src, dst netip.Addr, payload int) []byte {
+	f := make([]byte, 0, 54+payload)
+	if dst.Is6() {
+		f = proto.AppendEthernet(f, proto.MAC{}, proto.MAC{}, proto.EtherTypeIPv6)
+		return proto.IPv6Header{HopLimit: 64, NextHeader: protocol, Src: src, Dst: dst}.Append(f, payload)
+	}
+	f = proto.AppendEthernet(f, proto.MAC{}, proto.MAC{}, proto.EtherTypeIPv4)
+	return proto.IPv4Header{TTL: 64, Protocol: protocol, Src: src, Dst: dst}.Append(f, payload)
+}
+
 func udpFrame(src, dst netip.Addr, sport, dport uint16, payload []byte) []byte {
-	f := proto.AppendEthernet(make([]byte, 0, 64), proto.MAC{}, proto.MAC{}, proto.EtherTypeIPv4)
-	f = proto.IPv4Header{TTL: 64, Protocol: proto.ProtocolUDP, Src: src, Dst: dst}.Append(f, 8+len(payload))
+	f := ipFrame(proto.ProtocolUDP, src, dst, 8+len(payload))
 	at := len(f)
 	f = append(proto.UDPHeader{SrcPort: sport, DstPort: dport}.Append(f, len(payload)), payload...)
 	proto.SealUDP(f[at:], src, dst)
@@ -249,8 +300,7 @@ func udpFrame(src, dst netip.Addr, sport, dport uint16, payload []byte) []byte {
 }
 
 func tcpFrame(src, dst netip.AddrPort, seq, ack uint32, flags uint8, payload []byte) []byte {
-	f := proto.AppendEthernet(make([]byte, 0, 80+len(payload)), proto.MAC{}, proto.MAC{}, proto.EtherTypeIPv4)
-	f = proto.IPv4Header{TTL: 64, Protocol: proto.ProtocolTCP, Src: src.Addr(), Dst: dst.Addr()}.Append(f, 20+len(payload))
+	f := ipFrame(proto.ProtocolTCP, src.Addr(), dst.Addr(), 20+len(payload))
 	at := len(f)
 	f = append(proto.TCPHeader{SrcPort: src.Port(), DstPort: dst.Port(), Seq: seq, Ack: ack, Flags: flags, Window: 65535}.Append(f), payload...)
 	proto.SealTCP(f[at:], src.Addr(), dst.Addr())

@@ -41,7 +41,7 @@ type Options struct {
 func newWorld(s *netlab.Scenario, o Options) *world {
 	w := &world{
 		random: rand.New(rand.NewPCG(o.Seed, 0)), scenario: s, lans: map[string]*lan{}, hosts: map[string]*host{}, flows: map[string]*flow{},
-		observer: observer{elections: map[uint8]*election{}}, out: o.Out, done: o.Done,
+		observer: observer{elections: map[netlab.RouterID]*election{}}, out: o.Out, done: o.Done,
 	}
 	w.captureTo = o.Capture
 	if o.Record || o.Capture != nil {
@@ -481,7 +481,7 @@ func (p *player) expect(w []string) error {
 		return errors.New("expect gap NAME LOW HIGH, of a probe that was started")
 	case "silence":
 		n, _ := strconv.Atoi(w[2])
-		e := p.observer.elections[uint8(n)]
+		e := netlab.ForVRID(uint8(n), p.observer.elections)
 		if e == nil || e.silence < 0 {
 			return fmt.Errorf("nobody took VRID %s over since mark", w[2])
 		}

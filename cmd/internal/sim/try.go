@@ -90,7 +90,7 @@ func trial(s *netlab.Scenario, names []string, fault string, begin, end []string
 	for i := range after {
 		after[i].Fault, after[i].Before = fault, before[i].After
 		vrid := after[i].vrid
-		if e := p.observer.elections[vrid]; e != nil && begin[0] != "partition" {
+		if e := netlab.ForVRID(vrid, p.observer.elections); e != nil && begin[0] != "partition" {
 			after[i].Silence = e.silence
 		}
 	}

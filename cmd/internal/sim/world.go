@@ -143,8 +143,8 @@ func (w *world) deliver(from, to *nic, frame []byte, shared bool, out []report.D
 		to.arrived = w.now + d
 	}
 	e := event{what: arrive, nic: to, frame: frame}
-	if o := &w.observer; o.vrid != 0 && to.host.dir != nil && !f.Corrupt {
-		e.from, e.n = o.from, int(o.vrid)<<8|int(o.priority)
+	if o := &w.observer; o.id != 0 && to.host.dir != nil && !f.Corrupt {
+		e.from, e.n = o.from, int(o.id)<<8|int(o.priority)
 	}
 	out = w.fate(to, frame, "", out)
 	w.at(d, e)
@@ -219,7 +219,7 @@ func (w *world) happen(e *event) {
 	switch e.what {
 	case arrive:
 		if e.from != nil && e.nic.linkUp {
-			w.judge.Heard(w.now, e.from.name, e.nic.host.name, e.nic.lan.name, uint8(e.n>>8), uint8(e.n))
+			w.judge.Heard(w.now, e.from.name, e.nic.host.name, e.nic.lan.name, netlab.RouterID(e.n>>8), uint8(e.n))
 		}
 		e.nic.receive(e.frame)
 	case process:
@@ -263,9 +263,9 @@ func (w *world) violate(at time.Duration, invariant, text string) {
 
 // observer follows the advertisements on the wire, for silences.
 type observer struct {
-	elections map[uint8]*election
-	adverts   []seen // since the last wait for one began
-	vrid      uint8  // of the frame that is being sent, if it is an advertisement
+	elections map[netlab.RouterID]*election
+	adverts   []seen          // since the last wait for one began
+	id        netlab.RouterID // of the frame that is being sent, if it is an advertisement
 	priority  uint8
 	from      *host // who made it: a router passes on what others made
 }
@@ -284,31 +284,21 @@ type election struct {
 }
 
 func (o *observer) frame(w *world, from *nic, eth proto.Ethernet) {
-	o.vrid = 0
-	switch eth.Type() {
-	case proto.EtherTypeARP:
-		o.arp(w, from.host, eth)
-	case proto.EtherTypeIPv4:
-		b := eth.Payload()
-		ip, err := proto.ParseIPv4(b)
-		if err != nil {
-			return
-		}
-		msg, ok := proto.VRRPIn(ip)
-		if !ok {
-			return
-		}
-		v, err := proto.ParseVRRP(msg)
-		if err != nil {
-			return
-		}
-		o.vrid, o.priority, o.from = v.VRID(), v.Priority(), from.host
-		switch {
-		case from.host.forwards:
-			o.from = w.owner(proto.IPv4(b).Src())
-		case !from.host.crafting:
-			o.advert(w, from, v)
-		}
+	o.id = 0
+	if a, ok := netlab.ParseResolution(eth); ok {
+		o.resolution(w, from.host, a)
+		return
+	}
+	ip, v, err := netlab.ParseVRRP(eth)
+	if err != nil {
+		return
+	}
+	o.id, o.priority, o.from = netlab.IDOf(ip, v), v.Priority(), from.host
+	switch {
+	case from.host.forwards:
+		o.from = w.owner(ip.Src())
+	case !from.host.crafting:
+		o.advert(w, from, v.Priority())
 	}
 }
 
@@ -324,32 +314,30 @@ func (w *world) owner(a netip.Addr) *host {
 	return nil
 }
 
-func (o *observer) arp(w *world, from *host, eth proto.Ethernet) {
-	a, err := proto.ParseARP(eth.Payload())
-	if err != nil || from.dir == nil {
-		return
-	}
-	if a.IsGratuitous() {
-		w.judge.GARP(w.now, from.name, a.Sender())
-	} else if a.Op() == 2 {
-		w.judge.ARPReply(w.now, from.name, a.Sender())
+func (o *observer) resolution(w *world, from *host, a netlab.Resolution) {
+	switch {
+	case from.dir == nil || a.Question:
+	case a.Gratuitous:
+		w.judge.GARP(w.now, from.name, a.Addr)
+	default:
+		w.judge.ARPReply(w.now, from.name, a.Addr)
 	}
 }
 
-func (o *observer) advert(w *world, nic *nic, v proto.VRRP) {
+func (o *observer) advert(w *world, nic *nic, priority uint8) {
 	from := nic.host
-	e := o.elections[v.VRID()]
+	e := o.elections[o.id]
 	if e == nil {
 		e = &election{resigned: -1, silence: -1}
-		o.elections[v.VRID()] = e
+		o.elections[o.id] = e
 	}
-	w.judge.Advert(w.now, from.name, nic.lan.name, v.VRID(), v.Priority())
-	o.adverts = append(o.adverts, seen{from, v.Priority()})
+	w.judge.Advert(w.now, from.name, nic.lan.name, o.id, priority)
+	o.adverts = append(o.adverts, seen{from, priority})
 	if len(o.adverts) > 1000 {
 		o.adverts = o.adverts[500:]
 	}
 	w.changed = true
-	if v.Priority() == 0 {
+	if priority == 0 {
 		e.resigned = w.now
 		return
 	}
