@@ -33,7 +33,7 @@ lab: ## every scenario of netlab/scenarios, with real keepalived where one says 
 	$(GO) test -count=1 -timeout 15m -run '^TestScenarios$$' ./netlab
 
 sim: ## the library in virtual time, 10,000 seeds; mutants of the state machine; both back ends side by side
-	$(GO) test -count=1 -timeout 10m ./cmd/internal/sim -args -seeds 170
+	$(GO) test -count=1 -timeout 20m ./cmd/internal/sim -args -seeds 170
 
 fuzz: ## each fuzz target for FUZZTIME
 	@for p in $$($(GO) list ./...); do \

@@ -13,7 +13,7 @@ import (
 // the project's protocol reference, where it is: a file, with the test or fuzz function
 // in it behind a colon. "not yet: " and the keyword is the other answer.
 var elsewhere = map[int]string{
-	5:  "proto/testdata/captures/ka227-v3-ipv6.txt:neighbour advertisement",
+	5:  "cmd/internal/node/ipv6_test.go:TestFramesOverIPv6",
 	49: "cmd/internal/node/copies_test.go:TestUnicastCopies",
 	55: "cmd/internal/node/script_test.go:TestScriptCounter",
 	63: "not yet: use_vmac",

@@ -55,13 +55,14 @@ func (a AH) ICV() [12]byte { return [12]byte(a[ahICV:AHLen]) }
 func (a AH) Payload() []byte { return a[AHLen:] }
 
 // VRRPIn finds the message of VRRP in a packet, behind the authentication header if it
-// has one. ok is false in a packet of anything else; of a damaged header the message
-// is empty. Its length is for [ParseVRRP] to check.
+// has one, which is of IPv4 alone. ok is false in a packet of anything else; of a
+// damaged header the message is empty. Its length is for [ParseVRRP] or [ParseVRRP6] to
+// check.
 func VRRPIn(p IP) (msg []byte, ok bool) {
-	switch p.Protocol() {
-	case ProtocolVRRP:
+	switch {
+	case p.Protocol() == ProtocolVRRP:
 		return p.Payload(), true
-	case ProtocolAH:
+	case p.Protocol() == ProtocolAH && !p.Is6():
 		a, err := ParseAH(p.Payload())
 		if err != nil {
 			return nil, true

@@ -119,6 +119,10 @@ func TestVRRPIn(t *testing.T) {
 			t.Errorf("%s: %d bytes, %t", c.name, len(msg), ok)
 		}
 	}
+	six := IPv6Header{HopLimit: 255, NextHeader: ProtocolAH}.Append(nil, len(ah.Payload()))
+	if _, ok := VRRPIn(IP(append(six, ah.Payload()...))); ok {
+		t.Error("AH over IPv6 is taken for VRRP")
+	}
 }
 
 // The longest message that there can be, too.

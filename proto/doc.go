@@ -1,7 +1,8 @@
 // Package proto holds the wire formats that ringkeep speaks: Ethernet, ARP (RFC 826),
 // IPv4 (RFC 791), the ICMP errors and TCP resets that a director sends (RFC 792, RFC
-// 9293), TCP and UDP headers, and VRRP version 2 (RFC 3768, with the simple password
-// and the authentication header of RFC 2338) and 3 (RFC 9568) over IPv4.
+// 9293), TCP and UDP headers, IPv6 (RFC 8200) with neighbour discovery (RFC 4861), and
+// VRRP version 2 (RFC 3768, with the simple password and the authentication header of
+// RFC 2338) over IPv4 and 3 (RFC 9568) over both.
 //
 // Decoding is a checked view: a ParseX function looks at the lengths once and returns
 // the same bytes under a type whose accessors then cannot panic and read in wire
@@ -10,7 +11,6 @@
 //
 // Whether a well-formed packet is acceptable (checksum, TTL, known VRID) is not
 // decided here: package fsm does that for VRRP, package forward for services.
-// IPv6 is not decoded.
 //
 // The package is pure: no sockets, no clock, no allocation in accessors, and none in
 // an Append that finds enough capacity.
