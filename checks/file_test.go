@@ -88,7 +88,6 @@ func TestFileIsWatched(t *testing.T) {
 	os.Remove(path)
 	await("deleted", 0)
 	os.RemoveAll(dir)
-	time.Sleep(10 * time.Millisecond)
 	os.Mkdir(dir, 0o700)
 	os.WriteFile(path, []byte("3\n"), 0o600)
 	await("in a directory that was made anew", 3)
