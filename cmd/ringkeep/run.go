@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -273,6 +274,8 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	}
 	ignoreSignals(ctx, log)
 	log.Info("started", "instances", len(cfg.Instances), "services", len(cfg.VirtualServers), "version", version)
+	runtime.LockOSThread() // which gives the loop this thread
+	prioritise(&cfg.Global, log)
 	err = l.Run(ctx)
 	log.Info("stopped")
 	return err

@@ -124,6 +124,11 @@ type Global struct {
 	NotifyPriorityChanges       bool
 	FIFOWriteVRRPStatesOnReload bool
 
+	ProcessPriority  int // nice value
+	RealTimePriority int // 0: none
+	NoSwap           bool
+	CPUAffinity      []string // numbers of processors
+
 	ReloadCheckConfig Switch // with the file of the findings
 	ReloadFile        Switch // with its path
 	IncludeCheck      IncludeCheck
