@@ -15,7 +15,8 @@ import (
 type Message struct {
 	IP   proto.IP
 	VRRP proto.VRRP // of IP, see [proto.VRRPIn]
-	// Wall is when it arrived, as the time since 1970 (UTC). Only [HMAC] asks.
+	// Wall is when it arrived, as the time since 1970 (UTC); only [HMAC] asks. With 0 the
+	// time is not known, and no message is stale.
 	Wall time.Duration
 }
 
@@ -201,7 +202,7 @@ func (in *Instance) checkFrame(m Message) Verdict {
 		return WrongVersion
 	case v.Type() != proto.VRRPAdvertisement:
 		return WrongType
-	case len(v) != m.size() && !in.trailed(m):
+	case len(v) != m.Size() && !in.trailed(m):
 		return BadLength
 	case in.checksumForm(m) == proto.ChecksumBad:
 		return BadChecksum
@@ -212,8 +213,9 @@ func (in *Instance) checkFrame(m Message) Verdict {
 	return Accepted
 }
 
-// size is how long the message must be for its count, in the family that brought it.
-func (m Message) size() int {
+// Size is how long the message must be for its count, in the family that brought it, in
+// bytes. It must have 8 at least.
+func (m Message) Size() int {
 	if m.IP.Is6() {
 		return m.VRRP.Size6()
 	}

@@ -43,6 +43,9 @@ type Config struct {
 	// MessageChecksum sends version 3 over IPv4 with the checksum of RFC 9568 §5.2.8, which
 	// covers the message alone. Both forms are heard in either case.
 	MessageChecksum bool
+	// OldUnicastChecksum hears, beside these, the checksum of keepalived up to 1.3.6: of a
+	// pseudo-header with the multicast group, although the message goes to a peer.
+	OldUnicastChecksum bool
 	// OwnerIgnoreAdverts is for the owner: it hears nobody (RFC 3768 §7.1).
 	OwnerIgnoreAdverts bool
 

@@ -131,6 +131,7 @@ func (a args) config() Config {
 		c.Version, c.Source, c.Addrs = uint8(a.num("version", 3)), netip.MustParseAddr("fe80::50"), []netip.Addr{netip.MustParseAddr("fe80::100"), netip.MustParseAddr("2001:db8::100")}
 	}
 	c.Group, c.NoPeer = a.addr("group", "none"), a.has("no-peer")
+	c.OldUnicastChecksum = a.has("old-checksum")
 	c.MessageChecksum, c.OwnerIgnoreAdverts = a.has("message-checksum"), a.has("owner-ignore-adverts")
 	if a.has("hmac") {
 		c.HMAC = a.hmac()

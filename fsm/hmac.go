@@ -53,13 +53,17 @@ func (in *Instance) trailed(m Message) bool {
 	return ok
 }
 
-// checksumForm leaves a trailer out of the sum over IPv4, as keepalived does.
+// checksumForm tells which form holds. It leaves a trailer out of the sum over IPv4, as keepalived does.
 func (in *Instance) checksumForm(m Message) proto.ChecksumForm {
 	v := m.VRRP
 	if !m.IP.Is6() && in.trailed(m) {
 		v, _, _ = proto.SplitTrailer(v, false)
 	}
-	return v.ChecksumForm(m.IP.Src(), m.IP.Dst())
+	form := v.ChecksumForm(m.IP.Src(), m.IP.Dst())
+	if form == proto.ChecksumBad && in.cfg.OldUnicastChecksum {
+		form = v.ChecksumForm(m.IP.Src(), group)
+	}
+	return form
 }
 
 // checkHMAC judges the trailer, or that there is none. The key comes first: what a
@@ -77,7 +81,7 @@ func (in *Instance) checkHMAC(m Message) Verdict {
 	switch {
 	case trailer.Type() != proto.TrailerHMAC || !known || !trailer.Signs(msg, m.IP.Src(), key):
 		return WrongKey
-	case !h.Monotonic && (timeOf(trailer.Sequence())-m.Wall).Abs() > h.Window:
+	case !h.Monotonic && m.Wall > 0 && (timeOf(trailer.Sequence())-m.Wall).Abs() > h.Window:
 		return Stale
 	case trailer.Sequence() <= in.stamps.last(m.IP.Src()):
 		return Replayed

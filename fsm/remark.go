@@ -75,7 +75,7 @@ func (in *Instance) Remark(m Message) Remarks {
 	if p := v.Priority(); p == in.Priority() && p != OwnerPriority {
 		r |= EqualPriority
 	}
-	if in.cfg.HMAC != nil && len(v) == m.size() {
+	if in.cfg.HMAC != nil && len(v) == m.Size() {
 		r |= Unsigned
 	}
 	if in.cfg.IPv6 && v.Count() > 0 && !m.Addr(0).IsLinkLocalUnicast() {
