@@ -99,6 +99,8 @@ const (
 	TrackerFine
 	// Synced: Name, a member of the same sync group Kind, has gone there.
 	Synced
+	// PeerMissing: it is to be unicast and has no peer ([Config.NoPeer]).
+	PeerMissing
 )
 
 // Cause is why a transition happened. Reason says which of the fields mean anything.
@@ -140,6 +142,8 @@ func (c Cause) String() string {
 		return c.Kind + " " + c.Name + " ok"
 	case Synced:
 		return "with " + c.Name + " of sync group " + c.Kind
+	case PeerMissing:
+		return "no unicast_peer"
 	}
 	return fmt.Sprintf("Reason(%d)", uint8(c.Reason))
 }

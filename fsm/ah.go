@@ -42,8 +42,12 @@ func (in *Instance) checkAH(ip proto.IPv4) Verdict {
 // takes over has to go on from there, or nobody listens. keepalived, deaf in FAULT,
 // goes on from what it had.
 func (in *Instance) follow(ev Event) {
-	if h, ok := ev.(Heard); ok && h.Sequence > in.sequence {
+	h, ok := ev.(Heard)
+	if ok && h.Sequence > in.sequence {
 		in.sequence = h.Sequence
+	}
+	if ok && h.Stamp > 0 && in.cfg.HMAC != nil {
+		in.stamps.note(h.Src, h.Stamp)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/ringkeep/ringkeep/proto"
 )
@@ -14,6 +15,9 @@ import (
 type Message struct {
 	IP   proto.IP
 	VRRP proto.VRRP // of IP, see [proto.VRRPIn]
+	// Wall is when it arrived, as the time since 1970 (UTC); only [HMAC] asks. With 0 the
+	// time is not known, and no message is stale.
+	Wall time.Duration
 }
 
 // Heard is the event of a message that [Instance.Check] accepted.
@@ -21,6 +25,9 @@ func (m Message) Heard() Heard {
 	h := Heard{Priority: m.VRRP.Priority(), Interval: m.VRRP.Interval(), Src: m.IP.Src()}
 	if m.IP.Protocol() == proto.ProtocolAH {
 		h.Sequence = proto.AH(m.IP.Payload()).Sequence()
+	}
+	if _, trailer, ok := proto.SplitTrailer(m.VRRP, m.IP.Is6()); ok {
+		h.Stamp = trailer.Sequence()
 	}
 	return h
 }
@@ -76,6 +83,14 @@ const (
 	UnknownSender
 	// Replayed: its sequence number is not above the last (RFC 2402 §3.4.3).
 	Replayed
+	// OwnerDeaf: the owner hears nobody (RFC 3768 §7.1), as configured.
+	OwnerDeaf
+	// NoTrailer: [HMAC] is enforced, and the message has none.
+	NoTrailer
+	// WrongKey: a trailer of a key that is not known here, or not of the message.
+	WrongKey
+	// Stale: the time in its trailer is too far from the clock here.
+	Stale
 
 	// Verdicts is how many there are, for tables of counters.
 	Verdicts
@@ -87,6 +102,7 @@ var verdictNames = [Verdicts]string{
 	"wrong destination", "bad ttl", "wrong vrid", "wrong version", "wrong type", "bad length", "bad checksum",
 	"wrong auth type", "wrong password", "no addresses", "wrong interval", "zero interval",
 	"wrong icv", "wrong spi", "unknown sender", "replayed",
+	"owner ignores adverts", "no hmac", "wrong hmac", "stale",
 }
 
 // String names the verdict in a few lowercase words.
@@ -103,8 +119,11 @@ var (
 	group6 = netip.AddrFrom16([16]byte{0xff, 0x02, 15: 0x12})
 )
 
-// group is that of the family.
+// group is the configured one, or that of the family.
 func (c *Config) group() netip.Addr {
+	if c.Group.IsValid() {
+		return c.Group
+	}
 	if c.IPv6 {
 		return group6
 	}
@@ -123,6 +142,9 @@ func (in *Instance) Check(m Message) Verdict {
 	}
 	if v := in.checkFrame(m); v != Accepted {
 		return v
+	}
+	if in.cfg.OwnerIgnoreAdverts && in.cfg.Priority == OwnerPriority {
+		return OwnerDeaf
 	}
 	if in.cfg.Version == 2 {
 		return in.checkV2(m)
@@ -180,16 +202,20 @@ func (in *Instance) checkFrame(m Message) Verdict {
 		return WrongVersion
 	case v.Type() != proto.VRRPAdvertisement:
 		return WrongType
-	case len(v) != m.size():
+	case len(v) != m.Size() && !in.trailed(m):
 		return BadLength
-	case v.ChecksumForm(m.IP.Src(), m.IP.Dst()) == proto.ChecksumBad:
+	case in.checksumForm(m) == proto.ChecksumBad:
 		return BadChecksum
+	}
+	if in.cfg.HMAC != nil {
+		return in.checkHMAC(m)
 	}
 	return Accepted
 }
 
-// size is how long the message must be for its count, in the family that brought it.
-func (m Message) size() int {
+// Size is how long the message must be for its count, in the family that brought it, in
+// bytes. It must have 8 at least.
+func (m Message) Size() int {
 	if m.IP.Is6() {
 		return m.VRRP.Size6()
 	}
@@ -208,12 +234,13 @@ func (m Message) Addr(i int) netip.Addr {
 // its eight bytes are ignored (§5.3.10).
 func (in *Instance) checkV2(m Message) Verdict {
 	v := m.VRRP
-	auth := v.Auth()
-	switch {
-	case v.AuthType() != in.cfg.AuthType:
+	if v.AuthType() != in.cfg.AuthType {
 		return WrongAuthType
-	case v.AuthType() == proto.VRRPAuthPass && subtle.ConstantTimeCompare(auth[:], in.cfg.Auth[:]) == 0:
-		return WrongPassword
+	}
+	if v.AuthType() == proto.VRRPAuthPass { // never over IPv6, which has no room for it
+		if auth := v.Auth(); subtle.ConstantTimeCompare(auth[:], in.cfg.Auth[:]) == 0 {
+			return WrongPassword
+		}
 	}
 	if in.cfg.AuthType == proto.VRRPAuthAH {
 		if v := in.checkAH(proto.IPv4(m.IP)); v != Accepted {
@@ -226,10 +253,11 @@ func (in *Instance) checkV2(m Message) Verdict {
 	return Accepted
 }
 
-// checkV3 adds the errata of RFC 9568. A different interval is no fault.
+// checkV3 adds the errata of RFC 9568. A different interval is no fault, and neither is
+// a list without addresses for who has none: keepalived's no_virtual_ipaddress.
 func (in *Instance) checkV3(v proto.VRRP) Verdict {
 	switch {
-	case v.Count() == 0:
+	case v.Count() == 0 && len(in.cfg.Addrs) > 0:
 		return NoAddresses
 	case v.Interval() == 0:
 		return ZeroInterval

@@ -19,7 +19,7 @@ func TestStrings(t *testing.T) {
 			seen[s] = true
 		}
 	}
-	if got := Verdicts.String(); got != "Verdict(22)" {
+	if got := Verdicts.String(); got != "Verdict(26)" {
 		t.Errorf("beyond the last: %s", got)
 	}
 	for r := range Synced + 1 {

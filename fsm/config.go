@@ -33,9 +33,21 @@ type Config struct {
 	Excluded []netip.Addr // virtual addresses that are not advertised, of either family
 	Unicast  bool         // to peers instead of the group
 	Senders  []Sender     // the only ones that are heard; nil: anybody
+	Group    netip.Addr   // of multicast; the zero value is that of the RFC
+	NoPeer   bool         // it is to be unicast and has no peer, which is a FAULT
 
 	AuthType uint8   // version 2: 0, 1 (a password) or 2 (an authentication header)
 	Auth     [8]byte // the password, or the key
+	HMAC     *HMAC   // the trailer of keepalived 2.4; nil without
+
+	// MessageChecksum sends version 3 over IPv4 with the checksum of RFC 9568 §5.2.8, which
+	// covers the message alone. Both forms are heard in either case.
+	MessageChecksum bool
+	// OldUnicastChecksum hears, beside these, the checksum of keepalived up to 1.3.6: of a
+	// pseudo-header with the multicast group, although the message goes to a peer.
+	OldUnicastChecksum bool
+	// OwnerIgnoreAdverts is for the owner: it hears nobody (RFC 3768 §7.1).
+	OwnerIgnoreAdverts bool
 
 	DownTimerAdverts int           // missing advertisements that make a takeover; 0 means 3
 	StartupDelay     time.Duration // hear nothing and stay BACKUP for so long

@@ -53,6 +53,7 @@ type (
 		Interval time.Duration // as advertised; used in version 3 only
 		Src      netip.Addr
 		Sequence uint32 // of the authentication header; 0 without
+		Stamp    uint64 // of the trailer of [HMAC]; 0 without
 	}
 	// LinkChanged tells the carrier of the interface. Until the first one the link
 	// is taken to be up.

@@ -128,7 +128,13 @@ func (a args) config() Config {
 	c.HigherPrioSendAdvert, c.LowerPrioNoAdvert = a.has("higher-prio-send-advert"), a.has("lower-prio-no-advert")
 	c.SkipCheckAdvAddr = a.has("skip-check-adv-addr")
 	if c.IPv6 = a.has("ipv6"); c.IPv6 {
-		c.Version, c.Source, c.Addrs = 3, netip.MustParseAddr("fe80::50"), []netip.Addr{netip.MustParseAddr("fe80::100"), netip.MustParseAddr("2001:db8::100")}
+		c.Version, c.Source, c.Addrs = uint8(a.num("version", 3)), netip.MustParseAddr("fe80::50"), []netip.Addr{netip.MustParseAddr("fe80::100"), netip.MustParseAddr("2001:db8::100")}
+	}
+	c.Group, c.NoPeer = a.addr("group", "none"), a.has("no-peer")
+	c.OldUnicastChecksum = a.has("old-checksum")
+	c.MessageChecksum, c.OwnerIgnoreAdverts = a.has("message-checksum"), a.has("owner-ignore-adverts")
+	if a.has("hmac") {
+		c.HMAC = a.hmac()
 	}
 	c.Source = a.addr("source", c.Source.String())
 	c.Addrs, c.Excluded = a.addrs("vips", c.Addrs), a.addrs("excluded", nil)
@@ -180,7 +186,7 @@ func (a args) message(c Config) Message {
 	if c.IPv6 {
 		return a.message6(c)
 	}
-	dst := "224.0.0.18"
+	dst := c.group().String()
 	if c.Unicast {
 		dst = c.Source.String()
 	}
@@ -188,7 +194,7 @@ func (a args) message(c Config) Message {
 		TOS: proto.VRRPTOS, TTL: uint8(a.num("ttl", 255)), Protocol: uint8(a.num("protocol", int(proto.ProtocolVRRP))),
 		Src: a.addr("src", ".2"), Dst: a.addr("dst", dst),
 	}
-	msg := a.advert(c, h.Src, h.Dst)
+	msg := a.signed(c, a.advert(c, h.Src, h.Dst), h.Src)
 	ip := append(h.Append(nil, len(msg)), msg...)
 	if c.AuthType == proto.VRRPAuthAH && h.Protocol == proto.ProtocolVRRP && !a.has("bare") {
 		ip = a.authenticated(c, h, msg)
@@ -208,7 +214,9 @@ func (a args) message(c Config) Message {
 		sum := proto.UpdateChecksum(p.Checksum(), 0, 0x2000)
 		p[10], p[11] = byte(sum>>8), byte(sum)
 	}
-	return messageIn(proto.IP(p))
+	m := messageIn(proto.IP(p))
+	m.Wall = a.dur("wall", hmacWall)
+	return m
 }
 
 // authenticated puts the authentication header before the message. With tos or "flip"
@@ -236,7 +244,7 @@ func (a args) authenticated(c Config, h proto.IPv4Header, msg []byte) []byte {
 
 // message6 is the same over IPv6: of fe80::2.
 func (a args) message6(c Config) Message {
-	dst := "ff02::12"
+	dst := c.group().String()
 	if c.Unicast {
 		dst = c.Source.String()
 	}
@@ -244,12 +252,15 @@ func (a args) message6(c Config) Message {
 		TrafficClass: proto.VRRPTOS, HopLimit: uint8(a.num("ttl", 255)), NextHeader: uint8(a.num("protocol", int(proto.ProtocolVRRP))),
 		Src: a.addr("src", "fe80::2"), Dst: a.addr("dst", dst),
 	}
-	msg := a.advert(c, h.Src, h.Dst)
+	msg := a.signed(c, a.advert(c, h.Src, h.Dst), h.Src)
+	if c.HMAC != nil && !a.has("unsigned") {
+		proto.SealTrailer(msg, h.Src, h.Dst, proto.ChecksumPseudo)
+	}
 	p, err := proto.ParseIP(append(h.Append(nil, len(msg)), msg...))
 	if err != nil {
 		a.d.Fatalf(a.t, "%v", err)
 	}
-	return Message{IP: p, VRRP: proto.VRRP(p.Payload())}
+	return Message{IP: p, VRRP: proto.VRRP(p.Payload()), Wall: a.dur("wall", hmacWall)}
 }
 
 // advert builds the message for a packet.
@@ -257,7 +268,7 @@ func (a args) advert(c Config, src, dst netip.Addr) []byte {
 	adv := proto.Advert{
 		Version: uint8(a.num("version", int(c.Version))), VRID: uint8(a.num("vrid", int(c.VRID))),
 		Priority: uint8(a.num("priority", 200)), AuthType: uint8(a.num("auth", int(c.AuthType))),
-		Interval: a.dur("interval", c.Interval), Addrs: a.addrs("addrs", c.Addrs),
+		Interval: a.dur("interval", c.Interval), Addrs: a.addrs("addrs", c.Addrs), IPv6: c.IPv6,
 	}
 	if c.AuthType == proto.VRRPAuthPass {
 		adv.Auth = c.Auth
@@ -273,7 +284,7 @@ func (a args) advert(c Config, src, dst netip.Addr) []byte {
 	msg = append(msg, make([]byte, a.num("surplus", 0))...)
 	msg = msg[:len(msg)-a.num("cut", 0)]
 	form := proto.ChecksumMessage
-	if adv.Version == 3 && a.str("checksum", "") != "message" {
+	if (adv.Version == 3 || c.IPv6) && a.str("checksum", "") != "message" {
 		form = proto.ChecksumPseudo
 	}
 	if a.str("checksum", "") == "group" { // as keepalived up to 1.3.6 did for unicast

@@ -23,6 +23,7 @@ type Instance struct {
 	conceded bool       // an owner that left the role to another owner
 	deafTill time.Duration
 	sequence uint32 // of the last authentication header, heard or sent
+	stamps   stamps // of the trailers that were heard
 	synced   bool   // a member of a Group, which decides about MASTER and the end of FAULT
 	entry    Cause  // of the last event that ended all faults of a member
 
@@ -75,7 +76,7 @@ func (in *Instance) Source() netip.Addr {
 func (in *Instance) Advert(priority uint8) proto.Advert {
 	a := proto.Advert{
 		Version: in.cfg.Version, VRID: in.cfg.VRID, Priority: priority, AuthType: in.cfg.AuthType,
-		Interval: in.cfg.Interval, Addrs: in.cfg.Addrs,
+		Interval: in.cfg.Interval, Addrs: in.cfg.Addrs, IPv6: in.cfg.IPv6,
 	}
 	if a.AuthType == proto.VRRPAuthPass {
 		a.Auth = in.cfg.Auth // a key stays here

@@ -8,7 +8,7 @@ import (
 
 // Remarks are what is odd about an accepted message, as a set of bits. They should
 // be logged, at a limited rate (RFC 9568 §7.1), and change nothing.
-type Remarks uint8
+type Remarks uint16
 
 const (
 	// AddressesDiffer: the message lists other addresses than are configured here.
@@ -26,13 +26,20 @@ const (
 	// GlobalFirst: over IPv6 the first address is not link-local (RFC 9568 §5.2.9, of
 	// which erratum 8300 makes a reason to refuse; FRR and keepalived do not).
 	GlobalFirst
+	// EqualPriority: another router has the same, so that addresses decide.
+	EqualPriority
+	// PseudoChecksum: version 3 over IPv4 with the pseudo-header, where this router sends
+	// the form of RFC 9568.
+	PseudoChecksum
+	// Unsigned: [HMAC] is not enforced, and the message has no trailer.
+	Unsigned
 )
 
 // String lists the remarks with commas.
 func (r Remarks) String() string {
 	var words []string
 	for i, w := range [...]string{"addresses differ", "interval differs", "owner hears a rival", "two owners", "checksum without pseudo-header",
-		"first address is not link-local"} {
+		"first address is not link-local", "equal priority", "checksum with pseudo-header", "no hmac"} {
 		if r&(1<<i) != 0 {
 			words = append(words, w)
 		}
@@ -57,8 +64,19 @@ func (in *Instance) Remark(m Message) Remarks {
 			r |= TwoOwners
 		}
 	}
-	if in.cfg.Version == 3 && v.ChecksumForm(src, m.IP.Dst()) == proto.ChecksumMessage {
-		r |= MessageChecksum
+	if in.cfg.Version == 3 && !in.cfg.IPv6 {
+		switch form := in.checksumForm(m); {
+		case form == proto.ChecksumMessage && !in.cfg.MessageChecksum:
+			r |= MessageChecksum
+		case form == proto.ChecksumPseudo && in.cfg.MessageChecksum:
+			r |= PseudoChecksum
+		}
+	}
+	if p := v.Priority(); p == in.Priority() && p != OwnerPriority {
+		r |= EqualPriority
+	}
+	if in.cfg.HMAC != nil && len(v) == m.Size() {
+		r |= Unsigned
 	}
 	if in.cfg.IPv6 && v.Count() > 0 && !m.Addr(0).IsLinkLocalUnicast() {
 		r |= GlobalFirst

@@ -71,7 +71,7 @@ func (in *Instance) trackerCause(i int) Cause {
 
 // faulty reports whether anything keeps the instance from taking part.
 func (in *Instance) faulty() bool {
-	if in.linkDown || in.noSource {
+	if in.linkDown || in.noSource || in.cfg.NoPeer {
 		return true
 	}
 	for i := range in.tracked {
@@ -89,6 +89,8 @@ func (in *Instance) fault() Cause {
 		return Cause{Reason: LinkLost}
 	case in.noSource:
 		return Cause{Reason: SourceLost}
+	case in.cfg.NoPeer:
+		return Cause{Reason: PeerMissing}
 	}
 	for i := range in.tracked {
 		if in.cfg.Trackers[i].fails(in.tracked[i]) {

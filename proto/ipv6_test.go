@@ -76,7 +76,10 @@ func TestVectorsAdverts6(t *testing.T) {
 }
 
 func advertOf6(v VRRP) Advert {
-	a := Advert{Version: v.Version(), VRID: v.VRID(), Priority: v.Priority(), Interval: v.Interval()}
+	a := Advert{Version: v.Version(), VRID: v.VRID(), Priority: v.Priority(), Interval: v.Interval(), IPv6: true}
+	if v.Version() == 2 {
+		a.AuthType = v.AuthType()
+	}
 	for i := range v.Count() {
 		a.Addrs = append(a.Addrs, v.Addr6(i))
 	}
@@ -99,6 +102,10 @@ func TestChecksumForm6(t *testing.T) {
 	v, err := ParseVRRP6(p.Payload())
 	if err != nil || v.Version() != 2 || v.Size6() != len(v) || v.ChecksumForm(p.Src(), p.Dst()) != ChecksumPseudo {
 		t.Errorf("version 2: %s, %v", Describe(vectors(t)["V16"]), err)
+	}
+	again := advertOf6(v).Append(dirty())
+	if SealVRRP(again, p.Src(), p.Dst(), ChecksumPseudo); !bytes.Equal(again, v) {
+		t.Errorf("version 2 of keepalived:\n%x\nbecame %x", []byte(v), again)
 	}
 }
 
@@ -424,7 +431,7 @@ func FuzzVRRP6(f *testing.F) {
 		if SealVRRP(again, src, dst, form); form == ChecksumBad || v.Checksum() == 0xffff {
 			copy(again[vrrpChecksum:], b[vrrpChecksum:vrrpAddrs]) // no encoder makes these
 		}
-		clean := v.Version() == 3 && v.Type() == VRRPAdvertisement && len(v) == v.Size6() && v[vrrpInterval]>>4 == 0
+		clean := v.Type() == VRRPAdvertisement && len(v) == v.Size6() && (v.Version() == 2 || v.Version() == 3 && v[vrrpInterval]>>4 == 0)
 		if clean && !bytes.Equal(again, b) {
 			t.Errorf("%x\nbecame %x", b, again)
 		}

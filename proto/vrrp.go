@@ -162,6 +162,9 @@ type Advert struct {
 	Interval time.Duration // 1 to 255 s; version 3: 10 ms to 40.95 s
 	Auth     [8]byte       // version 2
 	Addrs    []netip.Addr  // of one family, 255 at most
+	// IPv6 leaves the authentication data of version 2 out, which keepalived sends over
+	// IPv4 alone.
+	IPv6 bool
 }
 
 // Append appends a as a message with checksum 0, which [SealVRRP] fills in, and
@@ -181,7 +184,7 @@ func (a Advert) Append(b []byte) []byte {
 			b = appendAddr4(b, addr)
 		}
 	}
-	if a.Version == 2 {
+	if a.Version == 2 && !a.IPv6 {
 		b = append(b, a.Auth[:]...)
 	}
 	return b

@@ -432,6 +432,11 @@ func (d *director) control(l kernel.Link, use node.Use) (loop.Port, error) {
 	if use.Multicast6 && err == nil {
 		err = d.kernel.JoinVRRP6(l.Name)
 	}
+	for _, group := range use.Groups {
+		if err == nil {
+			err = d.kernel.JoinGroup(l.Name, group)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

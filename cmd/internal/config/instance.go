@@ -65,7 +65,17 @@ func (in *Instance) resolvePriority(r *reader) {
 	}
 }
 
-// Family is 4 or 6, by the first virtual address.
+// Unicast tells whether advertisements go to peers; there may be none.
+func (in *Instance) Unicast() bool { return len(in.UnicastPeers) > 0 || in.UnicastFaultNoPeer }
+
+// OldUnicastSum tells whether checksums are those of keepalived up to 1.3.6, which summed
+// the multicast group where advertisements go to a peer: in version 3 over IPv4.
+func (in *Instance) OldUnicastSum() bool {
+	return in.Has("old_unicast_checksum") && in.OldUnicastChecksum == "" && len(in.UnicastPeers) > 0 && in.Version == 3 && in.Family() == 4
+}
+
+// Family is 4 or 6, by the first virtual address; without any, by the first that is
+// written of the addresses that advertisements come from and go to.
 func (in *Instance) Family() int {
 	for _, list := range []Addresses{in.Addresses, in.Excluded} {
 		if len(list) > 0 {
@@ -73,6 +83,11 @@ func (in *Instance) Family() int {
 				return 6
 			}
 			return 4
+		}
+	}
+	for _, a := range append(in.UnicastPeers.Addrs(), in.UnicastSource, in.McastSource, in.McastDestination) {
+		if a.IsValid() {
+			return map[bool]int{true: 6, false: 4}[a.Is6()]
 		}
 	}
 	return 4
@@ -87,9 +102,9 @@ func (in *Instance) resolveFamily(r *reader) {
 		r.say(Warning, a.Pos, "%v: addresses of one instance are of one family; put it into virtual_ipaddress_excluded. It is ignored", a.Prefix)
 		return true
 	})
-	if six && in.Version == 2 {
+	if six && in.Version == 2 && (in.Strict || !in.Has("version")) { // that of the file is for IPv4
 		if in.Has("version") {
-			r.say(Warning, in.At("version"), "vrrp_instance %s: IPv6 needs version 3; it becomes 3", in.Name)
+			r.say(Warning, in.At("version"), "vrrp_instance %s: vrrp_strict has IPv6 in version 3 alone; it becomes 3", in.Name)
 		}
 		in.Version = 3
 	}
@@ -127,6 +142,9 @@ func (in *Instance) resolveAuth(r *reader) {
 		in.AuthType = ""
 	case in.Version == 3:
 		r.say(Warning, p, "version 3 has no authentication; it is ignored")
+		in.AuthType, in.AuthPass = "", ""
+	case in.Family() == 6:
+		r.say(Warning, p, "version 2 over IPv6 has no authentication; it is ignored")
 		in.AuthType, in.AuthPass = "", ""
 	}
 }
@@ -170,6 +188,9 @@ func (in *Instance) resolveStrict(r *reader) {
 	}
 	in.DownTimerAdverts, in.GARPLowerPrioRepeat, in.GARPLowerPrioDelay = 3, 0, 0
 	in.LowerPrioNoAdvert, in.HigherPrioSendAdvert = true, false
+	if in.Version == 2 && !in.Has("owner_ignore_adverts") && !r.cfg.Global.Has("vrrp_owner_ignore_adverts") {
+		in.OwnerIgnoreAdverts = true // RFC 3768 §7.1; erratum 8298 takes it out of RFC 9568
+	}
 	r.say(Notice, in.Pos, "vrrp_strict: keepalived drops packets to the virtual address of %s unless its priority is 255 (it cannot be pinged); this version leaves them alone", in.Name)
 }
 
@@ -188,7 +209,10 @@ func (in *Instance) resolveUnicast(r *reader) {
 			*a = netip.Addr{}
 		}
 	}
-	if len(in.UnicastPeers) > 0 || in.UnicastFaultNoPeer {
+	if len(in.UnicastPeers) == 0 && in.UnicastFaultNoPeer {
+		r.say(Warning, in.At("unicast_fault_no_peer"), "vrrp_instance %s: has no unicast_peer, and stays in FAULT", in.Name)
+	}
+	if in.Unicast() {
 		if !in.Has("unicast_ttl") {
 			in.UnicastTTL = 255
 			if six {
@@ -260,27 +284,6 @@ func (in *Instance) resolveWeights(r *reader, group *SyncGroup) {
 	drop(&in.TrackScripts, func(Track) bool { return false })
 	drop(&in.TrackFiles, func(t Track) bool { return t.Weight == 1 })
 	drop(&in.TrackBFDs, func(Track) bool { return false })
-}
-
-func (in *Instance) resolveHMAC(r *reader) {
-	h := in.HMAC
-	switch {
-	case h == nil:
-		return
-	case len(h.Keys) == 0:
-		r.say(Warning, h.Pos, "auth_hmac has no key; it is ignored")
-		in.HMAC = nil
-		return
-	case in.AuthType != "":
-		r.say(Warning, h.Pos, "auth_hmac and authentication exclude each other; authentication is ignored")
-		in.AuthType, in.AuthPass = "", ""
-	}
-	if !h.Has("time_window") {
-		h.TimeWindow = max(3*in.AdvertInterval, 5*time.Second)
-	}
-	if h.Keys[h.ActiveKey] == "" {
-		r.say(Warning, h.At("active_key"), "active_key %d: there is no key of that number", h.ActiveKey)
-	}
 }
 
 // crossInstances compares the instances of the file with each other.

@@ -243,6 +243,7 @@ type Instance struct {
 	UnicastTTL                  uint8 // 0 without peers
 	CheckUnicastSrc, TrackSrcIP bool
 	V3ChecksumAsV2              bool
+	OldUnicastChecksum          string // "", also where it is not written, or never
 	TrackInterfaces             Tracks
 	TrackScripts                Tracks
 	TrackFiles                  Tracks
@@ -283,6 +284,8 @@ type HMAC struct {
 	TimeWindow time.Duration
 	AntiReplay string // time or monotonic
 	Mode       string // enforce, permissive or receive-only
+
+	secrets map[uint8][]byte // what Keys stand for
 }
 
 // VirtualServer is a virtual_server: of one address and port, a firewall mark or a group.

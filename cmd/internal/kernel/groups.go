@@ -20,12 +20,18 @@ const (
 // and those of VRRP are members of the group: the kernel sends IGMP reports for
 // them and takes the group's frames in at the interface.
 type groups struct {
-	group netip.Addr // which they join
+	group netip.Addr // of the standard, by which the family is known
 
 	mu      sync.Mutex
-	sockets []int        // the last one takes the next membership
-	other   int          // AH, -1 for IPv6, where nobody speaks it
-	joined  map[int]bool // by interface index
+	sockets []int // the last one takes the next membership
+	other   int   // AH, -1 for IPv6, where nobody speaks it
+	joined  map[membership]bool
+}
+
+// membership is of an interface, by its index, in a group.
+type membership struct {
+	index int
+	group netip.Addr
 }
 
 // vrrpGroup is where VRRP advertisements go (RFC 9568 §5.1.1.2).
@@ -41,7 +47,7 @@ func openGroups() (*groups, error) {
 		unix.Close(ah)
 		return nil, err
 	}
-	return &groups{group: vrrpGroup(), sockets: []int{vrrp}, other: ah, joined: map[int]bool{}}, nil
+	return &groups{group: vrrpGroup(), sockets: []int{vrrp}, other: ah, joined: map[membership]bool{}}, nil
 }
 
 // holder opens a raw socket whose filter refuses everything, so that it never holds
@@ -77,50 +83,62 @@ func refuseAll(fd int) error {
 // The kernel allows one socket 20 memberships (igmp_max_memberships). Beyond them
 // JoinVRRP opens further sockets, and those belong to the calling thread's
 // network namespace.
-func (k *Kernel) JoinVRRP(iface string) error { return k.join(k.groups, iface) }
+func (k *Kernel) JoinVRRP(iface string) error { return k.join(k.groups, iface, vrrpGroup()) }
 
-func (k *Kernel) join(g *groups, iface string) error {
+// JoinGroup is [Kernel.JoinVRRP], or [Kernel.JoinVRRP6], for another group
+// (vrrp_mcast_group4, vrrp_mcast_group6, mcast_dst_ip).
+func (k *Kernel) JoinGroup(iface string, group netip.Addr) error {
+	switch {
+	case group.Is4():
+		return k.join(k.groups, iface, group)
+	case k.groups6 == nil:
+		return errors.New("the kernel does not speak IPv6")
+	}
+	return k.join(k.groups6, iface, group)
+}
+
+func (k *Kernel) join(g *groups, iface string, group netip.Addr) error {
 	index, err := k.index(iface)
 	if err != nil {
-		return fmt.Errorf("join %s: %w", g.group, err)
+		return fmt.Errorf("join %s: %w", group, err)
 	}
-	if err := g.join(index); err != nil {
-		return fmt.Errorf("join %s on %s: %w", g.group, iface, explain(err))
+	if err := g.join(membership{index, group}); err != nil {
+		return fmt.Errorf("join %s on %s: %w", group, iface, explain(err))
 	}
 	return nil
 }
 
-func (g *groups) join(index int) error {
+func (g *groups) join(m membership) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.joined[index] {
+	if g.joined[m] {
 		return nil
 	}
 	if len(g.sockets) == 0 {
 		return errors.New("closed")
 	}
-	err := g.member(g.sockets[len(g.sockets)-1], index)
+	err := g.member(g.sockets[len(g.sockets)-1], m)
 	if errors.Is(err, unix.ENOBUFS) && g.group.Is4() {
 		fd, openErr := holder(unix.AF_INET, protocolVRRP)
 		if openErr != nil {
 			return openErr
 		}
 		g.sockets = append(g.sockets, fd)
-		err = g.member(fd, index)
+		err = g.member(fd, m)
 	}
 	if err == nil {
-		g.joined[index] = true
+		g.joined[m] = true
 	}
 	return err
 }
 
-func (g *groups) member(fd, index int) error {
+func (g *groups) member(fd int, m membership) error {
 	if g.group.Is6() {
 		return unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP,
-			&unix.IPv6Mreq{Multiaddr: g.group.As16(), Interface: uint32(index)})
+			&unix.IPv6Mreq{Multiaddr: m.group.As16(), Interface: uint32(m.index)})
 	}
 	return unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP,
-		&unix.IPMreqn{Multiaddr: g.group.As4(), Ifindex: int32(index)})
+		&unix.IPMreqn{Multiaddr: m.group.As4(), Ifindex: int32(m.index)})
 }
 
 func (g *groups) close() {

@@ -21,7 +21,7 @@ func openGroups6() (*groups, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &groups{group: vrrpGroup6(), sockets: []int{vrrp}, other: -1, joined: map[int]bool{}}, nil
+	return &groups{group: vrrpGroup6(), sockets: []int{vrrp}, other: -1, joined: map[membership]bool{}}, nil
 }
 
 // JoinVRRP6 makes this host a member of ff02::12 on an interface, until Close: the kernel
@@ -31,7 +31,7 @@ func (k *Kernel) JoinVRRP6(iface string) error {
 	if k.groups6 == nil {
 		return errors.New("the kernel does not speak IPv6")
 	}
-	return k.join(k.groups6, iface)
+	return k.join(k.groups6, iface, vrrpGroup6())
 }
 
 // forwards tells whether the kernel forwards IPv6 from an interface: neighbour

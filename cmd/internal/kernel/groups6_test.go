@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -35,6 +36,30 @@ func memberships6(t *testing.T) int {
 	b, err := os.ReadFile("/proc/thread-self/net/igmp6")
 	must(t, err)
 	return strings.Count(string(b), "ff020000000000000000000000000012")
+}
+
+// Another group is joined beside the standard one, and reported by the kernel too.
+func TestJoinOtherGroups(t *testing.T) {
+	namespace(t)
+	link(t, "d0")
+	k := open(t)
+	must(t, k.JoinVRRP("d0"))
+	must(t, k.JoinVRRP6("d0"))
+	for _, group := range []string{"224.0.0.99", "ff02::99", "ff02::99"} {
+		must(t, k.JoinGroup("d0", netip.MustParseAddr(group)))
+	}
+	four, err := os.ReadFile("/proc/thread-self/net/igmp")
+	must(t, err)
+	six, err := os.ReadFile("/proc/thread-self/net/igmp6")
+	must(t, err)
+	for _, want := range []string{"120000E0", "630000E0"} { // the addresses as the kernel holds them
+		if !strings.Contains(string(four), want) {
+			t.Errorf("no %s in\n%s", want, four)
+		}
+	}
+	if memberships6(t) != 1 || strings.Count(string(six), "ff020000000000000000000000000099") != 1 {
+		t.Errorf("got\n%s", six)
+	}
 }
 
 // What neighbour advertisements say of a router is the kernel's setting.

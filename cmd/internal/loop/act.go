@@ -194,9 +194,11 @@ func (l *Loop) report(a node.Action) {
 	case node.PriorityChanged:
 		l.Log.Info(fmt.Sprintf("(%s) Changing effective priority from %d to %d", a.Instance, a.From, a.To), "instance", a.Instance)
 	case node.Refused:
-		l.Log.Warn("advertisement refused", "instance", a.Instance, "vrid", a.VRID, "src", a.Src, "reason", refusal(a.Verdict))
+		l.Log.Warn("advertisement refused", "instance", a.Instance, "vrid", a.VRID, "iface", a.Interface, "src", a.Src, "reason", a.Verdict.String()+": "+a.Why)
 	case node.Remarked:
-		l.Log.Warn("advertisement accepted with a remark", "instance", a.Instance, "vrid", a.VRID, "src", a.Src, "reason", a.Remarks.String())
+		l.Log.Warn("advertisement accepted with a remark", "instance", a.Instance, "vrid", a.VRID, "src", a.Src, "reason", node.Advice(a.Remarks))
+	case node.Tally:
+		l.Log.Info("advertisements refused or remarked since the start", "instance", a.Instance, "iface", a.Interface, "reason", tally(a))
 	case node.ServerChanged:
 		l.Log.Info(serverWords(a), "vs", service(a.Service), "rs", a.Server, "reason", a.Reason)
 	case node.QuorumChanged:
@@ -228,21 +230,29 @@ func (l *Loop) report(a node.Action) {
 	}
 }
 
-// remedies say what to change where a refusal comes from the configuration.
-var remedies = map[fsm.Verdict]string{
-	fsm.BadTTL:        "it crossed a router, or its sender is faulty",
-	fsm.WrongVersion:  "set the same version (vrrp_version) on both nodes",
-	fsm.WrongAuthType: "set the same auth_type on both nodes",
-	fsm.WrongPassword: "set the same auth_pass on both nodes",
-	fsm.WrongInterval: "set the same advert_int on both nodes",
-	fsm.OwnSource:     "another host sends with this one's address",
-}
+// mostMistakes is how many a line of the log lists.
+const mostMistakes = 8
 
-func refusal(v fsm.Verdict) string {
-	if remedy := remedies[v]; remedy != "" {
-		return v.String() + ": " + remedy
+// tally writes counters in one line.
+func tally(t node.Tally) string {
+	parts := []string{fmt.Sprintf("%d refused, %d accepted with a remark", t.Refused, t.Remarked)}
+	for i, m := range t.Mistakes {
+		word := m.Verdict.String()
+		switch {
+		case i == mostMistakes:
+			return strings.Join(append(parts, fmt.Sprintf("and %d kinds more", len(t.Mistakes)-i)), "; ")
+		case !m.Src.IsValid():
+			word = "of others"
+		case m.Verdict == fsm.Accepted:
+			word = fmt.Sprintf("%s remarked", m.Src)
+		case m.Verdict == fsm.WrongVRID:
+			word = fmt.Sprintf("%s VRID %d", m.Src, m.VRID)
+		default:
+			word = fmt.Sprintf("%s %s", m.Src, word)
+		}
+		parts = append(parts, fmt.Sprintf("%s ×%d", word, m.Count))
 	}
-	return v.String()
+	return strings.Join(parts, "; ")
 }
 
 func transition(a node.Changed) string {

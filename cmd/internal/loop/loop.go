@@ -120,6 +120,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	defer stop()
 
 	l.now = l.Clock()
+	l.tellClock()
 	l.track()
 	l.step(node.Start{})
 	l.flush()
@@ -128,6 +129,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		err = l.turn()
 	}
 	l.now = l.Clock()
+	l.tellClock()
 	l.step(node.Stop{})
 	l.flush()
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
@@ -147,6 +149,7 @@ func (l *Loop) turn() error {
 		return err
 	}
 	l.now = l.Clock()
+	l.tellClock()
 	for busy := true; busy && l.ctx.Err() == nil; l.now = l.Clock() {
 		l.events()
 		l.control()
@@ -155,6 +158,13 @@ func (l *Loop) turn() error {
 		busy = l.service()
 	}
 	return nil
+}
+
+// tellClock tells the time of day, which may have been set since.
+func (l *Loop) tellClock() {
+	if l.Node.AsksClock() {
+		l.step(node.Clock{Offset: l.Wall() - l.now})
+	}
 }
 
 // events gives the node what other goroutines posted.

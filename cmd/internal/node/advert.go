@@ -14,11 +14,7 @@ func (n *Node) advertise(in *instance, a fsm.SendAdvert) {
 		in.id = 1
 	}
 	if !in.unicast() {
-		mac, group := vrrpGroupMAC, vrrpGroup
-		if in.six() {
-			mac, group = vrrpGroupMAC6, vrrpGroup6
-		}
-		n.emit(Send{Port: in.port, Frame: n.advert(in, a, mac, group)})
+		n.emit(Send{Port: in.port, Frame: n.advert(in, a, groupMAC(in.mcast), in.mcast)})
 		return
 	}
 	for _, peer := range in.cfg.UnicastPeers.Addrs() {
@@ -38,15 +34,9 @@ func (in *instance) ttl() uint8 {
 	return vrrpTTL
 }
 
-// advert builds one frame. Version 3 sums the pseudo-header as keepalived and FRR
-// do (reference: interoperation; RFC 9568 §5.2.8 would leave it out over IPv4).
+// advert builds one frame.
 func (n *Node) advert(in *instance, a fsm.SendAdvert, mac proto.MAC, dst netip.Addr) []byte {
-	msg := in.fsm.Advert(a.Priority).Append(make([]byte, 0, 8+16*len(in.cfg.Addresses)+8))
-	form := proto.ChecksumMessage
-	if in.cfg.Version == 3 {
-		form = proto.ChecksumPseudo
-	}
-	proto.SealVRRP(msg, a.Src, dst, form)
+	msg := n.message(in, a, dst)
 	if in.six() {
 		f := proto.AppendEthernet(make([]byte, 0, 14+40+len(msg)), mac, n.ports[in.port].link.MAC, proto.EtherTypeIPv6)
 		h := proto.IPv6Header{TrafficClass: vrrpTOS, HopLimit: in.ttl(), NextHeader: proto.ProtocolVRRP, Src: a.Src, Dst: dst}
@@ -58,6 +48,28 @@ func (n *Node) advert(in *instance, a fsm.SendAdvert, mac proto.MAC, dst netip.A
 		return in.authenticated(f, h, a.Sequence, msg)
 	}
 	return append(h.Append(f, len(msg)), msg...)
+}
+
+// message is the VRRP of it. Version 3 sums the pseudo-header as keepalived and FRR do
+// (reference: interoperation; RFC 9568 §5.2.8 would leave it out over IPv4), unless
+// v3_checksum_as_v2 is set. keepalived up to 1.3.6 summed the group's address for unicast.
+func (n *Node) message(in *instance, a fsm.SendAdvert, dst netip.Addr) []byte {
+	msg := in.fsm.Advert(a.Priority).Append(make([]byte, 0, 8+16*len(in.cfg.Addresses)+8+proto.VRRPTrailerLen))
+	form := proto.ChecksumMessage
+	if in.six() || in.cfg.Version == 3 && !in.cfg.V3ChecksumAsV2 {
+		form = proto.ChecksumPseudo
+	}
+	if in.cfg.OldUnicastSum() {
+		dst = vrrpGroup
+	}
+	if id, key, number, ok := in.hmac.Sign(n.wall, in.stamp); ok {
+		in.stamp = number
+		msg = proto.AppendTrailer(msg, msg, a.Src, id, number, key)
+		proto.SealTrailer(msg, a.Src, dst, form)
+		return msg
+	}
+	proto.SealVRRP(msg, a.Src, dst, form)
+	return msg
 }
 
 // authenticated finishes a frame with the authentication header.

@@ -46,6 +46,9 @@ type (
 		Peer
 		Via netip.Addr
 	}
+	// Clock tells the time since 1970 (UTC) at which our time was 0. It comes before Start,
+	// and whenever the clock was set; only who has auth_hmac asks, see [Node.AsksClock].
+	Clock struct{ Offset time.Duration }
 	// CheckDone is the raw result of check number Check. Local results (no
 	// socket, no such local address) judge nobody.
 	CheckDone struct {
@@ -68,6 +71,7 @@ type (
 )
 
 func (FileRead) event()         {}
+func (Clock) event()            {}
 func (ProcessesCounted) event() {}
 func (Start) event()            {}
 func (Stop) event()             {}
@@ -121,13 +125,15 @@ type (
 		Instance string
 		From, To uint8
 	}
-	// Refused reports the first advertisement of Src that an instance refused
-	// for this reason since the last transition. Further ones are counted.
+	// Refused reports an advertisement of Src that an instance refused, or that is for
+	// none, whose name is empty then. Further ones like it are counted; see [Tally].
 	Refused struct {
-		Instance string
-		VRID     uint8
-		Src      netip.Addr
-		Verdict  fsm.Verdict
+		Instance  string
+		Interface string
+		VRID      uint8
+		Src       netip.Addr
+		Verdict   fsm.Verdict
+		Why       string // what is wrong; what to change
 	}
 	// Remarked reports what is odd about advertisements of Src that take part all
 	// the same.
@@ -194,6 +200,7 @@ func (Changed) action()         {}
 func (GroupChanged) action()    {}
 func (PriorityChanged) action() {}
 func (Refused) action()         {}
+func (Tally) action()           {}
 func (Remarked) action()        {}
 func (ServerChanged) action()   {}
 func (QuorumChanged) action()   {}

@@ -1,7 +1,9 @@
 package node
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
@@ -46,7 +48,7 @@ func (n *Node) hear(port int, eth proto.Ethernet) []Hearing {
 		if in.port != port || in.six() != ip.Is6() || in.cfg.VRID != msg.VRID() || in.unicast() != n.local(ip.Dst()) {
 			continue
 		}
-		h := Hearing{Instance: in.cfg, Source: in.source, Message: fsm.Message{IP: ip, VRRP: msg}, index: i}
+		h := Hearing{Instance: in.cfg, Source: in.source, Message: fsm.Message{IP: ip, VRRP: msg, Wall: n.wall}, index: i}
 		if h.Verdict = in.fsm.Check(h.Message); h.Verdict == fsm.Accepted {
 			h.Remarks = in.fsm.Remark(h.Message)
 		}
@@ -57,36 +59,95 @@ func (n *Node) hear(port int, eth proto.Ethernet) []Hearing {
 
 // heardVRRP gives an advertisement to the instance of its VRID on this port.
 func (n *Node) heardVRRP(now time.Duration, port int, eth proto.Ethernet) {
-	for _, h := range n.hear(port, eth) {
-		in, src := &n.instances[h.index], h.IP.Src()
-		if h.Verdict != fsm.Accepted {
-			n.refuse(in, src, h.Verdict)
-			continue
+	list := n.hear(port, eth)
+	if list == nil {
+		n.heardByNone(now, port, eth)
+		return
+	}
+	for _, h := range list {
+		in := &n.instances[h.index]
+		n.report(now, in, h)
+		if h.Verdict == fsm.Accepted {
+			n.tellLower(in, h.VRRP.Priority())
+			n.stepInstance(now, h.index, h.Message.Heard())
 		}
-		n.remark(in, src, h.Remarks)
-		n.tellLower(in, h.VRRP.Priority())
-		n.stepInstance(now, h.index, h.Message.Heard())
 	}
 }
 
-// remark reports what is odd about an accepted advertisement, once for each sender.
-func (n *Node) remark(in *instance, src netip.Addr, r fsm.Remarks) {
-	if in.remarked[src] == r || len(in.remarked) == refusalsKept {
+// report counts what is wrong with an advertisement, and tells it once.
+func (n *Node) report(now time.Duration, in *instance, h Hearing) {
+	if h.Verdict == fsm.Accepted && h.Remarks == 0 {
 		return
 	}
-	in.remarked[src] = r
-	if r != 0 {
-		n.emit(Remarked{Instance: in.cfg.Name, VRID: in.cfg.VRID, Src: src, Remarks: r})
+	src := h.IP.Src()
+	if !in.book.add(now, mistake{src, in.cfg.VRID, h.Verdict}, h.detail()) {
+		return
+	}
+	if h.Verdict == fsm.Accepted {
+		n.emit(Remarked{Instance: in.cfg.Name, VRID: in.cfg.VRID, Src: src, Remarks: h.Remarks})
+		return
+	}
+	n.emit(Refused{Instance: in.cfg.Name, Interface: in.cfg.Interface, VRID: in.cfg.VRID, Src: src, Verdict: h.Verdict, Why: h.Why()})
+}
+
+// heardByNone counts an advertisement that is for no instance: of an unknown VRID, or of
+// another host with one of our addresses. The first is told with log_unknown_vrids, or
+// where it carries an address of ours: then a VRID is mistyped.
+func (n *Node) heardByNone(now time.Duration, port int, eth proto.Ethernet) {
+	ip, err := proto.ParseIP(eth.Payload())
+	if err != nil {
+		return
+	}
+	b, ok := proto.VRRPIn(ip)
+	if !ok || len(b) < 8 {
+		return
+	}
+	m, book := fsm.Message{IP: ip, VRRP: b}, &n.ports[port].book
+	r := Refused{Interface: n.ports[port].link.Name, VRID: m.VRRP.VRID(), Src: ip.Src()}
+	switch {
+	case n.local(r.Src):
+		if n.ourMAC(eth.Src()) || eth.Src().IsVirtual() {
+			return // our own frame came back
+		}
+		r.Verdict = fsm.OwnSource
+		r.Why = fmt.Sprintf("%v sends with %v, an address of this node; give one of them another address", eth.Src(), r.Src)
+	case !ip.Dst().IsMulticast() && !n.local(ip.Dst()):
+		return // to another host
+	case n.knower(port, m) >= 0: // to a host where the group is heard, or the other way round
+		i := n.knower(port, m)
+		in := &n.instances[i]
+		n.report(now, in, Hearing{Instance: in.cfg, Source: in.source, Message: m, Verdict: fsm.WrongDestination, index: i})
+		return
+	case slices.ContainsFunc(n.instances, func(in instance) bool { return in.port == port && in.cfg.VRID == r.VRID }):
+		return // of the other family, which is another virtual router
+	default:
+		r.Verdict = fsm.WrongVRID
+		why, shared := n.stranger(port, m)
+		r.Why = why
+		if !shared && !n.cfg.Global.LogUnknownVRIDs {
+			book.counts[r.Verdict]++
+			return
+		}
+	}
+	if book.add(now, mistake{r.Src, r.VRID, r.Verdict}, 0) {
+		n.emit(r)
 	}
 }
 
-// refuse counts a refused advertisement and reports the first of its kind.
-func (n *Node) refuse(in *instance, src netip.Addr, v fsm.Verdict) {
-	key := refusal{src, v}
-	if in.refused[key] == 0 && len(in.refused) < refusalsKept {
-		n.emit(Refused{Instance: in.cfg.Name, VRID: in.cfg.VRID, Src: src, Verdict: v})
-	} else if in.refused[key] == 0 {
-		return
+// ourMAC tells whether an interface of this host has the MAC.
+func (n *Node) ourMAC(mac proto.MAC) bool {
+	for i := range n.ports {
+		if n.ports[i].link.MAC == mac {
+			return true
+		}
 	}
-	in.refused[key]++
+	return false
+}
+
+// knower is the number of an instance on the port that has the VRID in this family, -1
+// without one.
+func (n *Node) knower(port int, m fsm.Message) int {
+	return slices.IndexFunc(n.instances, func(in instance) bool {
+		return in.port == port && in.cfg.VRID == m.VRRP.VRID() && in.six() == m.IP.Is6()
+	})
 }

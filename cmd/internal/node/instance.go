@@ -13,10 +13,9 @@ import (
 
 // Where multicast advertisements go (RFC 9568 §5.1.1.2, §5.1.2.2).
 var (
-	vrrpGroup     = netip.AddrFrom4([4]byte{224, 0, 0, 18})
-	vrrpGroupMAC  = proto.MAC{0x01, 0x00, 0x5e, 0x00, 0x00, 0x12}
-	vrrpGroup6    = netip.AddrFrom16([16]byte{0xff, 0x02, 15: 0x12})
-	vrrpGroupMAC6 = proto.GroupMAC6(vrrpGroup6)
+	vrrpGroup    = netip.AddrFrom4([4]byte{224, 0, 0, 18})
+	vrrpGroupMAC = proto.MAC{0x01, 0x00, 0x5e, 0x00, 0x00, 0x12}
+	vrrpGroup6   = netip.AddrFrom16([16]byte{0xff, 0x02, 15: 0x12})
 )
 
 const (
@@ -31,30 +30,22 @@ type instance struct {
 	port    int
 	timer   int
 	source  netip.Addr // of the advertisements
-	id      uint16     // IP identification of the last advertisement
+	mcast   netip.Addr // the group that they go to, unless it is unicast
+	hmac    *fsm.HMAC
+	stamp   uint64 // number of the last signed one
+	id      uint16 // IP identification of the last advertisement
 	vips    map[netip.Addr]config.Address
 	group   int            // that it is a member of, -1 for none
 	member  int            // its number there
 	devices map[string]int // tracked interfaces that are not the own: name to port
-	refused map[refusal]uint64
-
-	remarked map[netip.Addr]fsm.Remarks
-	acts     []fsm.Action
+	book    book
+	acts    []fsm.Action
 
 	routes, rules span
 	routed        bool // they are there
 }
 
-// refusal is what is reported once and then counted.
-type refusal struct {
-	src     netip.Addr
-	verdict fsm.Verdict
-}
-
-// refusalsKept bounds how many different refusals one instance counts.
-const refusalsKept = 64
-
-func (in *instance) unicast() bool { return len(in.cfg.UnicastPeers) > 0 }
+func (in *instance) unicast() bool { return in.cfg.Unicast() }
 
 func (in *instance) six() bool { return in.cfg.Family() == 6 }
 
@@ -66,7 +57,7 @@ func (n *Node) addInstance(c *config.Instance) error {
 	i := len(n.instances)
 	in := instance{
 		cfg: c, port: p, group: -1, timer: n.newTimer(timerInstance, i),
-		vips: map[netip.Addr]config.Address{}, devices: map[string]int{}, refused: map[refusal]uint64{}, remarked: map[netip.Addr]fsm.Remarks{},
+		vips: map[netip.Addr]config.Address{}, devices: map[string]int{}, book: book{patience: max(time.Minute, 3*c.AdvertInterval)},
 	}
 	for _, a := range slices.Concat(c.Addresses, c.Excluded) {
 		if a.Device == "" {
@@ -83,8 +74,10 @@ func (n *Node) addInstance(c *config.Instance) error {
 	if err != nil {
 		return err
 	}
-	n.instances[i].source = n.sourceOf(&n.instances[i])
-	n.instances[i].fsm = fsm.New(instanceConfig(c, n.cfg.Global.StartupDelay, n.instances[i].source, trackers))
+	n.instances[i].source, n.instances[i].mcast = n.sourceOf(&n.instances[i]), groupOf(c, &n.cfg.Global)
+	f := instanceConfig(c, n.cfg.Global.StartupDelay, n.instances[i].source, trackers)
+	f.Group, n.instances[i].hmac = n.instances[i].mcast, f.HMAC
+	n.instances[i].fsm = fsm.New(f)
 	return nil
 }
 
@@ -151,14 +144,15 @@ func instanceConfig(c *config.Instance, startupDelay time.Duration, source netip
 	f := fsm.Config{
 		Name: c.Name, VRID: c.VRID, Version: c.Version, Priority: c.Priority, Interval: c.AdvertInterval,
 		NoPreempt: c.NoPreempt, PreemptDelay: c.PreemptDelay,
-		IPv6: c.Family() == 6, Source: source, Unicast: len(c.UnicastPeers) > 0,
+		IPv6: c.Family() == 6, Source: source, Unicast: c.Unicast(), NoPeer: c.Unicast() && len(c.UnicastPeers) == 0,
 		DownTimerAdverts: c.DownTimerAdverts, StartupDelay: startupDelay,
 		GARPRepeat: c.GARPMasterRepeat, GARPDelay: c.GARPMasterDelay,
 		GARPRefresh: c.GARPMasterRefresh, GARPRefreshRepeat: c.GARPMasterRefreshRepeat,
 		GARPLowerPrioRepeat: c.GARPLowerPrioRepeat, GARPLowerPrioDelay: c.GARPLowerPrioDelay,
 		HigherPrioSendAdvert: c.HigherPrioSendAdvert, LowerPrioNoAdvert: c.LowerPrioNoAdvert,
 		SkipCheckAdvAddr: c.SkipCheckAdvAddr, StateMaster: c.State == "MASTER",
-		Trackers: trackers,
+		MessageChecksum: c.V3ChecksumAsV2, OldUnicastChecksum: c.OldUnicastSum(), OwnerIgnoreAdverts: c.OwnerIgnoreAdverts,
+		HMAC: hmacOf(c.HMAC), Trackers: trackers,
 	}
 	f.AuthType = map[string]uint8{"PASS": proto.VRRPAuthPass, "AH": proto.VRRPAuthAH}[c.AuthType]
 	copy(f.Auth[:], c.AuthPass)
@@ -170,6 +164,41 @@ func instanceConfig(c *config.Instance, startupDelay time.Duration, source netip
 		f.Excluded = append(f.Excluded, a.Prefix.Addr())
 	}
 	return f
+}
+
+// hmacOf is what the state machine needs of auth_hmac.
+func hmacOf(c *config.HMAC) *fsm.HMAC {
+	if c == nil {
+		return nil
+	}
+	return &fsm.HMAC{
+		Keys: c.Secrets(), Active: c.ActiveKey, Window: c.TimeWindow, Monotonic: c.AntiReplay == "monotonic",
+		Send: c.Mode != "receive-only", Enforce: c.Mode == "enforce",
+	}
+}
+
+// groupOf is where an instance sends to and what it hears, unless it is unicast.
+func groupOf(c *config.Instance, g *config.Global) netip.Addr {
+	group, otherwise := g.MulticastGroup4, vrrpGroup
+	if c.Family() == 6 {
+		group, otherwise = g.MulticastGroup6, vrrpGroup6
+	}
+	switch {
+	case c.McastDestination.IsValid():
+		return c.McastDestination
+	case group.IsValid():
+		return group
+	}
+	return otherwise
+}
+
+// groupMAC is the MAC of a group of either family (RFC 1112 §6.4, RFC 2464 §7).
+func groupMAC(group netip.Addr) proto.MAC {
+	if group.Is6() {
+		return proto.GroupMAC6(group)
+	}
+	a := group.As4()
+	return proto.MAC{0x01, 0x00, 0x5e, a[1] & 0x7f, a[2], a[3]}
 }
 
 // senders lists the peers that a unicast instance hears; nil for anybody.
@@ -311,7 +340,7 @@ func (n *Node) act(in *instance, a fsm.Action) {
 	case fsm.SendGARP:
 		n.announce(in, a.Addr)
 	case fsm.Changed:
-		clear(in.refused)
+		in.book.renew()
 		n.emit(Changed{Instance: in.cfg.Name, VRID: in.cfg.VRID, Priority: in.fsm.Priority(), Changed: a})
 	case fsm.PriorityChanged:
 		n.emit(PriorityChanged{Instance: in.cfg.Name, From: a.From, To: a.To})

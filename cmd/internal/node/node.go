@@ -26,14 +26,28 @@ type Link struct {
 type port struct {
 	link     Link
 	prefixes []netip.Prefix
+	book     book // of advertisements that are for no instance
 }
 
 // Use says which sockets a port needs.
 type Use struct {
-	Control    bool // VRRP, ARP and neighbour discovery
-	Multicast  bool // membership in 224.0.0.18
-	Multicast6 bool // membership in ff02::12
-	Service    bool // frames for virtual services
+	Control    bool         // VRRP, ARP and neighbour discovery
+	Multicast  bool         // membership in 224.0.0.18
+	Multicast6 bool         // membership in ff02::12
+	Groups     []netip.Addr // membership in others, of either family
+	Service    bool         // frames for virtual services
+}
+
+// join notes that a group is to be joined.
+func (u *Use) join(group netip.Addr) {
+	switch {
+	case group == vrrpGroup:
+		u.Multicast = true
+	case group == vrrpGroup6:
+		u.Multicast6 = true
+	case !slices.Contains(u.Groups, group):
+		u.Groups = append(u.Groups, group)
+	}
 }
 
 type timerKind uint8
@@ -82,7 +96,13 @@ type Node struct {
 	owners []timerOwner
 	seed   uint64
 	out    []Action
+
+	offset time.Duration // of the clock, see Clock
+	wall   time.Duration // time since 1970 at this Step
 }
+
+// strangerGone is how long a router that is none of ours must be silent to be news again.
+const strangerGone = 10 * time.Minute
 
 // maxConnections bounds the connection table.
 const maxConnections = 1 << 20
@@ -94,7 +114,7 @@ const maxConnections = 1 << 20
 func New(cfg *config.Config, links []Link, seed uint64) (*Node, error) {
 	n := &Node{cfg: cfg, seed: seed, gateways: map[Peer]netip.Addr{}, removing: map[netip.Addr]int{}}
 	for _, l := range links {
-		n.ports = append(n.ports, port{link: l, prefixes: slices.Clone(l.Prefixes)})
+		n.ports = append(n.ports, port{link: l, prefixes: slices.Clone(l.Prefixes), book: book{patience: strangerGone}})
 	}
 	if err := n.addStatics(cfg); err != nil {
 		return nil, err
@@ -138,7 +158,7 @@ func (n *Node) Uses() []Use {
 		u := &uses[n.instances[i].port]
 		u.Control = true
 		if in := &n.instances[i]; !in.unicast() {
-			u.Multicast, u.Multicast6 = u.Multicast || !in.six(), u.Multicast6 || in.six()
+			u.join(in.mcast)
 		}
 		for _, a := range n.instances[i].vips {
 			if p, err := n.portNamed(a.Pos, a.Device); err == nil {
@@ -158,12 +178,17 @@ func (n *Node) Uses() []Use {
 // about it, in order. now is monotonic and never goes back.
 func (n *Node) Step(now time.Duration, ev Event, out []Action) []Action {
 	n.out = out
+	if n.wall = 0; n.offset > 0 {
+		n.wall = n.offset + now
+	}
 	switch ev := ev.(type) {
 	case Start:
 		n.start(now)
 	case Stop:
 		n.stop(now)
 	case Tick:
+	case Clock:
+		n.offset = ev.Offset
 	case Received:
 		n.received(now, ev)
 	case LinkChanged:
@@ -196,6 +221,11 @@ func (n *Node) Step(now time.Duration, ev Event, out []Action) []Action {
 func (n *Node) Deadline() (at time.Duration, ok bool) {
 	_, at, ok = n.timers.next()
 	return at, ok
+}
+
+// AsksClock tells whether the node wants to be told [Clock].
+func (n *Node) AsksClock() bool {
+	return slices.ContainsFunc(n.instances, func(in instance) bool { return in.hmac != nil })
 }
 
 // Forwarder gives a view of the connections and their statistics.
@@ -259,6 +289,7 @@ func (n *Node) stop(now time.Duration) {
 	for i := range n.groups { // after all instances, as keepalived does (reference 4.2)
 		n.notifyGroup(&n.groups[i], "STOP")
 	}
+	n.tally()
 	n.timers = timers{at: n.timers.at, pos: n.timers.pos}
 	for i := range n.timers.pos {
 		n.timers.pos[i] = -1

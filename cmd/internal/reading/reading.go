@@ -7,6 +7,7 @@ import (
 
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
+	"github.com/ringkeep/ringkeep/fsm"
 	"github.com/ringkeep/ringkeep/netlab"
 	"github.com/ringkeep/ringkeep/proto"
 )
@@ -91,8 +92,8 @@ func (r *Reader) message(port int, eth proto.Ethernet, states States) string {
 			priority = h.Instance.Priority
 		}
 		line := hearing{h, priority}.in(state)
-		if h.Remarks != 0 {
-			line += " (" + h.Remarks.String() + ")"
+		if odd := h.Remarks &^ fsm.EqualPriority; odd != 0 { // that is in the line
+			line += " (" + odd.String() + ")"
 		}
 		lines = append(lines, line)
 	}

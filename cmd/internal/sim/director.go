@@ -65,6 +65,9 @@ func newDirector(h *host, name string, text []byte) *director {
 	return d
 }
 
+// epoch is the time since 1970 at which a simulation begins.
+const epoch = 1704067200 * time.Second
+
 // start starts the process.
 func (d *director) start() error {
 	for _, m := range d.messages {
@@ -105,6 +108,9 @@ func (d *director) start() error {
 		if p != nil {
 			d.step(node.ProcessesCounted{Process: i, Count: p.Quorum}) // no process is simulated
 		}
+	}
+	if d.n.AsksClock() {
+		d.step(node.Clock{Offset: epoch})
 	}
 	d.step(node.Start{})
 	return nil
