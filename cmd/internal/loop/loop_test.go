@@ -45,6 +45,16 @@ func (h *host) RemoveAddress(a kernel.Address) error {
 	return nil
 }
 
+func (h *host) Block(list []kernel.Address) error {
+	h.done = append(h.done, fmt.Sprintf("block %d after %d frames", len(list), len(h.other.Take())))
+	return nil
+}
+
+func (h *host) Unblock(list []kernel.Address) error {
+	h.done = append(h.done, fmt.Sprintf("unblock %d after %d frames", len(list), len(h.other.Take())))
+	return nil
+}
+
 func (h *host) AddRoute(r kernel.Route) (bool, error) {
 	h.done = append(h.done, fmt.Sprintf("add route to %v after %d frames", r.To, len(h.other.Take())))
 	return true, nil

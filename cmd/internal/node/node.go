@@ -28,6 +28,11 @@ type port struct {
 	prefixes []netip.Prefix
 }
 
+// has tells whether the address is on the interface.
+func (p *port) has(addr netip.Addr) bool {
+	return slices.ContainsFunc(p.prefixes, func(q netip.Prefix) bool { return q.Addr() == addr })
+}
+
 // Use says which sockets a port needs.
 type Use struct {
 	Control    bool // VRRP, ARP and neighbour discovery
