@@ -187,6 +187,22 @@ func TestRoutesFollowTheAddress(t *testing.T) {
 	}
 }
 
+// TestBlockFramesTheAddress: packets to it are dropped from before it is there until after it
+// is gone; the advertisement and priority 0 do not wait for that.
+func TestBlockFramesTheAddress(t *testing.T) {
+	cfg := instance(100)
+	cfg.Instances[0].NoAccept = true
+	b := newBench(t, cfg)
+	b.run(t, 4*time.Second)
+	want := []string{
+		"block 1 after 1 frames", "add 10.0.0.100/32 on eth0 after 0 frames",
+		"remove 10.0.0.100/32 on eth0 after 6 frames", "unblock 1 after 0 frames", // 5 ARPs, priority 0
+	}
+	if !slices.Equal(b.host.done, want) {
+		t.Fatalf("got %q\nlog:\n%s", b.host.done, b.log.String())
+	}
+}
+
 // TestAdvertCountsFromItsArrival: an advertisement that is already in the ring when
 // the timer is looked at keeps the node BACKUP.
 func TestAdvertCountsFromItsArrival(t *testing.T) {
