@@ -38,8 +38,8 @@ func (c *Config) Devices() []string {
 }
 
 // Needs lists the interfaces that the instance tracks without being told: those of its
-// addresses, routes and rules, but for the own and what no_track is written for. Losing one
-// is a FAULT.
+// addresses, routes and rules, and of the static ones that a track_group ties to it, but
+// for the own and what no_track is written for. Losing one is a FAULT.
 func (in *Instance) Needs() []string {
 	var list []string
 	add := func(name string, free bool) {
@@ -56,6 +56,9 @@ func (in *Instance) Needs() []string {
 	}
 	for i := range in.Rules {
 		add(in.Rules[i].IIF, in.Rules[i].NoTrack)
+	}
+	for _, name := range in.grouped {
+		add(name, false)
 	}
 	return list
 }

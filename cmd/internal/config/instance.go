@@ -26,6 +26,7 @@ func (r *reader) resolveInstance(in *Instance) {
 	}
 	in.resolveUnicast(r)
 	in.resolveVMAC(r)
+	in.resolveAccept(r)
 	in.resolveOwnTrack(r)
 	if len(in.Addresses)+len(in.Excluded) == 0 && !in.NoVirtualAddress {
 		r.say(Warning, in.Pos, "vrrp_instance %s: has no virtual_ipaddress", in.Name)
@@ -164,8 +165,7 @@ func (in *Instance) resolvePreempt(r *reader) {
 	}
 }
 
-// resolveStrict is what vrrp_strict forbids. The drop of packets to the address is
-// said here, because people look for it everywhere else.
+// resolveStrict is what vrrp_strict forbids.
 func (in *Instance) resolveStrict(r *reader) {
 	if in.AuthType != "" {
 		r.say(Warning, in.At("authentication"), "vrrp_strict forbids authentication; it is ignored")
@@ -191,7 +191,25 @@ func (in *Instance) resolveStrict(r *reader) {
 	if in.Version == 2 && !in.Has("owner_ignore_adverts") && !r.cfg.Global.Has("vrrp_owner_ignore_adverts") {
 		in.OwnerIgnoreAdverts = true // RFC 3768 §7.1; erratum 8298 takes it out of RFC 9568
 	}
-	r.say(Notice, in.Pos, "vrrp_strict: keepalived drops packets to the virtual address of %s unless its priority is 255 (it cannot be pinged); this version leaves them alone", in.Name)
+}
+
+// resolveAccept says whether packets to the addresses are dropped: never those of the
+// owner; without accept those of a strict instance, which in version 2 cannot have it.
+func (in *Instance) resolveAccept(r *reader) {
+	switch {
+	case in.Priority == 255:
+		in.NoAccept = false
+	case in.Strict && in.Has("accept") && in.Version == 2:
+		r.say(Warning, in.At("accept"), "vrrp_strict: version 2 has no accept mode (RFC 3768 §6.4.3); accept is ignored")
+		in.NoAccept = true
+	case in.Strict && !in.Has("accept") && !in.NoAccept:
+		r.say(Notice, in.Pos, "vrrp_strict: packets to the virtual addresses of %s are dropped, as its priority is not 255: they cannot be pinged", in.Name)
+		in.NoAccept = true
+	}
+	if in.TrackSrcIP && !in.UnicastSource.IsValid() && !in.McastSource.IsValid() {
+		r.say(Notice, in.At("track_src_ip"), "track_src_ip has no effect without mcast_src_ip or unicast_src_ip: an address that is not written is always tracked")
+		in.TrackSrcIP = false
+	}
 }
 
 func (in *Instance) resolveUnicast(r *reader) {

@@ -19,6 +19,7 @@ func (r *reader) resolve() {
 	}
 	r.resolveScripts()
 	r.resolveTrackers()
+	r.resolveTrackGroups()
 	for _, in := range r.cfg.Instances {
 		r.resolveInstance(in)
 	}

@@ -274,6 +274,8 @@ type Instance struct {
 
 	// Disabled says why the instance cannot be started, "" if it can.
 	Disabled string
+
+	grouped []string // interfaces of static entries, by track_group
 }
 
 // HMAC is the auth_hmac block of keepalived 2.4.

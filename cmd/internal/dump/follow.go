@@ -132,6 +132,10 @@ func Would(a node.Action) string {
 		return fmt.Sprintf("add %v to %s", a.Prefix, a.Device)
 	case node.RemoveAddress:
 		return fmt.Sprintf("remove %v from %s", a.Prefix, a.Device)
+	case node.BlockAddresses:
+		return fmt.Sprintf("drop packets to %d virtual addresses", len(a.Addresses))
+	case node.UnblockAddresses:
+		return fmt.Sprintf("accept packets to %d virtual addresses again", len(a.Addresses))
 	case node.AddRoute:
 		return "add route " + a.Route.String()
 	case node.RemoveRoute:

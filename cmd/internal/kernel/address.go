@@ -177,5 +177,5 @@ func (k *Kernel) Sweep(keep ...netip.Prefix) ([]Address, error) {
 			errs = append(errs, err)
 		}
 	}
-	return gone, errors.Join(append(errs, k.sweepTable())...)
+	return gone, errors.Join(append(errs, k.sweepTables())...)
 }

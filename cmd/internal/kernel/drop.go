@@ -30,8 +30,8 @@ const (
 	tableOwner = 2
 )
 
-func ownTable() *nftables.Table {
-	return &nftables.Table{Name: tableName, Family: nftables.TableFamilyNetdev}
+func ownTable(family nftables.TableFamily) *nftables.Table {
+	return &nftables.Table{Name: tableName, Family: family}
 }
 
 // DropRules keeps the kernel away from the flows on the interfaces, and from no
@@ -44,7 +44,7 @@ func (k *Kernel) DropRules(interfaces []string, flows []Flow) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if len(interfaces) == 0 || len(flows) == 0 {
-		return k.removeTable()
+		return k.removeTable(nftables.TableFamilyNetdev)
 	}
 	elements, err := elementsOf(flows)
 	if err != nil {
@@ -56,7 +56,7 @@ func (k *Kernel) DropRules(interfaces []string, flows []Flow) error {
 			return fmt.Errorf("drop rules: %w", err)
 		}
 	}
-	if err := k.makeTable(); err != nil {
+	if err := k.makeTable(nftables.TableFamilyNetdev); err != nil {
 		return err
 	}
 	k.limit()
@@ -107,24 +107,24 @@ func (f Flow) key() []byte {
 }
 
 // makeTable makes the table ours, where it is not yet.
-func (k *Kernel) makeTable() error {
+func (k *Kernel) makeTable(family nftables.TableFamily) error {
 	if k.nft == nil {
 		return fmt.Errorf("drop rules: this kernel has no nf_tables: %w", k.nftErr)
 	}
-	if k.table {
+	if k.tables[family] {
 		return nil
 	}
 	k.limit()
-	err := k.createOwned()
+	err := k.createOwned(family)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
 		k.log.Warn("this kernel has no owned tables: drop rules stay if the process is killed", "err", err)
-		k.nft.AddTable(ownTable())
+		k.nft.AddTable(ownTable(family))
 		err = k.nft.Flush()
 	}
 	if err != nil {
 		return fmt.Errorf("create nftables table %s: %w", tableName, explain(err))
 	}
-	k.table = true
+	k.tables[family] = true
 	return nil
 }
 
@@ -138,7 +138,7 @@ func (k *Kernel) limit() {
 
 // createOwned makes the table with the flag for owner, by a message of our own on
 // the socket that later transactions use: the nftables package sends no flags.
-func (k *Kernel) createOwned() error {
+func (k *Kernel) createOwned(family nftables.TableFamily) error {
 	flags := binary.BigEndian.AppendUint32(nil, tableOwner)
 	attrs, err := nfnetlink.MarshalAttributes([]nfnetlink.Attribute{
 		{Type: unix.NFTA_TABLE_NAME, Data: append([]byte(tableName), 0)},
@@ -150,7 +150,7 @@ func (k *Kernel) createOwned() error {
 	const newTable = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWTABLE
 	_, err = k.raw.SendMessages([]nfnetlink.Message{
 		nfMessage(unix.NFNL_MSG_BATCH_BEGIN, 0, 0, unix.NFNL_SUBSYS_NFTABLES, nil),
-		nfMessage(newTable, nfnetlink.Acknowledge|nfnetlink.Create|nfnetlink.Excl, unix.NFPROTO_NETDEV, 0, attrs),
+		nfMessage(newTable, nfnetlink.Acknowledge|nfnetlink.Create|nfnetlink.Excl, uint8(family), 0, attrs),
 		nfMessage(unix.NFNL_MSG_BATCH_END, 0, 0, unix.NFNL_SUBSYS_NFTABLES, nil),
 	})
 	if err != nil {
@@ -171,7 +171,7 @@ func nfMessage(kind uint16, flags nfnetlink.HeaderFlags, family uint8, resource 
 
 // replace swaps all that is in the table for new chains and a new set.
 func (k *Kernel) replace(interfaces []string, elements []nftables.SetElement) error {
-	table := ownTable()
+	table := ownTable(nftables.TableFamilyNetdev)
 	if err := k.clearTable(table); err != nil {
 		return err
 	}
@@ -238,29 +238,36 @@ func dropFlows(set *nftables.Set) []expr.Any {
 	}
 }
 
-// removeTable removes the table if k made it.
-func (k *Kernel) removeTable() error {
-	if !k.table {
+// removeTable removes the table of the family if k made it.
+func (k *Kernel) removeTable(family nftables.TableFamily) error {
+	if !k.tables[family] {
 		return nil
 	}
 	k.limit()
-	k.nft.DelTable(ownTable())
+	k.nft.DelTable(ownTable(family))
 	if err := k.nft.Flush(); err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("remove nftables table %s: %w", tableName, explain(err))
 	}
-	k.table = false
+	k.tables[family] = false
 	return nil
 }
 
-// sweepTable removes a table that an earlier run left.
-func (k *Kernel) sweepTable() error {
+// sweepTables removes the tables that an earlier run left.
+func (k *Kernel) sweepTables() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.nft == nil || k.table {
-		return nil
+	var errs []error
+	for _, family := range tableFamilies {
+		if k.nft != nil && !k.tables[family] {
+			errs = append(errs, k.sweepTable(family))
+		}
 	}
+	return errors.Join(errs...)
+}
+
+func (k *Kernel) sweepTable(family nftables.TableFamily) error {
 	k.limit()
-	tables, err := k.nft.ListTablesOfFamily(nftables.TableFamilyNetdev)
+	tables, err := k.nft.ListTablesOfFamily(family)
 	if err != nil {
 		// Without the right to look, or without nf_tables, there is nothing of ours.
 		return nil
@@ -268,7 +275,7 @@ func (k *Kernel) sweepTable() error {
 	if !slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == tableName }) {
 		return nil
 	}
-	k.nft.DelTable(ownTable())
+	k.nft.DelTable(ownTable(family))
 	err = k.nft.Flush()
 	switch {
 	case errors.Is(err, unix.EPERM):

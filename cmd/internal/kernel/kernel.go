@@ -31,7 +31,9 @@ type Kernel struct {
 	nft    *nftables.Conn  // nil where the kernel has no nf_tables; then nftErr says why
 	raw    *nfnetlink.Conn // the socket under nft
 	nftErr error
-	table  bool // the drop rules' table exists
+	tables map[nftables.TableFamily]bool // those of ours that exist
+	// blocked counts who has blocked an address.
+	blocked map[door]int
 
 	groups  *groups
 	groups6 *groups // nil where the kernel has no IPv6
@@ -49,7 +51,7 @@ const eventBuffer = 1 << 20
 // Open makes the sockets, on the calling thread and so in its network namespace.
 // The caller closes the result.
 func Open(log *slog.Logger) (*Kernel, error) {
-	k := &Kernel{log: log}
+	k := &Kernel{log: log, tables: map[nftables.TableFamily]bool{}}
 	if err := k.open(); err != nil {
 		k.Close()
 		return nil, err
@@ -95,7 +97,7 @@ func (k *Kernel) openTables() {
 	k.nft, k.nftErr = nftables.New(nftables.AsLasting(), nftables.WithSockOptions(keep))
 }
 
-// Close gives everything back: the drop rules' table, the memberships, and Watch
+// Close gives everything back: the tables of drop rules, the memberships, and Watch
 // ends. Addresses stay; who added them removes them. Close may be called twice.
 func (k *Kernel) Close() error {
 	if k.events != nil {
@@ -105,7 +107,7 @@ func (k *Kernel) Close() error {
 	defer k.mu.Unlock()
 	err := k.restoreSysctls()
 	if k.nft != nil {
-		err = errors.Join(err, k.removeTable(), k.nft.CloseLasting())
+		err = errors.Join(err, k.removeTables(), k.nft.CloseLasting())
 		k.nft, k.nftErr = nil, errors.New("closed")
 	}
 	if k.groups != nil {

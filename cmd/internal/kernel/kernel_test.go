@@ -175,6 +175,9 @@ func victim() int {
 	if err == nil {
 		err = k.DropRules([]string{"d0"}, []Flow{{6, netip.MustParseAddr("10.1.0.100"), 80}})
 	}
+	if err == nil {
+		err = k.Block([]Address{vip("d0", "10.1.0.100/24")})
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -36,6 +36,12 @@ func (l *Loop) do(a node.Action) {
 	case node.RemoveAddress:
 		l.flush() // and priority 0 before it goes down
 		l.address(a.Address, l.Host.RemoveAddress)
+	case node.BlockAddresses:
+		l.flush()
+		l.block(a.Addresses, l.Host.Block)
+	case node.UnblockAddresses:
+		l.flush()
+		l.block(a.Addresses, l.Host.Unblock)
 	case node.AddRoute:
 		l.flush()
 		l.addRoute(a)
@@ -80,6 +86,16 @@ func (l *Loop) address(a config.Address, change func(kernel.Address) error) {
 	err := change(addressOf(a))
 	if err != nil {
 		l.Log.Error("address not changed", "vip", a.Prefix, "iface", a.Device, "err", err)
+	}
+}
+
+func (l *Loop) block(list []config.Address, change func([]kernel.Address) error) {
+	var addrs []kernel.Address
+	for _, a := range list {
+		addrs = append(addrs, addressOf(a))
+	}
+	if err := change(addrs); err != nil {
+		l.Log.Error("packets to virtual addresses not dropped as no_accept asks", "err", err)
 	}
 }
 

@@ -43,6 +43,8 @@ type Poller interface {
 type Host interface {
 	AddAddress(kernel.Address) error
 	RemoveAddress(kernel.Address) error
+	Block([]kernel.Address) error
+	Unblock([]kernel.Address) error
 	Router
 }
 

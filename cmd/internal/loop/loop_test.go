@@ -45,6 +45,16 @@ func (h *host) RemoveAddress(a kernel.Address) error {
 	return nil
 }
 
+func (h *host) Block(list []kernel.Address) error {
+	h.done = append(h.done, fmt.Sprintf("block %d after %d frames", len(list), len(h.other.Take())))
+	return nil
+}
+
+func (h *host) Unblock(list []kernel.Address) error {
+	h.done = append(h.done, fmt.Sprintf("unblock %d after %d frames", len(list), len(h.other.Take())))
+	return nil
+}
+
 func (h *host) AddRoute(r kernel.Route) (bool, error) {
 	h.done = append(h.done, fmt.Sprintf("add route to %v after %d frames", r.To, len(h.other.Take())))
 	return true, nil
@@ -171,6 +181,22 @@ func TestRoutesFollowTheAddress(t *testing.T) {
 		"add 10.0.0.100/32 on eth0 after 1 frames", "add route to 192.0.2.0/24 after 0 frames", "add rule 7 after 0 frames",
 		"remove rule 7 after 6 frames", "remove route to 192.0.2.0/24 after 0 frames", "remove 10.0.0.100/32 on eth0 after 0 frames", // 5 ARPs, priority 0
 		"remove route to 198.51.100.0/24 after 0 frames", "remove 10.0.0.3/24 on eth0 after 0 frames",
+	}
+	if !slices.Equal(b.host.done, want) {
+		t.Fatalf("got %q\nlog:\n%s", b.host.done, b.log.String())
+	}
+}
+
+// TestBlockFramesTheAddress: packets to it are dropped from before it is there until after it
+// is gone; the advertisement and priority 0 do not wait for that.
+func TestBlockFramesTheAddress(t *testing.T) {
+	cfg := instance(100)
+	cfg.Instances[0].NoAccept = true
+	b := newBench(t, cfg)
+	b.run(t, 4*time.Second)
+	want := []string{
+		"block 1 after 1 frames", "add 10.0.0.100/32 on eth0 after 0 frames",
+		"remove 10.0.0.100/32 on eth0 after 6 frames", "unblock 1 after 0 frames", // 5 ARPs, priority 0
 	}
 	if !slices.Equal(b.host.done, want) {
 		t.Fatalf("got %q\nlog:\n%s", b.host.done, b.log.String())

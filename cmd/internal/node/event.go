@@ -97,6 +97,11 @@ type (
 	// AddAddress and RemoveAddress change the addresses of an interface.
 	AddAddress    struct{ config.Address }
 	RemoveAddress struct{ config.Address }
+	// BlockAddresses keeps packets to and from virtual addresses from the programs of
+	// this host (RFC 9568 §6.4.3), but not ARP and neighbour discovery, and neither what
+	// it forwards for others. UnblockAddresses ends that.
+	BlockAddresses   struct{ Addresses []config.Address }
+	UnblockAddresses struct{ Addresses []config.Address }
 	// RunCheck starts check number Check; its end comes back as CheckDone.
 	RunCheck struct{ Check int }
 	// RunScript starts tracking script number Script; ScriptDone follows.
@@ -190,23 +195,25 @@ type (
 	Unreachable struct{ Addr netip.Addr }
 )
 
-func (Send) action()            {}
-func (AddAddress) action()      {}
-func (RemoveAddress) action()   {}
-func (RunCheck) action()        {}
-func (RunScript) action()       {}
-func (Notify) action()          {}
-func (Changed) action()         {}
-func (GroupChanged) action()    {}
-func (PriorityChanged) action() {}
-func (Refused) action()         {}
-func (Tally) action()           {}
-func (Remarked) action()        {}
-func (ServerChanged) action()   {}
-func (QuorumChanged) action()   {}
-func (ScriptChanged) action()   {}
-func (Unreachable) action()     {}
-func (Restored) action()        {}
-func (Line) action()            {}
-func (FileChanged) action()     {}
-func (QuorumOfProcess) action() {}
+func (Send) action()             {}
+func (AddAddress) action()       {}
+func (RemoveAddress) action()    {}
+func (RunCheck) action()         {}
+func (RunScript) action()        {}
+func (Notify) action()           {}
+func (Changed) action()          {}
+func (GroupChanged) action()     {}
+func (PriorityChanged) action()  {}
+func (Refused) action()          {}
+func (Tally) action()            {}
+func (Remarked) action()         {}
+func (ServerChanged) action()    {}
+func (QuorumChanged) action()    {}
+func (ScriptChanged) action()    {}
+func (Unreachable) action()      {}
+func (Restored) action()         {}
+func (Line) action()             {}
+func (FileChanged) action()      {}
+func (QuorumOfProcess) action()  {}
+func (BlockAddresses) action()   {}
+func (UnblockAddresses) action() {}

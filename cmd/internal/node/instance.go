@@ -43,6 +43,7 @@ type instance struct {
 
 	routes, rules span
 	routed        bool // they are there
+	blocked       bool // packets to the addresses are dropped
 }
 
 func (in *instance) unicast() bool { return in.cfg.Unicast() }
@@ -99,8 +100,8 @@ func (n *Node) trackers(i int) ([]fsm.Tracker, error) {
 	}
 	for _, name := range in.cfg.Needs() {
 		p, err := n.portNamed(in.cfg.At("interface"), name)
-		if err != nil {
-			continue // of a route or rule, which the kernel will refuse
+		if _, told := in.devices[name]; told || err != nil {
+			continue // tracked by the sync group; of a route or rule, which the kernel will refuse
 		}
 		in.devices[name] = p
 		list = append(list, fsm.Tracker{Kind: "interface", Name: name, Initial: reading(n.ports[p].link.Up)})
@@ -224,11 +225,15 @@ func senders(c *config.Instance) []fsm.Sender {
 // or the first address of its interface that is not virtual, which for IPv6 is
 // link-local (RFC 9568 §5.1.2.1). An owner has no other.
 func (n *Node) sourceOf(in *instance) netip.Addr {
-	if in.cfg.UnicastSource.IsValid() {
-		return in.cfg.UnicastSource
+	configured := in.cfg.UnicastSource
+	if !configured.IsValid() {
+		configured = in.cfg.McastSource
 	}
-	if in.cfg.McastSource.IsValid() {
-		return in.cfg.McastSource
+	if configured.IsValid() {
+		if in.cfg.TrackSrcIP && !n.ports[in.port].has(configured) {
+			return netip.Addr{}
+		}
+		return configured
 	}
 	var owned netip.Addr
 	for _, p := range n.ports[in.port].prefixes {
@@ -314,7 +319,6 @@ func (n *Node) stepInstance(now time.Duration, i int, ev fsm.Event) {
 	}
 	in.acts = in.fsm.Step(now, ev, in.acts[:0])
 	for _, a := range in.acts {
-		n.accompany(in, a)
 		n.act(in, a)
 	}
 	n.waitFor(in)
@@ -330,6 +334,8 @@ func (n *Node) waitFor(in *instance) {
 }
 
 func (n *Node) act(in *instance, a fsm.Action) {
+	n.accompany(in, a)
+	n.shut(in, a)
 	switch a := a.(type) {
 	case fsm.SendAdvert:
 		n.advertise(in, a)
@@ -349,6 +355,24 @@ func (n *Node) act(in *instance, a fsm.Action) {
 		n.notify(in, a.State.String())
 	case fsm.NotifyStop:
 		n.notify(in, "STOP")
+	}
+}
+
+// shut keeps packets to the addresses out while this node is MASTER and neither owns them
+// nor accepts for them: before the first address is there until the last is gone.
+func (n *Node) shut(in *instance, a fsm.Action) {
+	master := in.fsm.State() == fsm.Master
+	switch a.(type) {
+	case fsm.AddVIP:
+		if master && !in.blocked && in.cfg.NoAccept {
+			in.blocked = true
+			n.emit(BlockAddresses{in.addresses()})
+		}
+	case fsm.Notify, fsm.NotifyStop:
+		if !master && in.blocked {
+			in.blocked = false
+			n.emit(UnblockAddresses{in.addresses()})
+		}
 	}
 }
 

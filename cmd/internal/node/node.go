@@ -29,6 +29,11 @@ type port struct {
 	book     book // of advertisements that are for no instance
 }
 
+// has tells whether the address is on the interface.
+func (p *port) has(addr netip.Addr) bool {
+	return slices.ContainsFunc(p.prefixes, func(q netip.Prefix) bool { return q.Addr() == addr })
+}
+
 // Use says which sockets a port needs.
 type Use struct {
 	Control    bool         // VRRP, ARP and neighbour discovery

@@ -27,7 +27,7 @@ func router(cfg *config.Config, in *config.Instance, node string, nic netlab.NIC
 		Node: node, Instance: in.Name, LAN: nic.LAN, Interface: nic.Iface, Unicast: len(in.UnicastPeers) > 0, VRID: in.VRID, Priority: in.Priority, Interval: in.AdvertInterval, NoPreempt: in.NoPreempt,
 		PreemptDelay: in.PreemptDelay, StartupDelay: cfg.Global.StartupDelay, GARPRepeat: in.GARPMasterRepeat, GARPDelay: in.GARPMasterDelay,
 		Slowest: time.Duration(in.DownTimerAdverts+1) * in.AdvertInterval,
-		Tracks:  tracks(in.TrackInterfaces, in.TrackScripts, in.TrackFiles, in.TrackProcesses),
+		Tracks:  tracks(in.TrackInterfaces, in.TrackScripts, in.TrackFiles, in.TrackProcesses) || in.TrackSrcIP || len(in.Needs()) > 0,
 	}
 	for _, g := range cfg.SyncGroups {
 		if slices.Contains(g.Members, in.Name) {

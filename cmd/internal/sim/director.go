@@ -38,6 +38,7 @@ type director struct {
 	states   map[string]string // by instance
 	log      []string
 	services map[service]netip.Addr
+	blocked  map[netip.Addr]int // addresses whose packets are dropped
 }
 
 // received is a frame that waits in a ring.
@@ -88,6 +89,7 @@ func (d *director) start() error {
 	}
 	d.gen++
 	d.n, d.alive, d.frozen, d.ticking, d.rx = n, true, false, false, nil
+	d.blocked = map[netip.Addr]int{}
 	clear(d.states)
 	d.h.w.judge.Up(d.h.w.now, d.h.name, true)
 	for _, p := range n.Peers() {
@@ -118,7 +120,7 @@ func (d *director) start() error {
 
 // end ends the process, at once.
 func (d *director) end() {
-	d.alive, d.frozen = false, false
+	d.alive, d.frozen, d.blocked = false, false, nil
 	d.gen++
 	clear(d.states)
 	d.h.w.judge.Up(d.h.w.now, d.h.name, false)
@@ -319,6 +321,10 @@ func (d *director) carry(actions []node.Action) {
 		case node.RemoveAddress:
 			w.say(d.h, "removes %v", a.Prefix)
 			then = append(then, func() { d.h.nicNamed(a.Device).setAddr(a.Prefix, false) })
+		case node.BlockAddresses:
+			d.block(a.Addresses, 1)
+		case node.UnblockAddresses:
+			then = append(then, func() { d.block(a.Addresses, -1) })
 		case node.RunCheck:
 			d.runCheck(a.Check)
 		case node.RunScript:
@@ -331,6 +337,13 @@ func (d *director) carry(actions []node.Action) {
 	}
 	for _, f := range then {
 		f()
+	}
+}
+
+// block drops packets to addresses, or ends that.
+func (d *director) block(list []config.Address, by int) {
+	for _, a := range list {
+		d.blocked[a.Prefix.Addr()] += by
 	}
 }
 

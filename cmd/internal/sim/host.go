@@ -240,6 +240,9 @@ func (h *host) packet(eth proto.Ethernet) {
 		}
 		return
 	}
+	if h.dir != nil && h.dir.blocked[ip.Dst()] > 0 {
+		return
+	}
 	switch ip.Protocol() {
 	case proto.ProtocolUDP:
 		h.datagram(ip)
