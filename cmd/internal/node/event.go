@@ -121,6 +121,15 @@ type (
 		Instance string
 		From, To uint8
 	}
+	// Late reports that an advertisement left so long after its time that backups may
+	// take over (RFC 9568 §2.5): once a minute, with the worst of the More that were
+	// late since the last report.
+	Late struct {
+		Instance string
+		VRID     uint8
+		By       time.Duration
+		More     int
+	}
 	// Refused reports the first advertisement of Src that an instance refused
 	// for this reason since the last transition. Further ones are counted.
 	Refused struct {
@@ -193,6 +202,7 @@ func (Notify) action()          {}
 func (Changed) action()         {}
 func (GroupChanged) action()    {}
 func (PriorityChanged) action() {}
+func (Late) action()            {}
 func (Refused) action()         {}
 func (Remarked) action()        {}
 func (ServerChanged) action()   {}
