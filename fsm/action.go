@@ -43,6 +43,9 @@ type (
 	NotifyStop struct{}
 	// PriorityChanged reports a new effective priority.
 	PriorityChanged struct{ From, To uint8 }
+	// Late reports that the advertisement which follows leaves so long after its time
+	// that backups may take over and give back, again and again (RFC 9568 §2.5).
+	Late struct{ By time.Duration }
 )
 
 func (SendAdvert) action()      {}
@@ -53,6 +56,7 @@ func (Changed) action()         {}
 func (Notify) action()          {}
 func (NotifyStop) action()      {}
 func (PriorityChanged) action() {}
+func (Late) action()            {}
 
 // String leaves the source out: it is the instance's.
 func (a SendAdvert) String() string {
@@ -69,6 +73,8 @@ func (a SendGARP) String() string  { return "send-garp " + a.Addr.String() }
 func (a Changed) String() string   { return a.From.String() + " -> " + a.To.String() }
 func (a Notify) String() string    { return "notify " + a.State.String() }
 func (NotifyStop) String() string  { return "notify STOP" }
+
+func (a Late) String() string { return "late " + a.By.String() }
 
 func (a PriorityChanged) String() string { return fmt.Sprintf("priority %d -> %d", a.From, a.To) }
 
@@ -97,6 +103,8 @@ const (
 	// TrackerFailed and TrackerFine: the tracker Name of Kind.
 	TrackerFailed
 	TrackerFine
+	// Overslept: the own timer was served so late (After) that another has taken over.
+	Overslept
 	// Synced: Name, a member of the same sync group Kind, has gone there.
 	Synced
 	// PeerMissing: it is to be unicast and has no peer ([Config.NoPeer]).
@@ -140,6 +148,8 @@ func (c Cause) String() string {
 		return c.Kind + " " + c.Name + " failed"
 	case TrackerFine:
 		return c.Kind + " " + c.Name + " ok"
+	case Overslept:
+		return fmt.Sprintf("own advertisement late by %s", c.After)
 	case Synced:
 		return "with " + c.Name + " of sync group " + c.Kind
 	case PeerMissing:

@@ -63,6 +63,11 @@ type Config struct {
 	LowerPrioNoAdvert    bool // do not answer a lower MASTER with an advertisement
 	SkipCheckAdvAddr     bool // BACKUP: compare the address list of a new MASTER only
 
+	// TimerExpiredBackup makes a MASTER whose timers were served so late that a backup of
+	// this priority has taken over a BACKUP, instead of disturbing it; 0: never. Without
+	// preemption only: else the MASTER takes the role back anyway.
+	TimerExpiredBackup uint8
+
 	Trackers []Tracker
 }
 

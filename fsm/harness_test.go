@@ -127,6 +127,7 @@ func (a args) config() Config {
 	c.DownTimerAdverts = a.num("down-timer-adverts", 0)
 	c.HigherPrioSendAdvert, c.LowerPrioNoAdvert = a.has("higher-prio-send-advert"), a.has("lower-prio-no-advert")
 	c.SkipCheckAdvAddr = a.has("skip-check-adv-addr")
+	c.TimerExpiredBackup = uint8(a.num("timer-expired-backup", 0))
 	if c.IPv6 = a.has("ipv6"); c.IPv6 {
 		c.Version, c.Source, c.Addrs = uint8(a.num("version", 3)), netip.MustParseAddr("fe80::50"), []netip.Addr{netip.MustParseAddr("fe80::100"), netip.MustParseAddr("2001:db8::100")}
 	}

@@ -39,6 +39,11 @@ func (in *Instance) stepMaster(ev Event) {
 	case Tick:
 		in.tickMaster()
 	case Heard:
+		if late := in.now - in.master.adver; in.succeeded(late) {
+			in.becomeBackup(Cause{Reason: Overslept, After: late}, in.cfg.Interval)
+			in.hearInBackup(ev)
+			return
+		}
 		in.hearInMaster(ev)
 	case VIPLost:
 		in.restore(ev.Addr)
@@ -66,6 +71,14 @@ func (in *Instance) becomeMaster(cause Cause) {
 // tickMaster does what is due; the advertisement goes first.
 func (in *Instance) tickMaster() {
 	m := &in.master
+	late := in.now - m.adver
+	if in.succeeded(late) {
+		in.becomeBackup(Cause{Reason: Overslept, After: late}, in.cfg.Interval)
+		return
+	}
+	if late > in.cfg.Interval/lateShare {
+		in.emit(Late{late})
+	}
 	if in.now >= m.adver {
 		in.advertise()
 	}
@@ -81,6 +94,25 @@ func (in *Instance) tickMaster() {
 		m.refresh = after(in.now, in.cfg.GARPRefresh)
 		in.garp(in.cfg.GARPRefreshRepeat)
 	}
+}
+
+// An advertisement is late when this part of an interval has passed beyond its time: an
+// election needs two intervals more, so that Late comes before the flapping does.
+const lateShare = 2
+
+// succeeded reports whether somebody else has taken over while the own timer was late
+// (keepalived's timer_expired_backup): three intervals and the skew time of such a backup
+// have passed since the own last advertisement.
+func (in *Instance) succeeded(late time.Duration) bool {
+	p := in.cfg.TimerExpiredBackup
+	if p == 0 || !in.cfg.NoPreempt {
+		return false
+	}
+	unit := time.Second
+	if in.cfg.Version == 3 {
+		unit = in.cfg.Interval
+	}
+	return late > 2*in.cfg.Interval+time.Duration(256-int(p))*unit/256
 }
 
 // advertise sends the own priority and restarts Adver_Timer. Nothing else does.

@@ -34,12 +34,14 @@ func (j *Judge) duties(at time.Duration, m *member) {
 	age := at - m.since
 	want := 0
 	if age > j.Slack {
-		want = m.GARPRepeat
 		if m.adverts == 0 {
 			m.once(j, at, "announce", "%s (%s) is MASTER since %v and has not advertised", m.Node, m.Instance, m.since)
 		}
 	}
-	if m.GARPDelay > 0 && age > m.GARPDelay+j.Slack {
+	if age > j.Slack+m.GARPWait {
+		want = m.GARPRepeat
+	}
+	if m.GARPDelay > 0 && age > m.GARPDelay+j.Slack+m.GARPWait {
 		want *= 2
 	}
 	if m.resigned && age > j.Slack {

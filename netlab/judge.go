@@ -24,6 +24,7 @@ type Router struct {
 	StartupDelay   time.Duration
 	GARPRepeat     int
 	GARPDelay      time.Duration // of the second burst, 0 for none
+	GARPWait       time.Duration // what pacing may add to either
 	VIPs           []netip.Addr
 	Addr           netip.Addr // that it advertises from
 	Tracks         bool       // more than its own interface can put it into FAULT

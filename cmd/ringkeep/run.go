@@ -240,7 +240,7 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	}
 	for _, in := range cfg.Instances {
 		if in.PromoteSecondaries && in.Disabled == "" {
-			if err := k.PromoteSecondaries(in.Interface); err != nil {
+			if err := k.PromoteSecondaries(in.Interface); err != nil && !(cfg.Global.DynamicInterfaces.On && errors.Is(err, os.ErrNotExist)) {
 				return err
 			}
 		}
@@ -250,6 +250,8 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	links = append(links, missing(cfg, links, log)...)
+	delayAfterBoot(&cfg.Global)
 	n, err := node.New(cfg, nodeLinks(links), seed())
 	if err != nil {
 		return err
@@ -323,7 +325,7 @@ func seed() uint64 {
 func nodeLinks(links []kernel.Link) []node.Link {
 	out := make([]node.Link, len(links))
 	for i, l := range links {
-		out[i] = node.Link{Name: l.Name, MAC: proto.MAC(l.MAC), Up: l.Up, Loopback: l.Loopback, Router: l.Router, Prefixes: l.Prefixes}
+		out[i] = node.Link{Name: l.Name, MAC: proto.MAC(l.MAC), Up: l.Up, Loopback: l.Loopback, Router: l.Router, Missing: l.Index == 0, Prefixes: l.Prefixes}
 	}
 	return out
 }
@@ -376,6 +378,9 @@ func (d *director) open() (err error) {
 // sockets opens what the node needs of a port.
 func (d *director) sockets(port int) (s loop.Sockets, err error) {
 	use := d.node.Uses()[port]
+	if d.links[port].Index == 0 {
+		return s, nil // see reopen
+	}
 	if use.Control {
 		if s.Control, err = d.control(d.links[port], use); err != nil {
 			return s, err
@@ -387,7 +392,8 @@ func (d *director) sockets(port int) (s loop.Sockets, err error) {
 	return s, err
 }
 
-// reopen follows an interface that was deleted and made again under its name.
+// reopen follows an interface that was deleted and made again under its name, or that
+// did not exist before.
 func (d *director) reopen(port int) (loop.Sockets, error) {
 	l, err := d.kernel.Link(d.links[port].Name)
 	if err != nil {
@@ -400,6 +406,13 @@ func (d *director) reopen(port int) (loop.Sockets, error) {
 		}
 	}
 	d.links[port] = l
+	for _, in := range d.cfg.Instances {
+		if in.PromoteSecondaries && in.Disabled == "" && in.Interface == l.Name {
+			if err := d.kernel.PromoteSecondaries(l.Name); err != nil {
+				return loop.Sockets{}, err
+			}
+		}
+	}
 	return d.sockets(port)
 }
 

@@ -37,6 +37,34 @@ func (c *Config) Devices() []string {
 	return list
 }
 
+// Interfaces lists every interface that the VRRP part of the file names.
+func (c *Config) Interfaces() []string {
+	list := c.Devices()
+	add := func(name string) {
+		if name != "" && name != "lo" && !slices.Contains(list, name) {
+			list = append(list, name)
+		}
+	}
+	for _, in := range c.Instances {
+		if in.Disabled != "" {
+			continue
+		}
+		add(in.Interface)
+		for _, a := range slices.Concat(in.Addresses, in.Excluded) {
+			add(a.Device)
+		}
+		for _, t := range in.TrackInterfaces {
+			add(t.Name)
+		}
+	}
+	for _, g := range c.SyncGroups {
+		for _, t := range g.TrackInterfaces {
+			add(t.Name)
+		}
+	}
+	return list
+}
+
 // Needs lists the interfaces that the instance tracks without being told: those of its
 // addresses, routes and rules, and of the static ones that a track_group ties to it, but
 // for the own and what no_track is written for. Losing one is a FAULT.

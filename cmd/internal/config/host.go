@@ -26,6 +26,12 @@ func (r *reader) compareHost() {
 			iface(t.Pos, t.Name, "track_interface")
 		}
 	}
+	for _, g := range r.cfg.GARPGroups {
+		iface(g.At("interface"), g.Interface, "garp_group")
+		for _, name := range g.Interfaces {
+			iface(g.At("interfaces"), name, "garp_group")
+		}
+	}
 	for _, d := range r.cfg.InterfaceDelays {
 		iface(d.Pos, d.Interface, "interface_up_down_delays")
 	}

@@ -159,6 +159,15 @@ func (in *Instance) resolvePreempt(r *reader) {
 		r.say(Warning, in.At("nopreempt"), "nopreempt has no effect with priority 255")
 		in.NoPreempt = false
 	}
+	if at := in.At("timer_expired_backup"); in.Has("timer_expired_backup") {
+		if in.TimerExpiredBackup == 0 {
+			in.TimerExpiredBackup = 254
+		}
+		if !in.NoPreempt {
+			r.say(Warning, at, "timer_expired_backup: needs nopreempt; it is ignored")
+			in.TimerExpiredBackup = 0
+		}
+	}
 	if in.PreemptDelay > 0 && (in.State == "MASTER" || in.NoPreempt) {
 		r.say(Warning, in.At("preempt_delay"), "preempt_delay has no effect beside \"state MASTER\" or nopreempt")
 		in.PreemptDelay = 0

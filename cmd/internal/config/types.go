@@ -270,6 +270,7 @@ type Instance struct {
 	HigherPrioSendAdvert    bool
 	OwnerIgnoreAdverts      bool
 	SkipCheckAdvAddr        bool
+	TimerExpiredBackup      uint8 // priority of the presumed successor; 0: the keyword is not written
 	Strict                  bool
 
 	// Disabled says why the instance cannot be started, "" if it can.

@@ -209,6 +209,9 @@ func (l *Loop) report(a node.Action) {
 		l.Log.Info(fmt.Sprintf("VRRP_Group(%s) Syncing instances to %s state", a.Group, a.State))
 	case node.PriorityChanged:
 		l.Log.Info(fmt.Sprintf("(%s) Changing effective priority from %d to %d", a.Instance, a.From, a.To), "instance", a.Instance)
+	case node.Late:
+		l.Log.Warn("advertisement late", "instance", a.Instance, "vrid", a.VRID, "reason", fmt.Sprintf(
+			"%v after its time, %d others since the last such line: backups take over when this exceeds two intervals; the process gets too little time", a.By, a.More))
 	case node.Refused:
 		l.Log.Warn("advertisement refused", "instance", a.Instance, "vrid", a.VRID, "iface", a.Interface, "src", a.Src, "reason", a.Verdict.String()+": "+a.Why)
 	case node.Remarked:

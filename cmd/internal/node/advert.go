@@ -2,6 +2,7 @@ package node
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/ringkeep/ringkeep/fsm"
 	"github.com/ringkeep/ringkeep/proto"
@@ -24,6 +25,27 @@ func (n *Node) advertise(in *instance, a fsm.SendAdvert) {
 		}
 		n.emit(Send{Port: in.port, Frame: n.advert(in, a, n.neighbours[nb].mac, peer)})
 	}
+}
+
+// lateness is what was measured of late advertisements since the last report.
+type lateness struct {
+	count int
+	worst time.Duration
+	mute  time.Duration // no report before
+}
+
+// lateEvery is the time between two reports of one instance.
+const lateEvery = time.Minute
+
+// tellLate reports that an advertisement was late, not too often.
+func (n *Node) tellLate(in *instance, by time.Duration) {
+	l := &in.late
+	l.count, l.worst = l.count+1, max(l.worst, by)
+	if n.now < l.mute {
+		return
+	}
+	n.emit(Late{Instance: in.cfg.Name, VRID: in.cfg.VRID, By: l.worst, More: l.count - 1})
+	*l = lateness{mute: n.now + lateEvery}
 }
 
 // ttl is that of the advertisements; only to peers it may be another (unicast_ttl).
@@ -81,19 +103,4 @@ func (in *instance) authenticated(f []byte, h proto.IPv4Header, sequence uint32,
 	copy(key[:], in.cfg.AuthPass)
 	proto.SealAH(proto.IPv4(proto.Ethernet(f).Payload()), key, in.unicast())
 	return f
-}
-
-// announce sends one gratuitous ARP or unsolicited neighbour advertisement on the interface that carries the address: for a
-// virtual one the device of its line, for the own source that of the instance.
-func (n *Node) announce(in *instance, addr netip.Addr) {
-	p := in.port
-	if vip, ok := in.vips[addr]; ok {
-		p, _ = n.portNamed(vip.Pos, vip.Device) // looked up before, when the node was made
-	}
-	link := &n.ports[p].link
-	if addr.Is6() {
-		n.emit(Send{Port: p, Frame: proto.AppendUnsolicitedNA(make([]byte, 0, 86), link.MAC, addr, link.Router)})
-		return
-	}
-	n.emit(Send{Port: p, Frame: proto.AppendGratuitousARP(make([]byte, 0, 42), link.MAC, addr)})
 }

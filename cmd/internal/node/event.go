@@ -132,6 +132,17 @@ type (
 	}
 	// Refused reports an advertisement of Src that an instance refused, or that is for
 	// none, whose name is empty then. Further ones like it are counted; see [Tally].
+	// Late reports that an advertisement left so long after its time that backups may
+	// take over (RFC 9568 §2.5): once a minute, with the worst of the More that were
+	// late since the last report.
+	Late struct {
+		Instance string
+		VRID     uint8
+		By       time.Duration
+		More     int
+	}
+	// Refused reports the first advertisement of Src that an instance refused
+	// for this reason since the last transition. Further ones are counted.
 	Refused struct {
 		Instance  string
 		Interface string
@@ -217,3 +228,4 @@ func (FileChanged) action()      {}
 func (QuorumOfProcess) action()  {}
 func (BlockAddresses) action()   {}
 func (UnblockAddresses) action() {}
+func (Late) action()             {}

@@ -39,11 +39,14 @@ type instance struct {
 	member  int            // its number there
 	devices map[string]int // tracked interfaces that are not the own: name to port
 	book    book
+	late    lateness
 	acts    []fsm.Action
 
 	routes, rules span
-	routed        bool // they are there
-	blocked       bool // packets to the addresses are dropped
+	routed        bool               // they are there
+	blocked       bool               // packets to the addresses are dropped
+	queue         []announcement     // the virtual addresses, as they are announced
+	queued        map[netip.Addr]int // their places in it
 }
 
 func (in *instance) unicast() bool { return in.cfg.Unicast() }
@@ -58,16 +61,19 @@ func (n *Node) addInstance(c *config.Instance) error {
 	i := len(n.instances)
 	in := instance{
 		cfg: c, port: p, group: -1, timer: n.newTimer(timerInstance, i),
-		vips: map[netip.Addr]config.Address{}, devices: map[string]int{}, book: book{patience: max(time.Minute, 3*c.AdvertInterval)},
+		vips: map[netip.Addr]config.Address{}, queued: map[netip.Addr]int{}, devices: map[string]int{}, book: book{patience: max(time.Minute, 3*c.AdvertInterval)},
 	}
 	for _, a := range slices.Concat(c.Addresses, c.Excluded) {
 		if a.Device == "" {
 			a.Device = c.Interface
 		}
-		if _, err := n.portNamed(a.Pos, a.Device); err != nil {
+		p, err := n.portNamed(a.Pos, a.Device)
+		if err != nil {
 			return err
 		}
 		in.vips[a.Prefix.Addr()] = a
+		in.queued[a.Prefix.Addr()] = len(in.queue)
+		in.queue = append(in.queue, announcement{addr: a.Prefix.Addr(), port: p})
 	}
 	in.routes, in.rules = n.addRoutes(c.Routes, c.Name), n.addRules(c.Rules, c.Name)
 	n.instances = append(n.instances, in)
@@ -151,7 +157,7 @@ func instanceConfig(c *config.Instance, startupDelay time.Duration, source netip
 		GARPRefresh: c.GARPMasterRefresh, GARPRefreshRepeat: c.GARPMasterRefreshRepeat,
 		GARPLowerPrioRepeat: c.GARPLowerPrioRepeat, GARPLowerPrioDelay: c.GARPLowerPrioDelay,
 		HigherPrioSendAdvert: c.HigherPrioSendAdvert, LowerPrioNoAdvert: c.LowerPrioNoAdvert,
-		SkipCheckAdvAddr: c.SkipCheckAdvAddr, StateMaster: c.State == "MASTER",
+		SkipCheckAdvAddr: c.SkipCheckAdvAddr, TimerExpiredBackup: c.TimerExpiredBackup, StateMaster: c.State == "MASTER",
 		MessageChecksum: c.V3ChecksumAsV2, OldUnicastChecksum: c.OldUnicastSum(), OwnerIgnoreAdverts: c.OwnerIgnoreAdverts,
 		HMAC: hmacOf(c.HMAC), Trackers: trackers,
 	}
@@ -347,10 +353,13 @@ func (n *Node) act(in *instance, a fsm.Action) {
 		n.announce(in, a.Addr)
 	case fsm.Changed:
 		in.book.renew()
+		n.dropAnnouncements(in)
 		n.emit(Changed{Instance: in.cfg.Name, VRID: in.cfg.VRID, Priority: in.fsm.Priority(), Changed: a})
 	case fsm.PriorityChanged:
 		n.emit(PriorityChanged{Instance: in.cfg.Name, From: a.From, To: a.To})
 		n.tellPriority(in, a.To)
+	case fsm.Late:
+		n.tellLate(in, a.By)
 	case fsm.Notify:
 		n.notify(in, a.State.String())
 	case fsm.NotifyStop:

@@ -17,6 +17,7 @@ type Link struct {
 	Name     string
 	MAC      proto.MAC
 	Up       bool // IFF_UP and running
+	Missing  bool // it does not exist yet (dynamic_interfaces): only its Name is known
 	Loopback bool
 	Router   bool           // forwards IPv6, which neighbour advertisements tell
 	Prefixes []netip.Prefix // addresses, each with the length of its network
@@ -27,6 +28,8 @@ type port struct {
 	link     Link
 	prefixes []netip.Prefix
 	book     book // of advertisements that are for no instance
+	pace     pacers
+	settling settling
 }
 
 // has tells whether the address is on the interface.
@@ -64,6 +67,8 @@ const (
 	timerScript
 	timerForward
 	timerProcess
+	timerPacer
+	timerLink
 )
 
 // timerOwner tells whose a timer is.
@@ -99,11 +104,15 @@ type Node struct {
 
 	timers timers
 	owners []timerOwner
+	pacers []pacer
 	seed   uint64
-	out    []Action
 
 	offset time.Duration // of the clock, see Clock
-	wall   time.Duration // time since 1970 at this Step
+
+	// During a Step.
+	now  time.Duration
+	wall time.Duration // time since 1970
+	out  []Action
 }
 
 // strangerGone is how long a router that is none of ours must be silent to be news again.
@@ -121,6 +130,8 @@ func New(cfg *config.Config, links []Link, seed uint64) (*Node, error) {
 	for _, l := range links {
 		n.ports = append(n.ports, port{link: l, prefixes: slices.Clone(l.Prefixes), book: book{patience: strangerGone}})
 	}
+	n.addPacers()
+	n.addDelays()
 	if err := n.addStatics(cfg); err != nil {
 		return nil, err
 	}
@@ -182,7 +193,7 @@ func (n *Node) Uses() []Use {
 // Step tells the node what happened at now and appends to out what must be done
 // about it, in order. now is monotonic and never goes back.
 func (n *Node) Step(now time.Duration, ev Event, out []Action) []Action {
-	n.out = out
+	n.now, n.out = now, out
 	if n.wall = 0; n.offset > 0 {
 		n.wall = n.offset + now
 	}
@@ -264,6 +275,10 @@ func (n *Node) due(now time.Duration) {
 			n.expire(now)
 		case timerProcess:
 			n.judgeProcess(now, o.index)
+		case timerPacer:
+			n.release(o.index)
+		case timerLink:
+			n.linkSettled(now, o.index)
 		}
 	}
 }
@@ -315,20 +330,6 @@ func (n *Node) received(now time.Duration, ev Received) {
 	case proto.EtherTypeIPv6:
 		n.heardNDP(now, ev.Port, eth)
 		n.heardVRRP(min(ev.At, now), ev.Port, eth)
-	}
-}
-
-func (n *Node) linkChanged(now time.Duration, ev LinkChanged) {
-	l := &n.ports[ev.Port].link
-	back := ev.Up && !l.Up
-	l.Up, l.MAC = ev.Up, ev.MAC
-	if back {
-		n.forget(now, ev.Port)
-		n.restoreStatics(ev.Port)
-		n.restoreRoutes(ev.Port)
-	}
-	for i := range n.instances {
-		n.instanceLink(now, i, ev.Port, ev.Up)
 	}
 }
 

@@ -96,9 +96,12 @@ func (n *Node) addRules(list config.Rules, instance string) span {
 func (n *Node) startStatics(now time.Duration) {
 	n.uninstall(span{0, len(n.routes)}, span{0, len(n.rules)}, nameless)
 	for _, a := range n.statics {
+		p, _ := n.portNamed(a.Pos, a.Device) // looked up before, when the node was made
+		if n.ports[p].link.Missing {
+			continue // added when it appears
+		}
 		n.emit(AddAddress{a})
 		n.fwd.SetLocal(a.Prefix.Addr(), true)
-		p, _ := n.portNamed(a.Pos, a.Device) // looked up before, when the node was made
 		if !slices.Contains(n.ports[p].prefixes, a.Prefix) {
 			n.ports[p].prefixes = append(n.ports[p].prefixes, a.Prefix)
 		}

@@ -52,7 +52,11 @@ func (t *timers) clear(owner int) {
 	}
 }
 
-func (t *timers) less(i, j int) bool { return t.at[t.heap[i]] < t.at[t.heap[j]] }
+// less puts the older owner first where both are due at one time.
+func (t *timers) less(i, j int) bool {
+	a, b := t.heap[i], t.heap[j]
+	return t.at[a] < t.at[b] || t.at[a] == t.at[b] && a < b
+}
 
 func (t *timers) swap(i, j int) {
 	t.heap[i], t.heap[j] = t.heap[j], t.heap[i]

@@ -35,6 +35,9 @@ func router(cfg *config.Config, in *config.Instance, node string, nic netlab.NIC
 			r.Tracks = r.Tracks || tracks(g.TrackInterfaces, g.TrackScripts, g.TrackFiles, g.TrackProcesses)
 		}
 	}
+	if gap := announcementGap(cfg); gap > 0 { // what waits is announced once for all rounds
+		r.GARPRepeat, r.GARPWait = min(1, r.GARPRepeat), gap*time.Duration(addresses(cfg))
+	}
 	r.Addr = source(in, nic)
 	r.Skew = skewUnit(in, in.AdvertInterval)
 	silence := time.Duration(in.DownTimerAdverts) * in.AdvertInterval
@@ -44,6 +47,22 @@ func router(cfg *config.Config, in *config.Instance, node string, nic netlab.NIC
 		r.VIPs = append(r.VIPs, a.Prefix.Addr())
 	}
 	return r
+}
+
+// announcementGap is the greatest time that pacing keeps two announcements apart.
+func announcementGap(cfg *config.Config) time.Duration {
+	gap := max(cfg.Global.GARPInterval, cfg.Global.GNAInterval)
+	for _, g := range cfg.GARPGroups {
+		gap = max(gap, g.GARPInterval, g.GNAInterval)
+	}
+	return gap
+}
+
+func addresses(cfg *config.Config) (count int) {
+	for _, in := range cfg.Instances {
+		count += len(in.Addresses) + len(in.Excluded)
+	}
+	return count
 }
 
 func tracks(blocks ...config.Tracks) bool {

@@ -81,7 +81,10 @@ func (d *director) start() error {
 		{Name: "lo", Up: true, Loopback: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")}},
 	}
 	for _, n := range d.h.nics {
-		links = append(links, node.Link{Name: n.iface, MAC: n.mac, Up: n.linkUp, Prefixes: slices.Clone(n.addrs)})
+		if n.deleted && !d.cfg.Global.DynamicInterfaces.On {
+			return fmt.Errorf("interface %s does not exist", n.iface)
+		}
+		links = append(links, node.Link{Name: n.iface, MAC: n.mac, Up: n.linkUp, Missing: n.deleted, Prefixes: slices.Clone(n.addrs)})
 	}
 	n, err := node.New(d.cfg, links, d.h.w.random.Uint64())
 	if err != nil {
@@ -384,6 +387,8 @@ func (d *director) note(a node.Action) {
 		text = "removes rule " + a.Rule.String()
 	case node.Restored:
 		text = fmt.Sprintf("put %v back", a.Addr)
+	case node.Late:
+		text = fmt.Sprintf("advertisement late: %v after its time, %d others since the last such line", a.By, a.More)
 	case node.Refused:
 		text = fmt.Sprintf("refused %v: %v", a.Src, a.Verdict)
 	case node.FileChanged:

@@ -336,6 +336,7 @@ func (p *player) iface(h *host, name string, create bool) error {
 		return fmt.Errorf("%s has no interface %s, or has it already", h.name, name)
 	}
 	clear(n.cache)
+	n.deleted = !create
 	list := n.own
 	if !create {
 		list = slices.Clone(n.addrs)

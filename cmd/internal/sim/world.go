@@ -377,6 +377,7 @@ type nic struct {
 	own     []netip.Prefix // as declared
 	addrs   []netip.Prefix // with what was added
 	linkUp  bool
+	deleted bool          // there is no such interface
 	arrived time.Duration // when the last frame reached it
 	cache   map[netip.Addr]*arpEntry
 }

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"log/slog"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ringkeep/ringkeep/cmd/internal/config"
+	"github.com/ringkeep/ringkeep/cmd/internal/kernel"
+)
+
+// missing lists, with dynamic_interfaces, the interfaces that the file names and this host
+// does not have yet. They have no index until they appear.
+func missing(cfg *config.Config, links []kernel.Link, log *slog.Logger) []kernel.Link {
+	if !cfg.Global.DynamicInterfaces.On {
+		return nil
+	}
+	var list []kernel.Link
+	for _, name := range cfg.Interfaces() {
+		if !slices.ContainsFunc(links, func(l kernel.Link) bool { return l.Name == name }) {
+			log.Warn("interface does not exist, it is used when it appears", "iface", name)
+			list = append(list, kernel.Link{Name: name})
+		}
+	}
+	return list
+}
+
+// delayAfterBoot lengthens the startup delay until vrrp_delay_after_boot has passed since
+// the host was started, if that is later.
+func delayAfterBoot(g *config.Global) {
+	var up unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err == nil {
+		g.StartupDelay = startupDelay(g, time.Duration(up.Nano()))
+	}
+}
+
+// startupDelay is that of a host which was started so long ago.
+func startupDelay(g *config.Global, up time.Duration) time.Duration {
+	return max(g.StartupDelay, g.DelayAfterBoot-up)
+}
