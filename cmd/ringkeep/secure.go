@@ -17,9 +17,13 @@ type securer struct {
 	log         *slog.Logger
 }
 
+func newSecurer(g *config.Global, log *slog.Logger) *securer {
+	return &securer{global: g, defaultUser: checks.DefaultUser(), log: log}
+}
+
 // secure judges every script of the configuration and drops those that may not run.
 func secure(cfg *config.Config, log *slog.Logger) {
-	s := &securer{global: &cfg.Global, defaultUser: checks.DefaultUser(), log: log}
+	s := newSecurer(&cfg.Global, log)
 	for _, sc := range cfg.Scripts {
 		if s.allow(sc.Pos, sc.Script.Args, &sc.Account) {
 			continue
@@ -60,6 +64,7 @@ func (s *securer) allow(pos config.Pos, args []string, who *config.Account) bool
 	if who.User == "" {
 		*who = s.global.ScriptUser
 	}
+	who.Supplementary = who.Supplementary || s.global.SetSupplementaryGroups
 	v, err := judge(args, who, s.defaultUser, s.global.EnableScriptSecurity)
 	switch {
 	case err != nil:
@@ -81,5 +86,5 @@ func judge(args []string, who *config.Account, defaultUser string, security bool
 	if who.User == "" && security {
 		return checks.Verdict{}, errors.New("enable_script_security needs script_user, or an account keepalived_script")
 	}
-	return checks.Script{Args: args, User: who.User, Group: who.Group}.Check(checks.SecurityOptions{Enabled: security}), nil
+	return checks.Script{Args: args, User: who.User, Group: who.GroupWord()}.Check(checks.SecurityOptions{Enabled: security}), nil
 }

@@ -158,6 +158,9 @@ type (
 		Up     bool
 		Reason string
 	}
+	// Mail is for the recipients of notification_email. The driver puts the body between
+	// arrows and the router's name before the subject.
+	Mail struct{ Subject, Body string }
 	// Line is for the notification FIFOs: of VRRP, or of the virtual servers.
 	Line struct {
 		VRRP bool
@@ -201,5 +204,6 @@ func (ScriptChanged) action()   {}
 func (Unreachable) action()     {}
 func (Restored) action()        {}
 func (Line) action()            {}
+func (Mail) action()            {}
 func (FileChanged) action()     {}
 func (QuorumOfProcess) action() {}

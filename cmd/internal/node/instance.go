@@ -37,6 +37,7 @@ type instance struct {
 	member  int            // its number there
 	devices map[string]int // tracked interfaces that are not the own: name to port
 	refused map[refusal]uint64
+	mailed  string // the state of the last mail
 
 	remarked map[netip.Addr]fsm.Remarks
 	acts     []fsm.Action
@@ -352,6 +353,7 @@ func (n *Node) notify(in *instance, state string) {
 		n.emit(Notify{Queue: in.cfg.Name, Command: in.cfg.Notify, Extra: standard})
 	}
 	n.tell(true, "INSTANCE %q %s %d", in.cfg.Name, state, in.fsm.Priority())
+	n.mailInstance(in, state)
 }
 
 // addressLost looks whether an address that the kernel has lost is missed: one that was
