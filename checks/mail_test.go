@@ -81,6 +81,21 @@ func TestMailAsKeepalivedWritesIt(t *testing.T) {
 	}
 }
 
+// A relay that knows extensions is told of 8-bit text, and of nothing else.
+func TestMailToAModernRelay(t *testing.T) {
+	s, r := relay(t, map[string]string{"EHLO": "250-relay\r\n250-STARTTLS\r\n250-SMTPUTF8\r\n250 8BITMIME"})
+	m := NewMailer(r, func(_ Mail, err error) {
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	m.Send(Mail{"s", "b"})
+	m.Close(within(t, 10*time.Second))
+	if got := s.Mails(); len(got) != 1 || got[0].Helo != "lb1.example.org" || got[0].From != "FROM:<lb@example.org> BODY=8BITMIME" {
+		t.Errorf("got %+v", got)
+	}
+}
+
 // What a name holds beyond ASCII is encoded, and cannot begin a header of its own.
 func TestMailHeadersStayHeaders(t *testing.T) {
 	s, r := relay(t, nil)

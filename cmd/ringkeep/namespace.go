@@ -48,15 +48,15 @@ func enterNamespace(name string) error {
 	return fmt.Errorf("enter network namespace %s: execute again: %w", name, err)
 }
 
-// namespaceOf is the namespace that the options name, or else the file. What is wrong with
+// enter goes to the namespace that the options name, or else the file. What is wrong with
 // the file is told later.
-func (r *runner) namespaceOf(o config.Options) string {
-	if r.namespace != "" {
-		return r.namespace
+func (r *runner) enter(o config.Options) error {
+	if r.namespace == "" {
+		cfg, _, err := config.Load(r.file, o)
+		if err != nil {
+			return nil
+		}
+		r.namespace = cfg.NetNamespace
 	}
-	cfg, _, err := config.Load(r.file, o)
-	if err != nil {
-		return ""
-	}
-	return cfg.NetNamespace
+	return enterNamespace(r.namespace)
 }

@@ -125,7 +125,7 @@ func (r *runner) run(cmd *cobra.Command) error {
 	if r.includeCheck {
 		o.IncludeCheck = config.IncludeCheck{Read: true, Match: true, WildcardMatch: true, Braces: true}
 	}
-	if err := enterNamespace(r.namespaceOf(o)); err != nil {
+	if err := r.enter(o); err != nil {
 		return err
 	}
 	if r.test != "" {

@@ -73,6 +73,8 @@ func (s *securer) allow(pos config.Pos, args []string, who *config.Account) bool
 		s.log.Warn("script disabled", "at", pos.String(), "script", args[0], "reason", v.String())
 	case v.Reason != checks.Safe:
 		s.log.Warn("script is not safe: enable_script_security would disable it", "at", pos.String(), "script", args[0], "reason", v.String())
+	case v.Bare:
+		s.log.Warn("script found in PATH: write its full path", "at", pos.String(), "script", args[0], "reason", v.Path)
 	}
 	return v.Run
 }
