@@ -147,6 +147,9 @@ func TestSecurityForOthers(t *testing.T) {
 	if err := os.Chmod(x.root+"/open/setuid", 0o755|os.ModeSetuid); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Chmod(x.own(x.file("open/setgid", 0o755), 1, 0), 0o755|os.ModeSetgid); err != nil {
+		t.Fatal(err)
+	}
 	x.dir("closed", 0o700)
 	x.file("closed/s", 0o755)
 	x.file("rootonly", 0o750)
@@ -157,6 +160,7 @@ func TestSecurityForOthers(t *testing.T) {
 		{"open/s", "nobody", "", Safe},
 		{"open/s", "nobody", "root", Unsafe}, // group 0 is root's right too
 		{"open/setuid", "nobody", "", Unsafe},
+		{"open/setgid", "nobody", "", Unsafe},
 		{"closed/s", "nobody", "", NotAccessible},
 		{"rootonly", "nobody", "", NotExecutable},
 		{"rootonly", "nobody", "root", Safe},

@@ -37,7 +37,7 @@ func (f *fifos) open(ctx context.Context, c *config.FIFO, script *config.Command
 		return nil
 	}
 	if script != nil {
-		s := checks.Script{Args: append(script.Args[:len(script.Args):len(script.Args)], c.Path), User: script.User, Group: script.Group}
+		s := scriptOf(script, c.Path)
 		f.readers.Go(func() {
 			if e := s.Run(ctx); e.Err != nil && ctx.Err() == nil {
 				f.log.Warn("FIFO script failed", "script", s.Args[0], "reason", e.String())

@@ -28,9 +28,10 @@ import (
 
 // runner holds the options of run, which are keepalived's.
 type runner struct {
-	file, id, level, test, pidFile string
-	includeCheck, dump, detail     bool
-	onlyVRRP, onlyChecks           bool
+	file, id, level, test, pidFile, namespace string
+
+	includeCheck, dump, detail bool
+	onlyVRRP, onlyChecks       bool
 }
 
 // option is one of keepalived's that is known and does nothing.
@@ -58,7 +59,6 @@ var ignoredOptions = []option{
 // refusedOptions would promise what this version does not do.
 var refusedOptions = []option{
 	{"V", "dont-release-vrrp", false, "addresses cannot be kept at the stop in this version: leave it out"},
-	{"s", "namespace", true, "start it in the namespace instead: ip netns exec NAME ringkeep run"},
 }
 
 func runCommand() *cobra.Command {
@@ -88,6 +88,7 @@ others than root or a mandatory include is missing, and 5 for any other complain
 	f.BoolVarP(&r.dump, "dump-conf", "d", false, "write the effective configuration to standard error first")
 	f.BoolVarP(&r.detail, "log-detail", "D", false, "log in detail: --log-level debug")
 	f.StringVarP(&r.pidFile, "pid", "p", "", "write the process id to `file`")
+	f.StringVarP(&r.namespace, "namespace", "s", "", "run in the network namespace with this `name`, instead of the file's net_namespace")
 	f.StringVar(&r.level, "log-level", "info", "debug, info, warn or error")
 	for _, o := range append(ignoredOptions, refusedOptions...) {
 		if o.value {
@@ -125,6 +126,9 @@ func (r *runner) run(cmd *cobra.Command) error {
 	if r.includeCheck {
 		o.IncludeCheck = config.IncludeCheck{Read: true, Match: true, WildcardMatch: true, Braces: true}
 	}
+	if err := r.enter(o); err != nil {
+		return err
+	}
 	if r.test != "" {
 		return r.configTest(cmd, o)
 	}
@@ -153,11 +157,11 @@ func (r *runner) run(cmd *cobra.Command) error {
 	if r.onlyChecks {
 		cfg.Instances = nil
 	}
-	if r.pidFile != "" {
-		if err := os.WriteFile(r.pidFile, fmt.Appendln(nil, os.Getpid()), 0o644); err != nil {
+	if file := r.pidFileOf(cfg); file != "" {
+		if err := writePID(file); err != nil {
 			return err
 		}
-		defer os.Remove(r.pidFile)
+		defer os.Remove(file)
 	}
 	return run(cmd.Context(), cfg, log)
 }
@@ -230,6 +234,8 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 		return errors.New("another ringkeep runs in this network namespace: stop it first")
 	}
 	defer only.Close()
+	shutdown := startup(ctx, &cfg.Global, log)
+	defer shutdown()
 	k, err := kernel.Open(log)
 	if err != nil {
 		return err
@@ -267,8 +273,10 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	}
 	pipes := openFIFOs(ctx, &cfg.Global, log)
 	defer pipes.close()
+	mail, sent := openMail(&cfg.Global, log)
+	defer sent()
 	l := loop.New(loop.Config{
-		Node: n, Ports: d.ports, Loopback: d.loopback, Poller: d.poller, Host: k, Names: kernel.ReadNames(), Log: log, Reopen: d.reopen, Tell: pipes.tell,
+		Node: n, Ports: d.ports, Loopback: d.loopback, Poller: d.poller, Host: k, Names: kernel.ReadNames(), Log: log, Reopen: d.reopen, Tell: pipes.tell, Mail: mail,
 		Clock: func() time.Duration { return time.Since(start) }, Wall: loop.WallClock,
 	})
 	if err := l.Watch(ctx, k, links); err != nil {

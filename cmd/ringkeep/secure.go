@@ -17,9 +17,13 @@ type securer struct {
 	log         *slog.Logger
 }
 
+func newSecurer(g *config.Global, log *slog.Logger) *securer {
+	return &securer{global: g, defaultUser: checks.DefaultUser(), log: log}
+}
+
 // secure judges every script of the configuration and drops those that may not run.
 func secure(cfg *config.Config, log *slog.Logger) {
-	s := &securer{global: &cfg.Global, defaultUser: checks.DefaultUser(), log: log}
+	s := newSecurer(&cfg.Global, log)
 	for _, sc := range cfg.Scripts {
 		if s.allow(sc.Pos, sc.Script.Args, &sc.Account) {
 			continue
@@ -60,6 +64,7 @@ func (s *securer) allow(pos config.Pos, args []string, who *config.Account) bool
 	if who.User == "" {
 		*who = s.global.ScriptUser
 	}
+	who.Supplementary = who.Supplementary || s.global.SetSupplementaryGroups
 	v, err := judge(args, who, s.defaultUser, s.global.EnableScriptSecurity)
 	switch {
 	case err != nil:
@@ -68,6 +73,8 @@ func (s *securer) allow(pos config.Pos, args []string, who *config.Account) bool
 		s.log.Warn("script disabled", "at", pos.String(), "script", args[0], "reason", v.String())
 	case v.Reason != checks.Safe:
 		s.log.Warn("script is not safe: enable_script_security would disable it", "at", pos.String(), "script", args[0], "reason", v.String())
+	case v.Bare:
+		s.log.Warn("script found in PATH: write its full path", "at", pos.String(), "script", args[0], "reason", v.Path)
 	}
 	return v.Run
 }
@@ -81,5 +88,5 @@ func judge(args []string, who *config.Account, defaultUser string, security bool
 	if who.User == "" && security {
 		return checks.Verdict{}, errors.New("enable_script_security needs script_user, or an account keepalived_script")
 	}
-	return checks.Script{Args: args, User: who.User, Group: who.Group}.Check(checks.SecurityOptions{Enabled: security}), nil
+	return checks.Script{Args: args, User: who.User, Group: who.GroupWord()}.Check(checks.SecurityOptions{Enabled: security}), nil
 }

@@ -34,6 +34,15 @@ func (c *Account) read(a *args) bool {
 	return true
 }
 
+// GroupWord is the group as the file has it: with a colon before it where the other groups
+// of the user count too.
+func (c *Account) GroupWord() string {
+	if c.Supplementary {
+		return ":" + c.Group
+	}
+	return c.Group
+}
+
 func (c *Account) words() []string {
 	switch {
 	case c.User == "":

@@ -76,7 +76,8 @@ func (r *reader) compareScripts() {
 		if account.User == "" {
 			account = g.ScriptUser
 		}
-		err := r.options.Host.Script(c.Args[0], account.User, account.Group, g.EnableScriptSecurity)
+		account.Supplementary = account.Supplementary || g.SetSupplementaryGroups
+		err := r.options.Host.Script(c.Args[0], account.User, account.GroupWord(), g.EnableScriptSecurity)
 		var unsafe Unsafe
 		switch {
 		case errors.As(err, &unsafe) && !g.EnableScriptSecurity:

@@ -146,6 +146,8 @@ func Would(a node.Action) string {
 		return "remove rule " + a.Rule.String()
 	case node.Notify:
 		return "run " + strings.Join(append(a.Command.Args[:len(a.Command.Args):len(a.Command.Args)], a.Extra...), " ")
+	case node.Mail:
+		return "mail: " + a.Subject
 	case node.FileChanged:
 		return fmt.Sprintf("file %s: %d", a.File, a.Value)
 	case node.QuorumOfProcess:

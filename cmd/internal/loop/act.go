@@ -60,7 +60,11 @@ func (l *Loop) do(a node.Action) {
 		l.script(a.Script)
 	case node.Notify:
 		c := a.Command
-		l.notifier.Enqueue(a.Queue, checks.Script{Args: append(c.Args[:len(c.Args):len(c.Args)], a.Extra...), User: c.User, Group: c.Group})
+		l.notifier.Enqueue(a.Queue, checks.Script{Args: append(c.Args[:len(c.Args):len(c.Args)], a.Extra...), User: c.User, Group: c.GroupWord()})
+	case node.Mail:
+		if l.Mail != nil {
+			l.Mail(checks.Mail{Subject: a.Subject, Body: a.Body})
+		}
 	case node.Line:
 		if l.Tell != nil {
 			l.Tell(a.VRRP, a.Text)
@@ -144,7 +148,7 @@ func (l *Loop) check(id int) {
 func (l *Loop) script(id int) {
 	c := l.Node.Script(id)
 	go func() {
-		exit := checks.Script{Args: c.Script.Args, User: c.User, Group: c.Group, Timeout: c.Timeout}.Run(l.ctx)
+		exit := checks.Script{Args: c.Script.Args, User: c.User, Group: c.GroupWord(), Timeout: c.Timeout}.Run(l.ctx)
 		if l.ctx.Err() == nil {
 			l.Post(node.ScriptDone{Script: id, OK: exit.OK(), Reason: exit.String()})
 		}

@@ -60,6 +60,8 @@ type Config struct {
 	Log      *slog.Logger
 	// Tell writes a line to the notification FIFOs; nil where there are none.
 	Tell func(vrrp bool, line string)
+	// Mail hands a mail in, without waiting; nil where nobody gets any.
+	Mail func(checks.Mail)
 	// Reopen opens the sockets of a port whose interface was made anew, and closes the
 	// old ones.
 	Reopen func(port int) (Sockets, error)

@@ -180,6 +180,9 @@ type (
 		Up     bool
 		Reason string
 	}
+	// Mail is for the recipients of notification_email. The driver puts the body between
+	// arrows and the router's name before the subject.
+	Mail struct{ Subject, Body string }
 	// Line is for the notification FIFOs: of VRRP, or of the virtual servers.
 	Line struct {
 		VRRP bool
@@ -229,3 +232,4 @@ func (QuorumOfProcess) action()  {}
 func (BlockAddresses) action()   {}
 func (UnblockAddresses) action() {}
 func (Late) action()             {}
+func (Mail) action()             {}

@@ -15,6 +15,7 @@ type group struct {
 	members []int // in the order of the file
 	acts    []fsm.GroupAction
 	queue   string // of its notification scripts
+	mailed  string // the state of the last mail
 }
 
 // addGroups makes the sync groups of those members that can be started.
@@ -110,4 +111,5 @@ func (n *Node) notifyGroup(g *group, state string) {
 		n.emit(Notify{Queue: g.queue, Command: g.cfg.Notify, Extra: []string{"GROUP", g.cfg.Name, state, "0"}})
 	}
 	n.tell(true, "GROUP %q %s 0", g.cfg.Name, state)
+	n.mailGroup(g, state)
 }

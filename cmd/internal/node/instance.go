@@ -40,6 +40,7 @@ type instance struct {
 	devices map[string]int // tracked interfaces that are not the own: name to port
 	book    book
 	late    lateness
+	mailed  string // the state of the last mail
 	acts    []fsm.Action
 
 	routes, rules span
@@ -414,6 +415,7 @@ func (n *Node) notify(in *instance, state string) {
 		n.emit(Notify{Queue: in.cfg.Name, Command: in.cfg.Notify, Extra: standard})
 	}
 	n.tell(true, "INSTANCE %q %s %d", in.cfg.Name, state, in.fsm.Priority())
+	n.mailInstance(in, state)
 }
 
 // addressLost looks whether an address that the kernel has lost is missed: one that was

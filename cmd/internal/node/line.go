@@ -12,9 +12,22 @@ func (n *Node) tell(vrrp bool, format string, args ...any) {
 	n.emit(Line{VRRP: vrrp, Text: fmt.Sprintf(format, args...)})
 }
 
+// tellsPriority is whether new priorities of an instance are told: what it says itself,
+// or else its sync group, or else global_defs.
+func (n *Node) tellsPriority(in *instance) bool {
+	const keyword = "notify_priority_changes"
+	if in.cfg.Has(keyword) {
+		return in.cfg.NotifyPriorityChanges
+	}
+	if in.group >= 0 && n.groups[in.group].cfg.Has(keyword) {
+		return n.groups[in.group].cfg.NotifyPriorityChanges
+	}
+	return n.cfg.Global.NotifyPriorityChanges
+}
+
 // tellPriority tells a new effective priority, where the configuration wants that.
 func (n *Node) tellPriority(in *instance, to uint8) {
-	if !in.cfg.NotifyPriorityChanges && !n.cfg.Global.NotifyPriorityChanges {
+	if !n.tellsPriority(in) {
 		return
 	}
 	kind := "BACKUP_PRIORITY"

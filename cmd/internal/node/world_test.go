@@ -76,6 +76,8 @@ func (w *world) carry(i int, actions []Action) {
 			w.note(i, "%s %v (%v)", a.Instance, a.Changed, a.Cause)
 		case Notify:
 			w.note(i, "notify %s", strings.Join(append(slices.Clone(a.Command.Args), a.Extra...), " "))
+		case Mail:
+			w.note(i, "mail %s", a.Subject)
 		case ServerChanged:
 			w.note(i, "server %v up=%v", a.Server, a.Up)
 		case QuorumChanged:

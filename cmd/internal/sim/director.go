@@ -369,6 +369,8 @@ func (d *director) note(a node.Action) {
 	switch a := a.(type) {
 	case node.Notify:
 		text = strings.Join(append(slices.Clone(a.Command.Args), a.Extra...), " ")
+	case node.Mail:
+		text = "mails " + a.Subject
 	case node.ServerChanged:
 		verb := map[bool]string{true: "Enabling", false: "Disabling"}
 		if !a.Inhibit {
