@@ -33,11 +33,12 @@ type Kernel struct {
 	nftErr error
 	table  bool // the drop rules' table exists
 
-	groups  *groups
-	groups6 *groups // nil where the kernel has no IPv6
-	watched bool
-	asked   []netip.Addr   // by Gateway
-	restore []func() error // sysctls
+	groups   *groups
+	groups6  *groups // nil where the kernel has no IPv6
+	watched  bool
+	asked    []netip.Addr       // by Gateway
+	macvlans map[string]Macvlan // that are there while k is open, by name
+	restore  []func() error     // sysctls
 }
 
 // rtnlgrpIPv6Rule is RTNLGRP_IPV6_RULE of linux/rtnetlink.h.
@@ -103,7 +104,11 @@ func (k *Kernel) Close() error {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	err := k.restoreSysctls()
+	var err error
+	if len(k.macvlans) > 0 {
+		err = k.removeMacvlans()
+	}
+	err = errors.Join(err, k.restoreSysctls())
 	if k.nft != nil {
 		err = errors.Join(err, k.removeTable(), k.nft.CloseLasting())
 		k.nft, k.nftErr = nil, errors.New("closed")

@@ -48,16 +48,25 @@ func (n *Node) advert(in *instance, a fsm.SendAdvert, mac proto.MAC, dst netip.A
 	}
 	proto.SealVRRP(msg, a.Src, dst, form)
 	if in.six() {
-		f := proto.AppendEthernet(make([]byte, 0, 14+40+len(msg)), mac, n.ports[in.port].link.MAC, proto.EtherTypeIPv6)
+		f := proto.AppendEthernet(make([]byte, 0, 14+40+len(msg)), mac, n.advertMAC(in), proto.EtherTypeIPv6)
 		h := proto.IPv6Header{TrafficClass: vrrpTOS, HopLimit: in.ttl(), NextHeader: proto.ProtocolVRRP, Src: a.Src, Dst: dst}
 		return append(h.Append(f, len(msg)), msg...)
 	}
-	f := proto.AppendEthernet(make([]byte, 0, 14+20+proto.AHLen+len(msg)), mac, n.ports[in.port].link.MAC, proto.EtherTypeIPv4)
+	f := proto.AppendEthernet(make([]byte, 0, 14+20+proto.AHLen+len(msg)), mac, n.advertMAC(in), proto.EtherTypeIPv4)
 	h := proto.IPv4Header{TOS: vrrpTOS, ID: in.id, TTL: in.ttl(), Protocol: proto.ProtocolVRRP, Src: a.Src, Dst: dst}
 	if in.cfg.AuthType == "AH" {
 		return in.authenticated(f, h, a.Sequence, msg)
 	}
 	return append(h.Append(f, len(msg)), msg...)
+}
+
+// advertMAC is the source of an instance's advertisements: the virtual MAC, so that switches
+// learn where it is (RFC 9568 §7.2), or that of the interface.
+func (n *Node) advertMAC(in *instance) proto.MAC {
+	if in.virtual.IsZero() || in.cfg.VMACXmitBase {
+		return n.ports[in.port].link.MAC
+	}
+	return in.virtual
 }
 
 // authenticated finishes a frame with the authentication header.
@@ -78,10 +87,10 @@ func (n *Node) announce(in *instance, addr netip.Addr) {
 	if vip, ok := in.vips[addr]; ok {
 		p, _ = n.portNamed(vip.Pos, vip.Device) // looked up before, when the node was made
 	}
-	link := &n.ports[p].link
+	p, mac := n.outlet(p)
 	if addr.Is6() {
-		n.emit(Send{Port: p, Frame: proto.AppendUnsolicitedNA(make([]byte, 0, 86), link.MAC, addr, link.Router)})
+		n.emit(Send{Port: p, Frame: proto.AppendUnsolicitedNA(make([]byte, 0, 86), mac, addr, n.ports[p].link.Router)})
 		return
 	}
-	n.emit(Send{Port: p, Frame: proto.AppendGratuitousARP(make([]byte, 0, 42), link.MAC, addr)})
+	n.emit(Send{Port: p, Frame: proto.AppendGratuitousARP(make([]byte, 0, 42), mac, addr)})
 }

@@ -28,7 +28,8 @@ const (
 type instance struct {
 	cfg     *config.Instance
 	fsm     *fsm.Instance
-	port    int
+	port    int       // a macvlan is none: it is the interface under it
+	virtual proto.MAC // with use_vmac; zero without
 	timer   int
 	source  netip.Addr // of the advertisements
 	id      uint16     // IP identification of the last advertisement
@@ -56,6 +57,8 @@ const refusalsKept = 64
 
 func (in *instance) unicast() bool { return len(in.cfg.UnicastPeers) > 0 }
 
+func (in *instance) master() bool { return in.fsm.State() == fsm.Master }
+
 func (in *instance) six() bool { return in.cfg.Family() == 6 }
 
 func (n *Node) addInstance(c *config.Instance) error {
@@ -68,9 +71,12 @@ func (n *Node) addInstance(c *config.Instance) error {
 		cfg: c, port: p, group: -1, timer: n.newTimer(timerInstance, i),
 		vips: map[netip.Addr]config.Address{}, devices: map[string]int{}, refused: map[refusal]uint64{}, remarked: map[netip.Addr]fsm.Remarks{},
 	}
+	if v := n.vmac(c); v != nil {
+		in.virtual = v.MAC
+	}
 	for _, a := range slices.Concat(c.Addresses, c.Excluded) {
 		if a.Device == "" {
-			a.Device = c.Interface
+			a.Device = n.deviceOf(c, a)
 		}
 		if _, err := n.portNamed(a.Pos, a.Device); err != nil {
 			return err

@@ -19,6 +19,7 @@ type Link struct {
 	Up       bool // IFF_UP and running
 	Loopback bool
 	Router   bool           // forwards IPv6, which neighbour advertisements tell
+	Base     string         // of a macvlan in private mode: the interface under it
 	Prefixes []netip.Prefix // addresses, each with the length of its network
 }
 
@@ -26,6 +27,7 @@ type Link struct {
 type port struct {
 	link     Link
 	prefixes []netip.Prefix
+	under    *outlet // of a macvlan with a virtual MAC of ours
 }
 
 // Use says which sockets a port needs.
@@ -58,6 +60,7 @@ type Node struct {
 	cfg        *config.Config
 	ports      []port
 	instances  []instance
+	vmacs      []VMAC
 	routes     []route // of the instances and static ones, by number
 	rules      []rule
 	statics    []config.Address
@@ -96,6 +99,9 @@ func New(cfg *config.Config, links []Link, seed uint64) (*Node, error) {
 	for _, l := range links {
 		n.ports = append(n.ports, port{link: l, prefixes: slices.Clone(l.Prefixes)})
 	}
+	if err := n.addVMACs(links); err != nil {
+		return nil, err
+	}
 	if err := n.addStatics(cfg); err != nil {
 		return nil, err
 	}
@@ -131,7 +137,8 @@ func New(cfg *config.Config, links []Link, seed uint64) (*Node, error) {
 }
 
 // Uses tells for every port which sockets it needs: VRRP where an instance lives,
-// service traffic on every link that is not the loopback.
+// service traffic on every link that is not the loopback. A macvlan of ours needs none: its
+// frames pass the sockets of the interface under it.
 func (n *Node) Uses() []Use {
 	uses := make([]Use, len(n.ports))
 	for i := range n.instances {
@@ -142,12 +149,13 @@ func (n *Node) Uses() []Use {
 		}
 		for _, a := range n.instances[i].vips {
 			if p, err := n.portNamed(a.Pos, a.Device); err == nil {
+				p, _ = n.outlet(p)
 				uses[p].Control = true // gratuitous ARP leaves where the address is
 			}
 		}
 	}
 	for i := range n.ports {
-		if len(n.services) > 0 && !n.ports[i].link.Loopback {
+		if len(n.services) > 0 && !n.ports[i].link.Loopback && n.ports[i].under == nil {
 			uses[i].Control, uses[i].Service = true, true
 		}
 	}
