@@ -50,10 +50,7 @@ func (k *Kernel) AddMacvlan(m Macvlan) error {
 		k.macvlans = map[string]Macvlan{}
 	}
 	k.macvlans[m.Name] = m
-	if m.IPv6 {
-		return k.holdReports()
-	}
-	return nil
+	return k.guardMacvlans()
 }
 
 func (k *Kernel) addMacvlan(m Macvlan) error {
@@ -248,16 +245,11 @@ func (k *Kernel) mendOn(name string) {
 
 // removeMacvlans ends what AddMacvlan began.
 func (k *Kernel) removeMacvlans() (err error) {
-	six := false
-	for name, m := range k.macvlans {
-		six = six || m.IPv6
+	for name := range k.macvlans {
 		err = errors.Join(err, k.removeMacvlan(name))
 	}
 	k.macvlans = nil
-	if six {
-		err = errors.Join(err, k.releaseReports())
-	}
-	return err
+	return errors.Join(err, k.removeGuards())
 }
 
 func (k *Kernel) removeMacvlan(name string) error {
@@ -297,5 +289,5 @@ func (k *Kernel) SweepMacvlans() (gone []string, err error) {
 			return gone, err
 		}
 	}
-	return gone, errors.Join(err, k.releaseReports())
+	return gone, errors.Join(err, k.removeGuards())
 }

@@ -31,6 +31,7 @@ type instance struct {
 	port    int       // a macvlan is none: it is the interface under it
 	virtual proto.MAC // with use_vmac; zero without
 	timer   int
+	settle  int        // the timer of it; of instances with a virtual MAC
 	source  netip.Addr // of the advertisements
 	id      uint16     // IP identification of the last advertisement
 	vips    map[netip.Addr]config.Address
@@ -72,7 +73,7 @@ func (n *Node) addInstance(c *config.Instance) error {
 		vips: map[netip.Addr]config.Address{}, devices: map[string]int{}, refused: map[refusal]uint64{}, remarked: map[netip.Addr]fsm.Remarks{},
 	}
 	if v := n.vmac(c); v != nil {
-		in.virtual = v.MAC
+		in.virtual, in.settle = v.MAC, n.newTimer(timerSettle, i)
 	}
 	for _, a := range slices.Concat(c.Addresses, c.Excluded) {
 		if a.Device == "" {
@@ -318,6 +319,7 @@ func (n *Node) act(in *instance, a fsm.Action) {
 		n.announce(in, a.Addr)
 	case fsm.Changed:
 		clear(in.refused)
+		n.settleSoon(in, a.To)
 		n.emit(Changed{Instance: in.cfg.Name, VRID: in.cfg.VRID, Priority: in.fsm.Priority(), Changed: a})
 	case fsm.PriorityChanged:
 		n.emit(PriorityChanged{Instance: in.cfg.Name, From: a.From, To: a.To})

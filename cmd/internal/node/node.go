@@ -47,6 +47,7 @@ const (
 	timerScript
 	timerForward
 	timerProcess
+	timerSettle
 )
 
 // timerOwner tells whose a timer is.
@@ -84,6 +85,7 @@ type Node struct {
 	timers timers
 	owners []timerOwner
 	seed   uint64
+	now    time.Duration // of the step
 	out    []Action
 }
 
@@ -165,7 +167,7 @@ func (n *Node) Uses() []Use {
 // Step tells the node what happened at now and appends to out what must be done
 // about it, in order. now is monotonic and never goes back.
 func (n *Node) Step(now time.Duration, ev Event, out []Action) []Action {
-	n.out = out
+	n.now, n.out = now, out
 	switch ev := ev.(type) {
 	case Start:
 		n.start(now)
@@ -237,6 +239,8 @@ func (n *Node) due(now time.Duration) {
 			n.expire(now)
 		case timerProcess:
 			n.judgeProcess(now, o.index)
+		case timerSettle:
+			n.settle(o.index)
 		}
 	}
 }

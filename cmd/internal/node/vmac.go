@@ -3,8 +3,10 @@ package node
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
+	"github.com/ringkeep/ringkeep/fsm"
 	"github.com/ringkeep/ringkeep/proto"
 )
 
@@ -141,4 +143,35 @@ func (n *Node) mine(port int, dst proto.MAC) bool {
 // node thinks itself come after the links that it was made with.
 func (n *Node) Port(name string) int {
 	return slices.IndexFunc(n.ports, func(p port) bool { return p.link.Name == name })
+}
+
+// settleTime is what an old MASTER may take to give its addresses up.
+const settleTime = 50 * time.Millisecond
+
+// settleSoon arms the last announcement of a new MASTER over IPv4 with a virtual MAC. While
+// the old one still has its addresses, its kernel answers our gratuitous ARP, which is a
+// request, and does so with the virtual MAC (keepalived 2.2.7 does): switches learn that MAC
+// there, and would send its frames there until our next advertisement.
+func (n *Node) settleSoon(in *instance, to fsm.State) {
+	switch {
+	case in.virtual.IsZero() || in.six():
+	case to == fsm.Master:
+		n.timers.set(in.settle, n.now+settleTime)
+	default:
+		n.timers.clear(in.settle)
+	}
+}
+
+// settle has switches learn the virtual MAC at this host, by an ARP answer, which nobody
+// answers.
+func (n *Node) settle(i int) {
+	in := &n.instances[i]
+	device := n.vmac(in.cfg).Name
+	at := slices.IndexFunc(in.addresses(), func(a config.Address) bool { return a.Device == device && a.Prefix.Addr().Is4() })
+	if at < 0 {
+		return // all are elsewhere
+	}
+	vip := in.addresses()[at].Prefix.Addr()
+	m := proto.ARPMessage{Op: proto.ARPReply, SenderMAC: in.virtual, Sender: vip, TargetMAC: in.virtual, Target: vip}
+	n.emit(Send{Port: in.port, Frame: m.Append(proto.AppendEthernet(make([]byte, 0, 42), proto.Broadcast, in.virtual, proto.EtherTypeARP))})
 }
