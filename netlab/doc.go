@@ -15,6 +15,7 @@
 //	NODE state MASTER|BACKUP|FAULT [INSTANCE]   as the node's log says
 //	HOST holds ADDR, HOST lacks ADDR            as its kernel says
 //	HOST sees ADDR at NODE                      its neighbour entry is a MAC of that node
+//	HOST sees ADDR at MAC                       or this one
 //	advert NODE [priority N]                    the next one on the wire
 //	log NODE TEXT                               a line that holds it
 //	file NODE PATH TEXT                         a file of its own that holds it

@@ -420,6 +420,9 @@ func (l *lab) addressCondition(h *host, w []string) (func() bool, error) {
 		return func() bool { return h.carries(a) }, nil
 	case w[1] == "lacks":
 		return func() bool { return !h.carries(a) }, nil
+	case w[1] == "sees" && len(w) == 5 && strings.Contains(w[4], ":"):
+		mac, err := proto.ParseMAC(w[4])
+		return func() bool { return h.seesMAC(a, mac) }, err
 	case w[1] == "sees" && len(w) == 5 && l.hosts[w[4]] != nil:
 		return func() bool { return h.sees(a, l.hosts[w[4]]) || h.seesVirtual(a, l.hosts[w[4]]) }, nil
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/ringkeep/ringkeep/proto"
 )
 
 // space is an anonymous network namespace: it lives as long as the thread that made it
@@ -214,13 +216,18 @@ func (h *host) holds(a netip.Addr) bool {
 
 // sees tells whether the host's neighbour entry for a is a MAC of another.
 func (h *host) sees(a netip.Addr, at *host) bool {
+	return slices.ContainsFunc(at.nics, func(p *nic) bool { return h.seesMAC(a, proto.MAC(p.mac)) })
+}
+
+// seesMAC tells whether the host's neighbour entry for a is a MAC.
+func (h *host) seesMAC(a netip.Addr, mac proto.MAC) bool {
 	list, err := h.nl.NeighList(0, netlink.FAMILY_ALL)
 	if err != nil {
 		return false
 	}
 	for _, n := range list {
 		if got, ok := netip.AddrFromSlice(n.IP); ok && got.Unmap() == a {
-			return slices.ContainsFunc(at.nics, func(p *nic) bool { return p.mac.String() == n.HardwareAddr.String() })
+			return mac.String() == n.HardwareAddr.String()
 		}
 	}
 	return false

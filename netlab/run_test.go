@@ -96,6 +96,8 @@ var played = []string{
 	"routes-move", "routes-removed", "track-group", "track-process", "wrong-password",
 	"fleet-ringkeep-ringkeep", "fleet-ringkeep-keepalived", "fleet-keepalived-ringkeep", "fleet-keepalived-keepalived",
 	"fleet-ringkeep-frr", "fleet-frr-ringkeep", "fleet-frr-frr",
+	"vmac-v2", "vmac-ipv6", "vmac-xmit-base", "vmac-killed", "interop-vmac-v2-keepalived-first", "interop-vmac-v2-ringkeep-first",
+	"interop-vmac-v3-keepalived-first", "interop-vmac-v3-ringkeep-first", "interop-vmac-v6-keepalived-first", "interop-vmac-v6-ringkeep-first",
 }
 
 // TestScenarios plays them in namespaces.
@@ -119,6 +121,9 @@ func TestScenarios(t *testing.T) {
 				if told := tshark(t, capture, `frame.comment contains "ignored: wrong password"`); strings.Count(told, "\n") < 2 {
 					t.Errorf("packets with what their receivers made of them: %q", told)
 				}
+			}
+			if strings.Contains(name, "vmac") {
+				virtual(t, name, capture)
 			}
 			if strings.HasPrefix(name, "interop-ah-") {
 				authenticated(t, capture)
@@ -153,6 +158,42 @@ func witness(t *testing.T, capture string) {
 	const bad = "(_ws.malformed || vrrp.checksum.status == 0 || ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0 || icmpv6.checksum.status == 0) && !icmp"
 	if remarks := tshark(t, capture, bad); remarks != "" {
 		t.Errorf("tshark remarks: %s", remarks)
+	}
+}
+
+// virtual has tshark find the virtual MACs where they belong (RFC 9568 §7.2, §8.1.2, §8.2.2),
+// on frames of ours: keepalived as MASTER asks for its clients with the virtual address and
+// the MAC of its interface.
+func virtual(t *testing.T, name, capture string) {
+	t.Helper()
+	const vmac, physical = "eth.src[0:4] == 00:00:5e:00", "!(eth.src[0:4] == 00:00:5e:00)"
+	ours := "eth"
+	switch {
+	case strings.HasSuffix(name, "keepalived-first"):
+		ours = `frame.interface_name == "n2:eth0"`
+	case strings.HasSuffix(name, "ringkeep-first"):
+		ours = `frame.interface_name == "n1:eth0"`
+	}
+	never := []string{
+		"arp.src.proto_ipv4 == 10.77.0.100 && " + physical,
+		"(icmpv6.nd.na.target_address == 2001:db8:77::100 || icmpv6.nd.na.target_address == fe80::77:100) && " + physical,
+		"icmpv6.type == 135 && ipv6.src == 2001:db8:77::100 && " + physical,
+		"(igmp || icmpv6.type == 131 || icmpv6.type == 132 || icmpv6.type == 143) && " + vmac,
+	}
+	adverts := "vrrp && " + vmac
+	if name == "vmac-xmit-base" {
+		adverts = "vrrp && " + physical
+		never = append(never, "vrrp && "+vmac)
+	} else {
+		never = append(never, "vrrp && "+physical)
+	}
+	for _, filter := range never {
+		if found := tshark(t, capture, filter+" && "+ours); found != "" {
+			t.Errorf("%s: %s", filter, found)
+		}
+	}
+	if n := strings.Count(tshark(t, capture, adverts+" && "+ours), "\n"); n < 5 {
+		t.Errorf("%d advertisements", n)
 	}
 }
 

@@ -252,6 +252,9 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 		}
 	}
 	secure(cfg, log)
+	if err := makeVMACs(k, cfg); err != nil {
+		return err
+	}
 	links, err := k.Links()
 	if err != nil {
 		return err
@@ -310,6 +313,10 @@ func ignoreSignals(ctx context.Context, log *slog.Logger) {
 
 // sweep removes what a killed run left on this host.
 func sweep(k *kernel.Kernel, log *slog.Logger) error {
+	macvlans, err3 := k.SweepMacvlans()
+	for _, name := range macvlans {
+		log.Info("removed an interface with a virtual MAC that a killed run left", "iface", name)
+	}
 	routes, rules, err := k.SweepRoutes() // first: the kernel drops some with the addresses
 	for _, r := range routes {
 		log.Info("removed a route that a killed run left", "route", r)
@@ -321,7 +328,7 @@ func sweep(k *kernel.Kernel, log *slog.Logger) error {
 	for _, a := range left {
 		log.Info("removed an address that a killed run left", "vip", a.Prefix, "iface", a.Interface)
 	}
-	return errors.Join(err, err2)
+	return errors.Join(err, err2, err3)
 }
 
 func seed() uint64 {
@@ -333,7 +340,7 @@ func seed() uint64 {
 func nodeLinks(links []kernel.Link) []node.Link {
 	out := make([]node.Link, len(links))
 	for i, l := range links {
-		out[i] = node.Link{Name: l.Name, MAC: proto.MAC(l.MAC), Up: l.Up, Loopback: l.Loopback, Router: l.Router, Missing: l.Index == 0, Prefixes: l.Prefixes}
+		out[i] = node.Link{Name: l.Name, MAC: proto.MAC(l.MAC), Up: l.Up, Loopback: l.Loopback, Router: l.Router, Missing: l.Index == 0, Base: l.Base, Prefixes: l.Prefixes}
 	}
 	return out
 }

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"fmt"
+	"net"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -184,6 +186,14 @@ func (in *Instance) resolveStrict(r *reader) {
 		r.say(Warning, in.At("unicast_peer"), "vrrp_strict forbids unicast peers; they are ignored")
 		in.UnicastPeers = nil
 	}
+	if in.VMACXmitBase {
+		r.say(Warning, in.At("vmac_xmit_base"), "vrrp_strict forbids vmac_xmit_base; it is ignored")
+		in.VMACXmitBase = false
+	}
+	if in.UseVMAC != nil && in.UseVMAC.MAC != "" {
+		r.say(Warning, in.At("use_vmac"), "vrrp_strict forbids a MAC of one's own; it is ignored")
+		in.UseVMAC.MAC = ""
+	}
 	if in.PreemptDelay > 0 {
 		r.say(Warning, in.At("preempt_delay"), "vrrp_strict forbids preempt_delay; it is ignored")
 		in.PreemptDelay = 0
@@ -263,11 +273,37 @@ func (in *Instance) resolveUnicast(r *reader) {
 	delete(in.at, "check_unicast_src")
 }
 
+// resolveVMAC completes use_vmac: a MAC of five octets gets the VRID for its sixth, and to
+// unicast peers the base interface speaks.
 func (in *Instance) resolveVMAC(r *reader) {
 	if in.VMACXmitBase && in.UseVMAC == nil {
 		r.say(Warning, in.At("vmac_xmit_base"), "vmac_xmit_base is for use_vmac only; it is ignored")
 		in.VMACXmitBase = false
 	}
+	if in.UseVMAC == nil {
+		return
+	}
+	if in.UseVMAC.MAC != "" {
+		in.UseVMAC.MAC = in.resolveMAC(r, in.UseVMAC.MAC)
+	}
+	if len(in.UnicastPeers) > 0 && !in.VMACXmitBase {
+		r.say(Warning, in.At("use_vmac"), "vrrp_instance %s: advertisements to unicast peers leave by the base interface; vmac_xmit_base is added", in.Name)
+		in.VMACXmitBase = true
+		in.mark("vmac_xmit_base", in.At("use_vmac"))
+	}
+}
+
+func (in *Instance) resolveMAC(r *reader, text string) string {
+	whole := text
+	if strings.Count(text, ":") == 4 {
+		whole = fmt.Sprintf("%s:%02x", text, in.VRID)
+	}
+	mac, err := net.ParseMAC(whole)
+	if err != nil || len(mac) != 6 || mac[0]&1 != 0 {
+		r.say(Warning, in.At("use_vmac"), "vrrp_instance %s: use_vmac %s: must be five or six octets of a MAC that is no group's; the MAC of the VRID is used", in.Name, text)
+		return ""
+	}
+	return mac.String()
 }
 
 // resolveOwnTrack drops the own interface from track_interface: it is tracked anyway.

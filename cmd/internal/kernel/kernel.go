@@ -35,11 +35,12 @@ type Kernel struct {
 	// blocked counts who has blocked an address.
 	blocked map[door]int
 
-	groups  *groups
-	groups6 *groups // nil where the kernel has no IPv6
-	watched bool
-	asked   []netip.Addr   // by Gateway
-	restore []func() error // sysctls
+	groups   *groups
+	groups6  *groups // nil where the kernel has no IPv6
+	watched  bool
+	asked    []netip.Addr       // by Gateway
+	macvlans map[string]Macvlan // that are there while k is open, by name
+	restore  []func() error     // sysctls
 }
 
 // rtnlgrpIPv6Rule is RTNLGRP_IPV6_RULE of linux/rtnetlink.h.
@@ -105,7 +106,11 @@ func (k *Kernel) Close() error {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	err := k.restoreSysctls()
+	var err error
+	if len(k.macvlans) > 0 {
+		err = k.removeMacvlans()
+	}
+	err = errors.Join(err, k.restoreSysctls())
 	if k.nft != nil {
 		err = errors.Join(err, k.removeTables(), k.nft.CloseLasting())
 		k.nft, k.nftErr = nil, errors.New("closed")

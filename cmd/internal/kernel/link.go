@@ -20,7 +20,10 @@ type Link struct {
 	Up       bool    // administratively up and running (carrier), as keepalived counts it
 	Loopback bool
 	Router   bool           // forwards IPv6, in what Links returns
+	Base     string         // of a macvlan in private mode, in what Links returns: the interface under it
 	Prefixes []netip.Prefix // its addresses, not masked, in the kernel's order
+
+	parent int // the index of Base
 }
 
 // snapshot is what is known of the links, by index.
@@ -38,7 +41,7 @@ func (k *Kernel) Links() ([]Link, error) {
 	}
 	links := make([]Link, 0, len(s))
 	for _, l := range s {
-		l.Router = forwards(l.Name)
+		l.Router, l.Base = forwards(l.Name), s[l.parent].Name
 		links = append(links, l)
 	}
 	slices.SortFunc(links, func(a, b Link) int { return a.Index - b.Index })
@@ -127,6 +130,7 @@ func linkOf(l netlink.Link) Link {
 		MTU:      a.MTU,
 		Up:       a.RawFlags&unix.IFF_UP != 0 && a.RawFlags&unix.IFF_RUNNING != 0,
 		Loopback: a.RawFlags&unix.IFF_LOOPBACK != 0,
+		parent:   parentOf(l),
 	}
 	if len(a.HardwareAddr) == len(out.MAC) {
 		copy(out.MAC[:], a.HardwareAddr)

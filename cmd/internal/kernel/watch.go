@@ -108,6 +108,7 @@ func (k *Kernel) message(m syscall.NetlinkMessage, report func(Event)) {
 			k.log.Warn("unreadable link change", "err", err)
 			return
 		}
+		k.mendOn(l.Attrs().Name)
 		k.seen.link(linkOf(l), m.Header.Type == unix.RTM_NEWLINK, report)
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		k.routeMessage(m, report)
@@ -117,6 +118,9 @@ func (k *Kernel) message(m syscall.NetlinkMessage, report func(Event)) {
 		}
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
 		if e, ok := parseEntry(m.Data); ok {
+			if m.Header.Type == unix.RTM_DELADDR { // before the instance puts it back
+				k.mend(k.seen[e.index].Name)
+			}
 			k.seen.address(e.index, e.prefix, m.Header.Type == unix.RTM_NEWADDR, report)
 		}
 	}

@@ -24,7 +24,6 @@ type Standing struct {
 // Model is one director that only thinks. Times may begin anywhere, and never go back.
 type Model struct {
 	node      *node.Node
-	ports     map[string]int
 	standings []Standing
 	now       time.Duration
 	pending   []node.Event // that follow from actions
@@ -40,10 +39,7 @@ func New(cfg *config.Config, links []node.Link, do func(at time.Duration, a node
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{node: n, ports: map[string]int{}, now: math.MinInt64, do: do}
-	for i, l := range links {
-		m.ports[l.Name] = i
-	}
+	m := &Model{node: n, now: math.MinInt64, do: do}
 	for _, in := range cfg.Instances {
 		if in.Disabled == "" {
 			m.standings = append(m.standings, Standing{Instance: in.Name, VRID: in.VRID, Priority: in.Priority})
@@ -125,9 +121,9 @@ func (m *Model) follow(a node.Action) {
 	case node.PriorityChanged:
 		m.standing(a.Instance).Priority = a.To
 	case node.AddAddress:
-		m.pending = append(m.pending, node.AddressChanged{Port: m.ports[a.Device], Prefix: a.Prefix, Present: true})
+		m.pending = append(m.pending, node.AddressChanged{Port: m.node.Port(a.Device), Prefix: a.Prefix, Present: true})
 	case node.RemoveAddress:
-		m.pending = append(m.pending, node.AddressChanged{Port: m.ports[a.Device], Prefix: a.Prefix})
+		m.pending = append(m.pending, node.AddressChanged{Port: m.node.Port(a.Device), Prefix: a.Prefix})
 	case node.RunScript:
 		m.pending = append(m.pending, node.ScriptDone{Script: a.Script, OK: true, Reason: "not run: taken to succeed"})
 	case node.Send:

@@ -60,11 +60,11 @@ func (in *instance) ttl() uint8 {
 func (n *Node) advert(in *instance, a fsm.SendAdvert, mac proto.MAC, dst netip.Addr) []byte {
 	msg := n.message(in, a, dst)
 	if in.six() {
-		f := proto.AppendEthernet(make([]byte, 0, 14+40+len(msg)), mac, n.ports[in.port].link.MAC, proto.EtherTypeIPv6)
+		f := proto.AppendEthernet(make([]byte, 0, 14+40+len(msg)), mac, n.advertMAC(in), proto.EtherTypeIPv6)
 		h := proto.IPv6Header{TrafficClass: vrrpTOS, HopLimit: in.ttl(), NextHeader: proto.ProtocolVRRP, Src: a.Src, Dst: dst}
 		return append(h.Append(f, len(msg)), msg...)
 	}
-	f := proto.AppendEthernet(make([]byte, 0, 14+20+proto.AHLen+len(msg)), mac, n.ports[in.port].link.MAC, proto.EtherTypeIPv4)
+	f := proto.AppendEthernet(make([]byte, 0, 14+20+proto.AHLen+len(msg)), mac, n.advertMAC(in), proto.EtherTypeIPv4)
 	h := proto.IPv4Header{TOS: vrrpTOS, ID: in.id, TTL: in.ttl(), Protocol: proto.ProtocolVRRP, Src: a.Src, Dst: dst}
 	if in.cfg.AuthType == "AH" {
 		return in.authenticated(f, h, a.Sequence, msg)
@@ -92,6 +92,15 @@ func (n *Node) message(in *instance, a fsm.SendAdvert, dst netip.Addr) []byte {
 	}
 	proto.SealVRRP(msg, a.Src, dst, form)
 	return msg
+}
+
+// advertMAC is the source of an instance's advertisements: the virtual MAC, so that switches
+// learn where it is (RFC 9568 §7.2), or that of the interface.
+func (n *Node) advertMAC(in *instance) proto.MAC {
+	if in.virtual.IsZero() || in.cfg.VMACXmitBase {
+		return n.ports[in.port].link.MAC
+	}
+	return in.virtual
 }
 
 // authenticated finishes a frame with the authentication header.

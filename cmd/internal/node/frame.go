@@ -48,7 +48,7 @@ func (n *Node) Frame(now time.Duration, port int, head, frame []byte, out *Batch
 
 func (n *Node) judge(now time.Duration, port int, head, frame []byte, out *Batch) Verdict {
 	eth, err := proto.ParseEthernet(frame)
-	if err != nil || eth.Type() != proto.EtherTypeIPv4 || eth.Dst() != n.ports[port].link.MAC {
+	if err != nil || eth.Type() != proto.EtherTypeIPv4 || !n.mine(port, eth.Dst()) {
 		return Verdict{} // seen by the tap, addressed to somebody else
 	}
 	d := n.fwd.Packet(now, eth.Payload())
@@ -113,7 +113,7 @@ func (n *Node) reply(port int, eth proto.Ethernet, out *Batch, build func(b []by
 	if err != nil {
 		return
 	}
-	f := proto.AppendEthernet(make([]byte, 0, 14+68), eth.Src(), n.ports[port].link.MAC, proto.EtherTypeIPv4)
+	f := proto.AppendEthernet(make([]byte, 0, 14+68), eth.Src(), eth.Dst(), proto.EtherTypeIPv4)
 	if whole := build(f, ip); len(whole) > len(f) {
 		out.Actions = append(out.Actions, Send{Port: port, Frame: whole})
 	}

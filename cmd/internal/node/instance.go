@@ -27,8 +27,10 @@ const (
 type instance struct {
 	cfg     *config.Instance
 	fsm     *fsm.Instance
-	port    int
+	port    int       // a macvlan is none: it is the interface under it
+	virtual proto.MAC // with use_vmac; zero without
 	timer   int
+	settle  int        // the timer of it; of instances with a virtual MAC
 	source  netip.Addr // of the advertisements
 	mcast   netip.Addr // the group that they go to, unless it is unicast
 	hmac    *fsm.HMAC
@@ -52,6 +54,8 @@ type instance struct {
 
 func (in *instance) unicast() bool { return in.cfg.Unicast() }
 
+func (in *instance) master() bool { return in.fsm.State() == fsm.Master }
+
 func (in *instance) six() bool { return in.cfg.Family() == 6 }
 
 func (n *Node) addInstance(c *config.Instance) error {
@@ -64,9 +68,12 @@ func (n *Node) addInstance(c *config.Instance) error {
 		cfg: c, port: p, group: -1, timer: n.newTimer(timerInstance, i),
 		vips: map[netip.Addr]config.Address{}, queued: map[netip.Addr]int{}, devices: map[string]int{}, book: book{patience: max(time.Minute, 3*c.AdvertInterval)},
 	}
+	if v := n.vmac(c); v != nil {
+		in.virtual, in.settle = v.MAC, n.newTimer(timerSettle, i)
+	}
 	for _, a := range slices.Concat(c.Addresses, c.Excluded) {
 		if a.Device == "" {
-			a.Device = c.Interface
+			a.Device = n.deviceOf(c, a)
 		}
 		p, err := n.portNamed(a.Pos, a.Device)
 		if err != nil {
@@ -355,6 +362,7 @@ func (n *Node) act(in *instance, a fsm.Action) {
 	case fsm.Changed:
 		in.book.renew()
 		n.dropAnnouncements(in)
+		n.settleSoon(in, a.To)
 		n.emit(Changed{Instance: in.cfg.Name, VRID: in.cfg.VRID, Priority: in.fsm.Priority(), Changed: a})
 	case fsm.PriorityChanged:
 		n.emit(PriorityChanged{Instance: in.cfg.Name, From: a.From, To: a.To})

@@ -62,7 +62,8 @@ func (n *Node) route(addr netip.Addr) int {
 	for i := range n.ports {
 		for _, p := range n.ports[i].prefixes {
 			if p.Bits() > bits && p.Bits() < p.Addr().BitLen() && p.Contains(addr) && !n.ports[i].link.Loopback {
-				best, bits = i, p.Bits()
+				best, _ = n.outlet(i)
+				bits = p.Bits()
 			}
 		}
 	}

@@ -20,6 +20,7 @@ type Link struct {
 	Missing  bool // it does not exist yet (dynamic_interfaces): only its Name is known
 	Loopback bool
 	Router   bool           // forwards IPv6, which neighbour advertisements tell
+	Base     string         // of a macvlan in private mode: the interface under it
 	Prefixes []netip.Prefix // addresses, each with the length of its network
 }
 
@@ -30,6 +31,7 @@ type port struct {
 	book     book // of advertisements that are for no instance
 	pace     pacers
 	settling settling
+	under    *outlet // of a macvlan with a virtual MAC of ours
 }
 
 // has tells whether the address is on the interface.
@@ -69,6 +71,7 @@ const (
 	timerProcess
 	timerPacer
 	timerLink
+	timerSettle
 )
 
 // timerOwner tells whose a timer is.
@@ -82,6 +85,7 @@ type Node struct {
 	cfg        *config.Config
 	ports      []port
 	instances  []instance
+	vmacs      []VMAC
 	routes     []route // of the instances and static ones, by number
 	rules      []rule
 	statics    []config.Address
@@ -130,6 +134,9 @@ func New(cfg *config.Config, links []Link, seed uint64) (*Node, error) {
 	for _, l := range links {
 		n.ports = append(n.ports, port{link: l, prefixes: slices.Clone(l.Prefixes), book: book{patience: strangerGone}})
 	}
+	if err := n.addVMACs(links); err != nil {
+		return nil, err
+	}
 	n.addPacers()
 	n.addDelays()
 	if err := n.addStatics(cfg); err != nil {
@@ -167,7 +174,8 @@ func New(cfg *config.Config, links []Link, seed uint64) (*Node, error) {
 }
 
 // Uses tells for every port which sockets it needs: VRRP where an instance lives,
-// service traffic on every link that is not the loopback.
+// service traffic on every link that is not the loopback. A macvlan of ours needs none: its
+// frames pass the sockets of the interface under it.
 func (n *Node) Uses() []Use {
 	uses := make([]Use, len(n.ports))
 	for i := range n.instances {
@@ -178,12 +186,13 @@ func (n *Node) Uses() []Use {
 		}
 		for _, a := range n.instances[i].vips {
 			if p, err := n.portNamed(a.Pos, a.Device); err == nil {
+				p, _ = n.outlet(p)
 				uses[p].Control = true // gratuitous ARP leaves where the address is
 			}
 		}
 	}
 	for i := range n.ports {
-		if len(n.services) > 0 && !n.ports[i].link.Loopback {
+		if len(n.services) > 0 && !n.ports[i].link.Loopback && n.ports[i].under == nil {
 			uses[i].Control, uses[i].Service = true, true
 		}
 	}
@@ -279,6 +288,8 @@ func (n *Node) due(now time.Duration) {
 			n.release(o.index)
 		case timerLink:
 			n.linkSettled(now, o.index)
+		case timerSettle:
+			n.settle(o.index)
 		}
 	}
 }

@@ -53,6 +53,11 @@ func (n *Node) addPacers() {
 			n.ports[i].pace = pacers{n.newPacer(n.cfg.Global.GARPInterval), n.newPacer(n.cfg.Global.GNAInterval)}
 		}
 	}
+	for i := range n.ports {
+		if u := n.ports[i].under; u != nil { // its frames leave by the interface under it
+			n.ports[i].pace = n.ports[u.port].pace
+		}
+	}
 }
 
 func (n *Node) newPacer(gap time.Duration) int {
@@ -133,10 +138,10 @@ func (n *Node) sendAnnouncement(port int, addr netip.Addr) {
 	if p := n.ports[port].pace.of(addr); p >= 0 {
 		n.pacers[p].next = n.now + n.pacers[p].gap
 	}
-	link := &n.ports[port].link
+	port, mac := n.outlet(port)
 	if addr.Is6() {
-		n.emit(Send{Port: port, Frame: proto.AppendUnsolicitedNA(make([]byte, 0, 86), link.MAC, addr, link.Router)})
+		n.emit(Send{Port: port, Frame: proto.AppendUnsolicitedNA(make([]byte, 0, 86), mac, addr, n.ports[port].link.Router)})
 		return
 	}
-	n.emit(Send{Port: port, Frame: proto.AppendGratuitousARP(make([]byte, 0, 42), link.MAC, addr)})
+	n.emit(Send{Port: port, Frame: proto.AppendGratuitousARP(make([]byte, 0, 42), mac, addr)})
 }

@@ -17,7 +17,7 @@ import (
 // both are scenarios that are played in namespaces as well.
 var both = []string{
 	"partition", "freeze-master", "wrong-ttl", "script-fails", "script-moves", "three-adverts-lost", "duplicated", "spoofed-255",
-	"fast", "load-sharing", "garp-lost", "unicast", "ipv6", "unicast-ipv6", "dual-stack", "nopreempt-stays", "restart", "07-cross-subnet", "address-removed", "interface-recreated", "starved",
+	"fast", "load-sharing", "garp-lost", "unicast", "ipv6", "unicast-ipv6", "dual-stack", "nopreempt-stays", "restart", "07-cross-subnet", "address-removed", "interface-recreated", "starved", "vmac",
 }
 
 // drift is what the starts of processes, scripts and the polling of conditions may add

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/ringkeep/ringkeep/proto"
 )
 
 // wait is for both: wait until, and stays.
@@ -76,13 +78,23 @@ func (p *player) condition(w []string) (func() bool, error) {
 	case "sees":
 		return func() bool {
 			n, _ := h.route(a)
-			if n == nil || n.cache[a] == nil || !n.cache[a].known || len(w) < 5 || p.hosts[w[4]] == nil {
+			if n == nil || n.cache[a] == nil || !n.cache[a].known || len(w) < 5 {
 				return false
 			}
-			return slices.ContainsFunc(p.hosts[w[4]].nics, func(o *nic) bool { return o.mac == n.cache[a].mac })
+			return p.isAt(n, n.cache[a].mac, w[4])
 		}, nil
 	}
 	return nil, fmt.Errorf("condition %q: not known", strings.Join(w, " "))
+}
+
+// isAt tells whether a MAC is the one written, or leads from an interface to a host.
+func (p *player) isAt(from *nic, mac proto.MAC, where string) bool {
+	if m, err := proto.ParseMAC(where); err == nil {
+		return mac == m
+	}
+	return p.hosts[where] != nil && slices.ContainsFunc(p.hosts[where].nics, func(o *nic) bool {
+		return o.mac == mac || o.takes(mac) && from.lan.table[mac] == o
+	})
 }
 
 // is tells whether the instance is in a state: the one named, or any.

@@ -77,6 +77,7 @@ func (d *director) start() error {
 		}
 		d.log = append(d.log, m.Text)
 	}
+	d.unstack()
 	links := []node.Link{
 		{Name: "lo", Up: true, Loopback: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")}},
 	}
@@ -93,6 +94,7 @@ func (d *director) start() error {
 	d.gen++
 	d.n, d.alive, d.frozen, d.ticking, d.rx = n, true, false, false, nil
 	d.blocked = map[netip.Addr]int{}
+	d.stack(links)
 	clear(d.states)
 	d.h.w.judge.Up(d.h.w.now, d.h.name, true)
 	for _, p := range n.Peers() {
@@ -221,7 +223,7 @@ func (d *director) receive(n *nic, frame []byte, eth proto.Ethernet) {
 
 // serves tells whether a packet is for a virtual service.
 func (d *director) serves(n *nic, eth proto.Ethernet) bool {
-	if !d.alive || len(d.services) == 0 || eth.Type() != proto.EtherTypeIPv4 || eth.Dst() != n.mac {
+	if !d.alive || len(d.services) == 0 || eth.Type() != proto.EtherTypeIPv4 || !n.takes(eth.Dst()) {
 		return false
 	}
 	ip, err := proto.ParseIPv4(eth.Payload())
@@ -320,10 +322,10 @@ func (d *director) carry(actions []node.Action) {
 			}
 		case node.AddAddress:
 			w.say(d.h, "adds %v", a.Prefix)
-			then = append(then, func() { d.h.nicNamed(a.Device).setAddr(a.Prefix, true) })
+			then = append(then, func() { d.h.nicNamed(a.Device).setAddr(a.Device, a.Prefix, true) })
 		case node.RemoveAddress:
 			w.say(d.h, "removes %v", a.Prefix)
-			then = append(then, func() { d.h.nicNamed(a.Device).setAddr(a.Prefix, false) })
+			then = append(then, func() { d.h.nicNamed(a.Device).setAddr(a.Device, a.Prefix, false) })
 		case node.BlockAddresses:
 			d.block(a.Addresses, 1)
 		case node.UnblockAddresses:

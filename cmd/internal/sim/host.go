@@ -2,10 +2,8 @@ package sim
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
-	"github.com/ringkeep/ringkeep/cmd/internal/node"
 	"github.com/ringkeep/ringkeep/netlab"
 	"github.com/ringkeep/ringkeep/proto"
 )
@@ -30,7 +28,7 @@ const (
 // receive is the network card.
 func (n *nic) receive(frame []byte) {
 	eth, err := proto.ParseEthernet(frame)
-	if err != nil || !n.linkUp || eth.Dst() != n.mac && !eth.Dst().IsGroup() {
+	if err != nil || !n.linkUp || !n.takes(eth.Dst()) && !eth.Dst().IsGroup() {
 		return
 	}
 	h := n.host
@@ -45,7 +43,7 @@ func (n *nic) receive(frame []byte) {
 	case proto.EtherTypeARP:
 		n.arp(eth)
 	case proto.EtherTypeIPv4, proto.EtherTypeIPv6:
-		if eth.Dst() == n.mac && !(h.dir != nil && h.dir.serves(n, eth)) {
+		if !eth.Dst().IsGroup() && !(h.dir != nil && h.dir.serves(n, eth)) {
 			h.packet(eth)
 		}
 	}
@@ -63,7 +61,7 @@ func (n *nic) arp(eth proto.Ethernet) {
 		n.cache[a.Sender()] = &arpEntry{mac: a.SenderMAC(), known: true, fresh: n.host.w.now}
 	}
 	if mine && a.Op() == 1 && a.Sender() != a.Target() {
-		n.arpSend(2, a.Target(), a.Sender(), a.SenderMAC(), a.SenderMAC())
+		n.arpSend(2, n.macOf(a.Target()), a.Target(), a.Sender(), a.SenderMAC(), a.SenderMAC())
 	}
 }
 
@@ -81,8 +79,9 @@ func (n *nic) ndp(r netlab.Resolution) {
 		n.cache[about] = &arpEntry{mac: r.MAC, known: true, fresh: n.host.w.now}
 	}
 	if mine {
-		n.host.w.send(n, proto.AppendNDP(make([]byte, 0, 86), r.MAC, n.mac, r.Addr, r.Asker, proto.NDPMessage{
-			Type: proto.NeighbourAdvertisement, Solicited: true, Override: true, Router: n.host.forwards, Target: r.Addr, MAC: n.mac,
+		mac := n.macOf(r.Addr)
+		n.host.w.send(n, proto.AppendNDP(make([]byte, 0, 86), r.MAC, mac, r.Addr, r.Asker, proto.NDPMessage{
+			Type: proto.NeighbourAdvertisement, Solicited: true, Override: true, Router: n.host.forwards, Target: r.Addr, MAC: mac,
 		}))
 	}
 }
@@ -100,9 +99,9 @@ func (n *nic) learn(e *arpEntry, mac proto.MAC) {
 	}
 }
 
-func (n *nic) arpSend(op uint16, sender, target netip.Addr, targetMAC, dst proto.MAC) {
-	m := proto.ARPMessage{Op: op, SenderMAC: n.mac, Sender: sender, TargetMAC: targetMAC, Target: target}
-	n.host.w.send(n, m.Append(proto.AppendEthernet(make([]byte, 0, 42), dst, n.mac, proto.EtherTypeARP)))
+func (n *nic) arpSend(op uint16, mac proto.MAC, sender, target netip.Addr, targetMAC, dst proto.MAC) {
+	m := proto.ARPMessage{Op: op, SenderMAC: mac, Sender: sender, TargetMAC: targetMAC, Target: target}
+	n.host.w.send(n, m.Append(proto.AppendEthernet(make([]byte, 0, 42), dst, mac, proto.EtherTypeARP)))
 }
 
 // route finds where packets to an address leave, and who gets them: the address itself
@@ -165,7 +164,7 @@ func (n *nic) ask(to netip.Addr, e *arpEntry) {
 		}
 		n.host.w.send(n, proto.AppendSolicitation(make([]byte, 0, 86), n.mac, n.host.sourceFor(to), to, dst))
 	} else {
-		n.arpSend(1, n.host.sourceFor(to), to, proto.MAC{}, dst)
+		n.arpSend(1, n.mac, n.host.sourceFor(to), to, proto.MAC{}, dst)
 	}
 	n.host.w.at(arpRetry, event{what: resolve, nic: n, frame: to.AsSlice(), n: e.tries})
 }
@@ -308,22 +307,4 @@ func tcpFrame(src, dst netip.AddrPort, seq, ack uint32, flags uint8, payload []b
 	f = append(proto.TCPHeader{SrcPort: src.Port(), DstPort: dst.Port(), Seq: seq, Ack: ack, Flags: flags, Window: 65535}.Append(f), payload...)
 	proto.SealTCP(f[at:], src.Addr(), dst.Addr())
 	return f
-}
-
-// setAddr adds or removes an address of an interface.
-func (n *nic) setAddr(p netip.Prefix, present bool) {
-	i := slices.IndexFunc(n.addrs, func(o netip.Prefix) bool { return o.Addr() == p.Addr() })
-	switch {
-	case present && i < 0:
-		n.addrs = append(n.addrs, p)
-	case !present && i >= 0:
-		n.addrs = slices.Delete(n.addrs, i, i+1)
-	default:
-		return
-	}
-	n.host.w.changed = true
-	n.host.w.record.Hold(n.host.w.now, n.host.name, p.Addr(), present)
-	if d := n.host.dir; d != nil {
-		d.step(node.AddressChanged{Port: n.port, Prefix: p, Present: present})
-	}
 }

@@ -234,7 +234,7 @@ func (p *player) execute(w []string) error {
 		return p.serve(w)
 	case "addr":
 		prefix, err := netip.ParsePrefix(w[3])
-		p.hosts[w[1]].nicNamed(w[4]).setAddr(prefix, w[2] == "add")
+		p.hosts[w[1]].nicNamed(w[4]).setAddr(w[4], prefix, w[2] == "add")
 		return err
 	case "script":
 		p.hosts[w[1]].dir.script[w[2]] = w[3]
@@ -345,7 +345,7 @@ func (p *player) iface(h *host, name string, create bool) error {
 		return err
 	}
 	for _, a := range list {
-		n.setAddr(a, create)
+		n.setAddr(n.iface, a, create)
 	}
 	return nil
 }

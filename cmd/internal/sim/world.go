@@ -380,6 +380,7 @@ type nic struct {
 	deleted bool          // there is no such interface
 	arrived time.Duration // when the last frame reached it
 	cache   map[netip.Addr]*arpEntry
+	vmacs   []vmac
 }
 
 type service struct {
@@ -409,7 +410,7 @@ func (h *host) announces(a netip.Addr) bool {
 // nicNamed finds an interface; another name means the first.
 func (h *host) nicNamed(iface string) *nic {
 	for _, n := range h.nics {
-		if n.iface == iface {
+		if n.iface == iface || slices.ContainsFunc(n.vmacs, func(v vmac) bool { return v.name == iface }) {
 			return n
 		}
 	}
