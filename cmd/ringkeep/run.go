@@ -87,7 +87,7 @@ others than root or a mandatory include is missing, and 5 for any other complain
 	f.BoolVarP(&r.dump, "dump-conf", "d", false, "write the effective configuration to standard error first")
 	f.BoolVarP(&r.detail, "log-detail", "D", false, "log in detail: --log-level debug")
 	f.StringVarP(&r.pidFile, "pid", "p", "", "write the process id to `file`")
-	f.StringVarP(&r.namespace, "namespace", "s", "", "run in the network namespace with this `name`, instead of the file's net_namespace")
+	f.StringVarP(&r.namespace, "namespace", "s", "", "run in the network namespace with this `name` instead of the file's net_namespace; \"\" for the own one")
 	f.StringVar(&r.level, "log-level", "info", "debug, info, warn or error")
 	for _, o := range append(ignoredOptions, refusedOptions...) {
 		if o.value {
@@ -125,7 +125,7 @@ func (r *runner) run(cmd *cobra.Command) error {
 	if r.includeCheck {
 		o.IncludeCheck = config.IncludeCheck{Read: true, Match: true, WildcardMatch: true, Braces: true}
 	}
-	outside := r.enter(o)
+	outside := r.enter(o, cmd.Flags().Changed("namespace"))
 	if r.test != "" {
 		return r.configTest(cmd, o, outside)
 	}
