@@ -52,7 +52,7 @@ func (n *node) commandLine(l *lab) ([]string, error) {
 	conf := filepath.Join(n.dir, "node.conf")
 	switch n.kind {
 	case "ringkeep":
-		return []string{l.options.Binary, "run", "-f", conf}, nil
+		return []string{l.options.Binary, "run", "-f", conf, "-s", ""}, nil // here, whatever net_namespace says
 	case "frr":
 		return n.startFRR(l)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -208,4 +209,63 @@ func TestMailsAsKeepalived(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A relay that takes connections and never says a word costs log lines: the states change
+// while the first mail waits for it, and the end does not wait.
+func TestSilentRelayHoldsUpNothing(t *testing.T) {
+	needsRoot(t)
+	t.Parallel()
+	dir := t.TempDir()
+	file, log := filepath.Join(dir, "c.conf"), filepath.Join(dir, "log")
+	if err := os.WriteFile(file, fmt.Appendf(nil, mailConf, "smtp_alert\n smtp_connect_timeout 60"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	inNamespace(t, func() error {
+		err := shell(`ip link set lo up
+for i in 0 1; do ip link add d$i type veth peer name e$i; ip link set e$i up; ip link set d$i up; ip addr add 10.9.$i.1/24 dev d$i; done`)
+		if err != nil {
+			return err
+		}
+		l, err := net.Listen("tcp", "127.0.0.1:2525")
+		if err != nil {
+			return err
+		}
+		relay := smtptest.Start(l, map[string]string{"GREETING": smtptest.Silence})
+		defer relay.Close()
+		out, err := os.Create(log)
+		if err != nil {
+			return err
+		}
+		defer out.Close()
+		cmd := exec.CommandContext(t.Context(), "ringkeep", "run", "-f", file)
+		cmd.Stderr = out
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		defer cmd.Process.Kill()
+		await := func(what string, times int) error {
+			for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+				text, err := os.ReadFile(log)
+				if err != nil || strings.Count(string(text), what) >= times {
+					return err
+				}
+				if time.Now().After(end) {
+					return fmt.Errorf("not %d times %q:\n%s", times, what, text)
+				}
+			}
+		}
+		err = await("Entering MASTER STATE", 3)
+		for i := 2; i <= 5 && err == nil; i++ {
+			err = errors.Join(shell("ip link set d1 down"), await("(VI_3) Entering FAULT STATE", i-1),
+				shell("ip link set d1 up"), await("(VI_3) Entering MASTER STATE", i))
+		}
+		start := time.Now()
+		cmd.Process.Signal(unix.SIGTERM)
+		err = errors.Join(err, cmd.Wait())
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("the end took %v", took)
+		}
+		return errors.Join(err, await(`level=WARN msg="mail not sent" subject="VRRP Instance VI_3 - Stopping"`, 1))
+	})
 }

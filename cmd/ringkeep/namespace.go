@@ -48,10 +48,10 @@ func enterNamespace(name string) error {
 	return fmt.Errorf("enter network namespace %s: execute again: %w", name, err)
 }
 
-// enter goes to the namespace that the options name, or else the file. What is wrong with
-// the file is told later.
-func (r *runner) enter(o config.Options) error {
-	if r.namespace == "" {
+// enter goes to the namespace that the options name, where they name one or none, or else
+// the file. What is wrong with the file is told later.
+func (r *runner) enter(o config.Options, named bool) error {
+	if !named {
 		cfg, _, err := config.Load(r.file, o)
 		if err != nil {
 			return nil

@@ -88,7 +88,7 @@ others than root or a mandatory include is missing, and 5 for any other complain
 	f.BoolVarP(&r.dump, "dump-conf", "d", false, "write the effective configuration to standard error first")
 	f.BoolVarP(&r.detail, "log-detail", "D", false, "log in detail: --log-level debug")
 	f.StringVarP(&r.pidFile, "pid", "p", "", "write the process id to `file`")
-	f.StringVarP(&r.namespace, "namespace", "s", "", "run in the network namespace with this `name`, instead of the file's net_namespace")
+	f.StringVarP(&r.namespace, "namespace", "s", "", "run in the network namespace with this `name` instead of the file's net_namespace; \"\" for the own one")
 	f.StringVar(&r.level, "log-level", "info", "debug, info, warn or error")
 	for _, o := range append(ignoredOptions, refusedOptions...) {
 		if o.value {
@@ -126,11 +126,12 @@ func (r *runner) run(cmd *cobra.Command) error {
 	if r.includeCheck {
 		o.IncludeCheck = config.IncludeCheck{Read: true, Match: true, WildcardMatch: true, Braces: true}
 	}
-	if err := r.enter(o); err != nil {
-		return err
-	}
+	outside := r.enter(o, cmd.Flags().Changed("namespace"))
 	if r.test != "" {
-		return r.configTest(cmd, o)
+		return r.configTest(cmd, o, outside)
+	}
+	if outside != nil {
+		return outside
 	}
 	for _, o := range refusedOptions {
 		if cmd.Flags().Changed(o.name) {
@@ -172,58 +173,6 @@ func microseconds(_ []string, a slog.Attr) slog.Attr {
 		a.Value = slog.StringValue(a.Value.Time().Format("2006-01-02T15:04:05.000000Z07:00"))
 	}
 	return a
-}
-
-// The exit codes of keepalived -t.
-const (
-	exitLacksValue = 2
-	exitNoFile     = 4
-	exitComplaint  = 5
-	exitSecurity   = 6
-)
-
-// configTest is keepalived -t.
-func (r *runner) configTest(cmd *cobra.Command, o config.Options) error {
-	h, err := thisHost()
-	if err != nil {
-		return err
-	}
-	o.Host = h
-	out := cmd.ErrOrStderr()
-	if r.test != "-" {
-		f, err := os.OpenFile(r.test, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		out = f
-	}
-	_, messages, err := config.Load(r.file, o)
-	if err != nil {
-		fmt.Fprintln(out, "ringkeep:", err)
-		return coded{errors.New(""), exitNoFile}
-	}
-	show(out, messages)
-	if code := testCode(messages); code != 0 {
-		return coded{errors.New(""), code}
-	}
-	return nil
-}
-
-// testCode is the exit code of a config test: the worst finding decides.
-func testCode(messages []config.Message) int {
-	code := 0
-	for _, m := range messages {
-		switch {
-		case m.Level == config.Error:
-			return exitLacksValue
-		case m.Class == config.Security:
-			code = exitSecurity
-		case m.Level == config.Warning:
-			code = max(code, exitComplaint)
-		}
-	}
-	return code
 }
 
 // run is the daemon: it opens everything the node needs of this host, and gives
