@@ -111,7 +111,7 @@ func (p *Processes) Run(ctx context.Context, events *ProcessEvents, counted func
 	stop := context.AfterFunc(ctx, events.interrupt)
 	defer stop()
 	for ctx.Err() == nil {
-		changed, err := events.next()
+		pid, ends, err := events.next()
 		if err != nil { // some were lost: look at all
 			p.Scan()
 			counted(p.Counts())
@@ -124,7 +124,9 @@ func (p *Processes) Run(ctx context.Context, events *ProcessEvents, counted func
 			continue
 		}
 		before := maps.Clone(p.found)
-		for _, pid := range changed {
+		if ends {
+			delete(p.found, pid)
+		} else if pid > 0 {
 			p.look(pid)
 		}
 		if !maps.EqualFunc(before, p.found, slices.Equal[[]int]) {

@@ -2,6 +2,7 @@ package checks
 
 import (
 	"context"
+	"encoding/binary"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -111,4 +112,38 @@ func TestProcessesAreCounted(t *testing.T) {
 		return
 	}
 	t.Run("events", watch(events, 10*time.Second))
+}
+
+// TestProcessMessages reads the messages of the connector: the child of a fork is what
+// counts, threads do not, and the end of a process is told apart, as the process may be
+// found alive for a moment yet.
+func TestProcessMessages(t *testing.T) {
+	message := func(what uint32, data ...uint32) []byte {
+		b := make([]byte, procDataAt)
+		binary.NativeEndian.PutUint32(b[connectorAt:], connectorProc)
+		binary.NativeEndian.PutUint32(b[procAt:], what)
+		for _, d := range data {
+			b = binary.NativeEndian.AppendUint32(b, d)
+		}
+		return b
+	}
+	for _, c := range []struct {
+		msg  []byte
+		pid  int
+		ends bool
+	}{
+		{message(eventFork, 10, 10, 11, 11), 11, false},
+		{message(eventFork, 10, 10, 12, 10), 0, false}, // a thread
+		{message(eventExec, 11, 11), 11, false},
+		{message(eventComm, 11, 11, 0, 0), 11, false},
+		{message(eventExit, 11, 11, 9, 17), 11, true},
+		{message(eventExit, 12, 11, 0, 0), 0, false}, // a thread
+		{message(4, 11, 11), 0, false},               // PROC_EVENT_UID
+		{message(eventExit)[:procDataAt], 0, false},
+		{nil, 0, false},
+	} {
+		if pid, ends := toLookAt(c.msg); pid != c.pid || ends != c.ends {
+			t.Errorf("%x: %d %v, want %d %v", c.msg, pid, ends, c.pid, c.ends)
+		}
+	}
 }

@@ -97,13 +97,20 @@ func parseProcess(b []byte) (what uint32, data []byte) {
 	return binary.NativeEndian.Uint32(b[procAt:]), b[procDataAt:]
 }
 
-// next waits for an event and returns the processes to look at; threads are left out.
-func (e *ProcessEvents) next() ([]int, error) {
+// next waits for an event and returns the process to look at, 0 for none; threads are left
+// out. One that ends may look alive for a moment yet.
+func (e *ProcessEvents) next() (pid int, ends bool, err error) {
 	n, err := e.socket.Read(e.buf)
 	if err != nil {
-		return nil, err
+		return 0, false, err
 	}
-	what, data := parseProcess(e.buf[:n])
+	pid, ends = toLookAt(e.buf[:n])
+	return pid, ends, nil
+}
+
+// toLookAt is what a message says about a process.
+func toLookAt(msg []byte) (pid int, ends bool) {
+	what, data := parseProcess(msg)
 	if what == eventFork && len(data) >= 16 {
 		data = data[8:] // after the parent
 	}
@@ -111,10 +118,10 @@ func (e *ProcessEvents) next() ([]int, error) {
 	case eventFork, eventExec, eventComm, eventExit:
 		pid, group := binary.NativeEndian.Uint32(data), binary.NativeEndian.Uint32(data[4:])
 		if pid == group {
-			return []int{int(pid)}, nil
+			return int(pid), what == eventExit
 		}
 	}
-	return nil, nil
+	return 0, false
 }
 
 // overflowed tells whether an error says that the queue has overflowed.

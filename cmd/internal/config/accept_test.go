@@ -113,3 +113,38 @@ func TestTrackSrcIPWithoutSource(t *testing.T) {
 		}
 	}
 }
+
+// What keepalived 2.2.7 makes of track_interface: the own interface is left out whatever is
+// written behind it, and one that the instance needs anyway has no weight.
+func TestTrackInterfaceCorrections(t *testing.T) {
+	cfg, messages := Parse("a.conf", []byte(`vrrp_instance A {
+interface eth0
+virtual_router_id 51
+dont_track_primary
+track_interface {
+eth0 weight 10
+eth1 weight 10
+eth2 weight 10 reverse
+eth3
+}
+virtual_ipaddress {
+10.0.0.100/24
+10.1.0.100/24 dev eth1
+}
+virtual_routes {
+192.0.2.0/24 dev eth2 no_track
+192.0.3.0/24 dev eth3
+}
+}
+`), Options{})
+	var got []string
+	for _, track := range cfg.Instances[0].TrackInterfaces {
+		got = append(got, fmt.Sprintf("%s %d %v", track.Name, track.Weight, track.Reverse))
+	}
+	if want := []string{"eth1 0 false", "eth2 10 true", "eth3 0 false"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if len(messages) != 2 || messages[0].Pos.Line != 6 || messages[1].Pos.Line != 7 {
+		t.Errorf("%v", messages)
+	}
+}

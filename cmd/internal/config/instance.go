@@ -306,15 +306,26 @@ func (in *Instance) resolveMAC(r *reader, text string) string {
 	return mac.String()
 }
 
-// resolveOwnTrack drops the own interface from track_interface: it is tracked anyway.
+// resolveOwnTrack drops the own interface from track_interface, and the weights of those
+// that addresses, routes and rules need, as keepalived 2.2.7 does.
 func (in *Instance) resolveOwnTrack(r *reader) {
 	in.TrackInterfaces = slices.DeleteFunc(in.TrackInterfaces, func(t Track) bool {
-		if t.Name != in.Interface || in.DontTrackPrimary || t.Weight != 0 {
+		if t.Name != in.Interface {
 			return false
 		}
-		r.say(Warning, t.Pos, "track_interface %s: is the instance's own, which is tracked anyway; the line is ignored", t.Name)
+		r.say(Notice, t.Pos, "track_interface %s: is the instance's own: dont_track_primary alone says whether it is tracked; the line is ignored, with its weight", t.Name)
 		return true
 	})
+	written := in.TrackInterfaces
+	in.TrackInterfaces = nil
+	needed := in.Needs()
+	in.TrackInterfaces = written
+	for i := range written {
+		if t := &written[i]; slices.Contains(needed, t.Name) && (t.Weight != 0 || t.Reverse) {
+			r.say(Notice, t.Pos, "track_interface %s: carries addresses, routes or rules that are not no_track, so its loss is a FAULT; the weight is ignored", t.Name)
+			t.Weight, t.Reverse = 0, false
+		}
+	}
 }
 
 // resolveWeights drops the weights of an owner and of a member of a sync group, which

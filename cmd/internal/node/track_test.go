@@ -127,15 +127,11 @@ func TestTrackedInterfaceWeights(t *testing.T) {
 	}
 }
 
-// TestDontTrackPrimary: the own interface is no reason for FAULT, at the start and later,
-// unless the instance names it all the same.
+// TestDontTrackPrimary: the own interface is no reason for FAULT, at the start and later.
 func TestDontTrackPrimary(t *testing.T) {
-	for _, named := range []bool{false, true} {
+	for _, dont := range []bool{false, true} {
 		in := instanceConf(100)
-		in.DontTrackPrimary = true
-		if named {
-			in.TrackInterfaces = config.Tracks{{Name: "eth0"}}
-		}
+		in.DontTrackPrimary = dont
 		w := newWorld(t, with(in))
 		w.step(0, LinkChanged{Port: 1, MAC: macOf(0)})
 		w.start(0)
@@ -143,11 +139,11 @@ func TestDontTrackPrimary(t *testing.T) {
 		w.run(5 * time.Second)
 		w.step(0, LinkChanged{Port: 1, MAC: macOf(0)})
 		want := fsm.Master
-		if named {
+		if !dont {
 			want = fsm.Fault
 		}
 		if got := w.nodes[0].instances[0].fsm.State(); got != want {
-			t.Errorf("named %v: %v with its link down, want %v", named, got, want)
+			t.Errorf("dont_track_primary %v: %v with its link down, want %v", dont, got, want)
 		}
 	}
 }
