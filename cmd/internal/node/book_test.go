@@ -207,11 +207,10 @@ func TestCountersAreToldAtTheStop(t *testing.T) {
 	var got []string
 	for _, a := range n.Step(4*time.Second, Stop{}, nil) {
 		if tally, ok := a.(Tally); ok {
-			got = append(got, fmt.Sprintf("%+v", tally))
+			got = append(got, fmt.Sprintf("%s %s: %s", tally.Instance, tally.Interface, tally))
 		}
 	}
-	want := "{Instance:VI_1 Interface:eth0 Refused:3 Remarked:0 Mistakes:[{Src:10.0.0.2 VRID:51 Verdict:bad ttl Count:3}]}\n" +
-		"{Instance: Interface:eth0 Refused:3 Remarked:0 Mistakes:[{Src:10.0.0.3 VRID:77 Verdict:wrong vrid Count:3}]}"
+	const want = "VI_1 eth0: 3 refused, 0 accepted with a remark; 10.0.0.2 bad ttl ×3\n eth0: 3 refused, 0 accepted with a remark; 10.0.0.3 VRID 77 ×3"
 	if strings.Join(got, "\n") != want {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), want)
 	}
