@@ -3,6 +3,7 @@ package fsm
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -113,6 +114,39 @@ func (m *model) observe(a Action) {
 	}
 }
 
+// causes: every change has one that goes with its event, and says who and how long.
+func (m *model) causes(ev Event, acts []Action) {
+	for _, a := range acts {
+		c, changed := a.(Changed)
+		if !changed {
+			continue
+		}
+		var may []Reason
+		switch ev := ev.(type) {
+		case Startup:
+			may = []Reason{Started, LinkLost, SourceLost, TrackerFailed}
+		case Shutdown:
+			may = []Reason{Stopped}
+		case Tick:
+			may = []Reason{Silence, Resigned, DelayOver}
+		case Heard:
+			may = []Reason{Outbid}
+			if c.Cause.Src != ev.Src || c.Cause.Priority != ev.Priority {
+				m.fail("%s: %s", c, c.Cause)
+			}
+		case LinkChanged:
+			may = []Reason{LinkLost, LinkFound}
+		case SourceChanged:
+			may = []Reason{SourceLost, SourceFound}
+		case Tracked, Numbered:
+			may = []Reason{TrackerFailed, TrackerFine}
+		}
+		if !slices.Contains(may, c.Cause.Reason) || c.Cause.Reason == Silence && c.Cause.After <= 0 || c.Cause.Reason == Resigned && !c.Cause.Src.IsValid() {
+			m.fail("%s because of %s", c, c.Cause)
+		}
+	}
+}
+
 // invariants hold after every step.
 func (m *model) invariants(ev Event, before State, acts []Action) {
 	if m.in.State() != m.state || m.in.Priority() != m.prio {
@@ -134,6 +168,7 @@ func (m *model) invariants(ev Event, before State, acts []Action) {
 	if ok && at < m.now {
 		m.fail("deadline %s has passed", at)
 	}
+	m.causes(ev, acts)
 	m.resignation(before, acts)
 	if _, tick := ev.(Tick); tick && ok && at == m.now {
 		m.fail("a tick left something due")

@@ -91,11 +91,11 @@ const (
 var played = []string{
 	"big-download", "01-killed-and-swept", "01-two-node", "02-web-pair", "03-three-node", "04-nopreempt", "05-mysql-ha", "08-cloud-lvs-dr",
 	"09-haproxy-track", "10-sync-group", "11-static", "13-lvs-dr-web", "deaf-backup", "demo", "interop-ah-keepalived-first",
-	"interop-ah-ringkeep-first", "interop-ah-unicast", "interop-garp-paced", "interop-sync-group",
-	"interop-v2-keepalived-first", "interop-v2-ringkeep-first", "interop-v3-keepalived-first",
-	"interop-v3-ringkeep-first", "interop-v6-keepalived-first", "interop-v6-ringkeep-first", "no-accept",
-	"notify-fifo", "routes-move", "routes-removed", "script-user", "track-group", "track-process",
-	"track-weights", "wrong-password",
+	"auth-hmac", "interop-ah-ringkeep-first", "interop-ah-unicast", "interop-garp-paced", "interop-mcast-group",
+	"interop-sync-group", "interop-v2-keepalived-first", "interop-v2-over-ipv6", "interop-v2-ringkeep-first",
+	"interop-v3-keepalived-first", "interop-v3-ringkeep-first", "interop-v6-keepalived-first",
+	"interop-v6-ringkeep-first", "no-accept", "notify-fifo", "refusals-said", "routes-move", "routes-removed",
+	"script-user", "track-group", "track-process", "track-weights", "wrong-password",
 	"fleet-ringkeep-ringkeep", "fleet-ringkeep-keepalived", "fleet-keepalived-ringkeep", "fleet-keepalived-keepalived",
 	"fleet-ringkeep-frr", "fleet-frr-ringkeep", "fleet-frr-frr",
 	"vmac-v2", "vmac-ipv6", "vmac-xmit-base", "vmac-killed", "interop-vmac-v2-keepalived-first", "interop-vmac-v2-ringkeep-first",
@@ -118,7 +118,9 @@ func TestScenarios(t *testing.T) {
 				defer func() { <-room }()
 			}
 			capture := command(t, file)
-			witness(t, capture)
+			if name != "auth-hmac" { // tshark would sum the trailer, too
+				witness(t, capture)
+			}
 			if name == "wrong-password" {
 				if told := tshark(t, capture, `frame.comment contains "ignored: wrong password"`); strings.Count(told, "\n") < 2 {
 					t.Errorf("packets with what their receivers made of them: %q", told)
@@ -154,10 +156,10 @@ func command(t *testing.T, file string) string {
 }
 
 // witness has tshark decode every frame of a capture: nothing malformed, no wrong
-// checksum.
+// checksum; that of keepalived's version 2 over IPv6 tshark does not know.
 func witness(t *testing.T, capture string) {
 	t.Helper()
-	const bad = "(_ws.malformed || vrrp.checksum.status == 0 || ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0 || icmpv6.checksum.status == 0) && !icmp"
+	const bad = "(_ws.malformed || vrrp.checksum.status == 0 && !(ipv6 && vrrp.version == 2) || ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0 || icmpv6.checksum.status == 0) && !icmp"
 	if remarks := tshark(t, capture, bad); remarks != "" {
 		t.Errorf("tshark remarks: %s", remarks)
 	}

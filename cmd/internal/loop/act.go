@@ -221,7 +221,7 @@ func (l *Loop) report(a node.Action) {
 	case node.Remarked:
 		l.Log.Warn("advertisement accepted with a remark", "instance", a.Instance, "vrid", a.VRID, "src", a.Src, "reason", node.Advice(a.Remarks))
 	case node.Tally:
-		l.Log.Info("advertisements refused or remarked since the start", "instance", a.Instance, "iface", a.Interface, "reason", tally(a))
+		l.Log.Info("advertisements refused or remarked since the start", "instance", a.Instance, "iface", a.Interface, "reason", a.String())
 	case node.ServerChanged:
 		l.Log.Info(serverWords(a), "vs", service(a.Service), "rs", a.Server, "reason", a.Reason)
 	case node.QuorumChanged:
@@ -251,31 +251,6 @@ func (l *Loop) report(a node.Action) {
 	default:
 		panic(fmt.Sprintf("loop: unknown action %T", a))
 	}
-}
-
-// mostMistakes is how many a line of the log lists.
-const mostMistakes = 8
-
-// tally writes counters in one line.
-func tally(t node.Tally) string {
-	parts := []string{fmt.Sprintf("%d refused, %d accepted with a remark", t.Refused, t.Remarked)}
-	for i, m := range t.Mistakes {
-		word := m.Verdict.String()
-		switch {
-		case i == mostMistakes:
-			return strings.Join(append(parts, fmt.Sprintf("and %d kinds more", len(t.Mistakes)-i)), "; ")
-		case !m.Src.IsValid():
-			word = "of others"
-		case m.Verdict == fsm.Accepted:
-			word = fmt.Sprintf("%s remarked", m.Src)
-		case m.Verdict == fsm.WrongVRID:
-			word = fmt.Sprintf("%s VRID %d", m.Src, m.VRID)
-		default:
-			word = fmt.Sprintf("%s %s", m.Src, word)
-		}
-		parts = append(parts, fmt.Sprintf("%s ×%d", word, m.Count))
-	}
-	return strings.Join(parts, "; ")
 }
 
 func transition(a node.Changed) string {

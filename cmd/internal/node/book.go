@@ -2,8 +2,10 @@ package node
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ringkeep/ringkeep/fsm"
@@ -134,6 +136,35 @@ type Tally struct {
 	Refused             uint64
 	Remarked            uint64 // accepted, with something odd about them
 	Mistakes            []Mistake
+}
+
+// mostListed is how many mistakes a line lists.
+const mostListed = 8
+
+// String is the counters in one line.
+func (t Tally) String() string {
+	parts := []string{fmt.Sprintf("%d refused, %d accepted with a remark", t.Refused, t.Remarked)}
+	for i, m := range t.Mistakes {
+		if i == mostListed {
+			parts = append(parts, fmt.Sprintf("and %d kinds more", len(t.Mistakes)-i))
+			break
+		}
+		parts = append(parts, m.String())
+	}
+	return strings.Join(parts, "; ")
+}
+
+// String is the mistake with its sender and how often it was made.
+func (m Mistake) String() string {
+	switch {
+	case !m.Src.IsValid():
+		return fmt.Sprintf("of others ×%d", m.Count)
+	case m.Verdict == fsm.Accepted:
+		return fmt.Sprintf("%s remarked ×%d", m.Src, m.Count)
+	case m.Verdict == fsm.WrongVRID:
+		return fmt.Sprintf("%s VRID %d ×%d", m.Src, m.VRID, m.Count)
+	}
+	return fmt.Sprintf("%s %s ×%d", m.Src, m.Verdict, m.Count)
 }
 
 // Tallies lists the counters since the start: of instances in their order, then of

@@ -2,6 +2,7 @@ package node
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -139,4 +140,22 @@ func TestNoLinkLocalAddressIsAFault(t *testing.T) {
 	w.start(0)
 	w.step(0, AddressChanged{Port: 1, Prefix: netip.PrefixFrom(addr6(0), 64)})
 	w.expect("0 VI_1 BACKUP -> FAULT (no source address)")
+}
+
+// Who is not MASTER says nothing over IPv6: neither at the start nor until its timer fires
+// (RFC 9568 §6.4.1, §6.4.2); then it announces each address, as advertised ones and in
+// their order, after the advertisement.
+func TestBackupOverIPv6IsSilent(t *testing.T) {
+	n := world6(t, with(conf6(100))).nodes[0]
+	if got := sent(n.Step(0, Start{}, nil)); got != nil {
+		t.Fatalf("sent at the start: %q", got)
+	}
+	at, _ := n.Deadline()
+	if got := sent(n.Step(at-1, Tick{}, nil)); got != nil {
+		t.Fatalf("sent before the timer: %q", got)
+	}
+	got := sent(n.Step(at, Tick{}, nil))
+	if len(got) != 1+5*3 || !strings.Contains(got[0], "VRRPv3") || !strings.Contains(got[1], "fe80::100 is at") || !strings.Contains(got[2], "2001:db8::100 is at") {
+		t.Errorf("sent by the new MASTER: %q", got)
+	}
 }

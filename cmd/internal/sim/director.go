@@ -394,7 +394,9 @@ func (d *director) note(a node.Action) {
 	case node.Late:
 		text = fmt.Sprintf("advertisement late: %v after its time, %d others since the last such line", a.By, a.More)
 	case node.Refused:
-		text = fmt.Sprintf("refused %v: %v", a.Src, a.Verdict)
+		text = fmt.Sprintf("refused %v: %v: %s", a.Src, a.Verdict, a.Why)
+	case node.Tally:
+		text = a.String()
 	case node.FileChanged:
 		text = fmt.Sprintf("track_file %s says %d", a.File, a.Value)
 	case node.QuorumOfProcess:
