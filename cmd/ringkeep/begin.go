@@ -27,13 +27,15 @@ func missing(cfg *config.Config, links []kernel.Link, log *slog.Logger) []kernel
 	return list
 }
 
-// delayAfterBoot lengthens the startup delay until vrrp_delay_after_boot has passed since
-// the host was started, if that is later.
-func delayAfterBoot(g *config.Global) {
+// afterBoot is the configuration with a startup delay that lasts until vrrp_delay_after_boot
+// has passed since the host was started, if that is later.
+func afterBoot(cfg *config.Config) *config.Config {
+	now := *cfg
 	var up unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err == nil {
-		g.StartupDelay = startupDelay(g, time.Duration(up.Nano()))
+		now.Global.StartupDelay = startupDelay(&cfg.Global, time.Duration(up.Nano()))
 	}
+	return &now
 }
 
 // startupDelay is that of a host which was started so long ago.

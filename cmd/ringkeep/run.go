@@ -250,8 +250,7 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 		return err
 	}
 	links = append(links, missing(cfg, links, log)...)
-	delayAfterBoot(&cfg.Global)
-	n, err := node.New(cfg, nodeLinks(links), seed())
+	n, err := node.New(afterBoot(cfg), nodeLinks(links), seed())
 	if err != nil {
 		return err
 	}
