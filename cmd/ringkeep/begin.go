@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"log/slog"
+	"os"
 	"slices"
 	"time"
 
@@ -41,4 +43,19 @@ func afterBoot(cfg *config.Config) *config.Config {
 // startupDelay is that of a host which was started so long ago.
 func startupDelay(g *config.Global, up time.Duration) time.Duration {
 	return max(g.StartupDelay, g.DelayAfterBoot-up)
+}
+
+// promote sets promote_secondaries where an instance wants it: on one interface, or with ""
+// on all. Those that are still missing get it when they appear.
+func promote(cfg *config.Config, k *kernel.Kernel, iface string) error {
+	for _, in := range cfg.Instances {
+		if !in.PromoteSecondaries || in.Disabled != "" || iface != "" && in.Interface != iface {
+			continue
+		}
+		err := k.PromoteSecondaries(in.Interface)
+		if err != nil && !(cfg.Global.DynamicInterfaces.On && errors.Is(err, os.ErrNotExist)) {
+			return err
+		}
+	}
+	return nil
 }

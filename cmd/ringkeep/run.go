@@ -237,12 +237,8 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	if err := sweep(k, log); err != nil {
 		return err
 	}
-	for _, in := range cfg.Instances {
-		if in.PromoteSecondaries && in.Disabled == "" {
-			if err := k.PromoteSecondaries(in.Interface); err != nil && !(cfg.Global.DynamicInterfaces.On && errors.Is(err, os.ErrNotExist)) {
-				return err
-			}
-		}
+	if err := promote(cfg, k, ""); err != nil {
+		return err
 	}
 	secure(cfg, log)
 	links, err := k.Links()
@@ -402,12 +398,8 @@ func (d *director) reopen(port int) (loop.Sockets, error) {
 		}
 	}
 	d.links[port] = l
-	for _, in := range d.cfg.Instances {
-		if in.PromoteSecondaries && in.Disabled == "" && in.Interface == l.Name {
-			if err := d.kernel.PromoteSecondaries(l.Name); err != nil {
-				return loop.Sockets{}, err
-			}
-		}
+	if err := promote(d.cfg, d.kernel, l.Name); err != nil {
+		return loop.Sockets{}, err
 	}
 	return d.sockets(port)
 }
