@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"log/slog"
+	"os"
 	"slices"
 	"time"
 
@@ -27,16 +29,33 @@ func missing(cfg *config.Config, links []kernel.Link, log *slog.Logger) []kernel
 	return list
 }
 
-// delayAfterBoot lengthens the startup delay until vrrp_delay_after_boot has passed since
-// the host was started, if that is later.
-func delayAfterBoot(g *config.Global) {
+// afterBoot is the configuration with a startup delay that lasts until vrrp_delay_after_boot
+// has passed since the host was started, if that is later.
+func afterBoot(cfg *config.Config) *config.Config {
+	now := *cfg
 	var up unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err == nil {
-		g.StartupDelay = startupDelay(g, time.Duration(up.Nano()))
+		now.Global.StartupDelay = startupDelay(&cfg.Global, time.Duration(up.Nano()))
 	}
+	return &now
 }
 
 // startupDelay is that of a host which was started so long ago.
 func startupDelay(g *config.Global, up time.Duration) time.Duration {
 	return max(g.StartupDelay, g.DelayAfterBoot-up)
+}
+
+// promote sets promote_secondaries where an instance wants it: on one interface, or with ""
+// on all. Those that are still missing get it when they appear.
+func promote(cfg *config.Config, k *kernel.Kernel, iface string) error {
+	for _, in := range cfg.Instances {
+		if !in.PromoteSecondaries || in.Disabled != "" || iface != "" && in.Interface != iface {
+			continue
+		}
+		err := k.PromoteSecondaries(in.Interface)
+		if err != nil && !(cfg.Global.DynamicInterfaces.On && errors.Is(err, os.ErrNotExist)) {
+			return err
+		}
+	}
+	return nil
 }

@@ -193,12 +193,8 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	if err := sweep(k, log); err != nil {
 		return err
 	}
-	for _, in := range cfg.Instances {
-		if in.PromoteSecondaries && in.Disabled == "" {
-			if err := k.PromoteSecondaries(in.Interface); err != nil && !(cfg.Global.DynamicInterfaces.On && errors.Is(err, os.ErrNotExist)) {
-				return err
-			}
-		}
+	if err := promote(cfg, k, ""); err != nil {
+		return err
 	}
 	secure(cfg, log)
 	if err := makeVMACs(k, cfg); err != nil {
@@ -209,8 +205,7 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 		return err
 	}
 	links = append(links, missing(cfg, links, log)...)
-	delayAfterBoot(&cfg.Global)
-	n, err := node.New(cfg, nodeLinks(links), seed())
+	n, err := node.New(afterBoot(cfg), nodeLinks(links), seed())
 	if err != nil {
 		return err
 	}
@@ -370,12 +365,8 @@ func (d *director) reopen(port int) (loop.Sockets, error) {
 		}
 	}
 	d.links[port] = l
-	for _, in := range d.cfg.Instances {
-		if in.PromoteSecondaries && in.Disabled == "" && in.Interface == l.Name {
-			if err := d.kernel.PromoteSecondaries(l.Name); err != nil {
-				return loop.Sockets{}, err
-			}
-		}
+	if err := promote(d.cfg, d.kernel, l.Name); err != nil {
+		return loop.Sockets{}, err
 	}
 	return d.sockets(port)
 }

@@ -74,6 +74,9 @@ func TestMessages(t *testing.T) {
 		{`notify "/x`, `a.conf:5:8: warning: the quote " is not closed on this line; the line is ignored`},
 		{`unicast_peer { here }`, `a.conf:5:16: warning: unicast_peer here: must be an IP address; the line is ignored`},
 		{`}`, `a.conf:6:1: warning: extra } closes no block`},
+		{"timer_expired_backup 9", `a.conf:5:22: warning: timer_expired_backup: needs nopreempt; it is ignored`},
+		{"}\ngarp_group {\ninterface eth0", `a.conf:6:1: warning: garp_group: has neither garp_interval nor gna_interval; it is ignored`},
+		{"}\ngarp_group {\ninterface eth0\ngarp_interval 1\n}\ngarp_group {\ngna_interval 1\ninterfaces {\neth1\neth0\n}", `a.conf:12:1: warning: garp_group: eth0 is in another one already; it is ignored here`},
 		{`track_script { nobody }`, `a.conf:5:16: warning: track_script nobody: no vrrp_script of that name above; it is ignored`},
 	} {
 		text := "vrrp_instance A {\ninterface eth0\nvirtual_router_id 1\nvirtual_ipaddress { 10.0.0.1 }\n" + tt.line + "\n}\n"

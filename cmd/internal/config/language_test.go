@@ -40,6 +40,7 @@ func TestLanguage(t *testing.T) {
 		return strings.Join(list, " ")
 	}
 	priority := func(in *Instance) string { return fmt.Sprint(in.Priority) }
+	expired := func(in *Instance) string { return fmt.Sprint(in.TimerExpiredBackup) }
 	checks := func(in *Instance) string { return fmt.Sprint(in.CheckUnicastSrc) }
 	for _, tt := range []struct {
 		name, before, lines string
@@ -88,6 +89,9 @@ func TestLanguage(t *testing.T) {
 		{"clamped in version 3", "", "version 3\nadvert_int 60", func(in *Instance) string { return in.AdvertInterval.String() }, "40.95s"},
 		{"MASTER without priority", "", "state MASTER", priority, "255"},
 		{"repeated global_defs", "global_defs {\nvrrp_version 3\n}\nglobal_defs {\nvrrp_garp_master_repeat 7\n}\n", "", func(in *Instance) string { return fmt.Sprint(in.Version, in.GARPMasterRepeat) }, "3 7"},
+		{"timer_expired_backup without a priority", "", "nopreempt\ntimer_expired_backup", expired, "254"},
+		{"timer_expired_backup by its mistaken name", "", "nopreempt\nthread_timer_expired 7", expired, "7"},
+		{"timer_expired_backup needs nopreempt", "", "timer_expired_backup 7", expired, "0"},
 		{"global_defs below", "", "}\nglobal_defs {\nvrrp_version 3", func(in *Instance) string { return fmt.Sprint(in.Version) }, "3"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -24,6 +24,7 @@ func (r *reader) resolve() {
 		r.resolveInstance(in)
 	}
 	r.resolveGroups()
+	r.resolvePacing()
 	r.crossInstances()
 	for _, vs := range r.cfg.VirtualServers {
 		r.resolveService(vs)
@@ -108,6 +109,33 @@ func (p *TrackProcess) close(r *reader) bool {
 		r.say(Warning, p.At("quorum_max"), "quorum_max %d is below quorum %d: the process can never be good", p.QuorumMax, p.Quorum)
 	}
 	return true
+}
+
+func (g *GARPGroup) close(r *reader) bool {
+	if g.GARPInterval == 0 && g.GNAInterval == 0 {
+		r.say(Warning, g.Pos, "garp_group: has neither garp_interval nor gna_interval; it is ignored")
+		return false
+	}
+	return true
+}
+
+// resolvePacing leaves every interface in the first garp_group that names it.
+func (r *reader) resolvePacing() {
+	seen := map[string]bool{}
+	again := func(p Pos, name string) bool {
+		if name == "" || !seen[name] {
+			seen[name] = true
+			return false
+		}
+		r.say(Warning, p, "garp_group: %s is in another one already; it is ignored here", name)
+		return true
+	}
+	for _, g := range r.cfg.GARPGroups {
+		if again(g.At("interface"), g.Interface) {
+			g.Interface = ""
+		}
+		g.Interfaces = slices.DeleteFunc(g.Interfaces, func(name string) bool { return again(g.At("interfaces"), name) })
+	}
 }
 
 func (b *BFD) close(r *reader) bool {
