@@ -275,11 +275,16 @@ func (j *Judge) Link(at time.Duration, node, iface string, up bool) {
 	}
 }
 
-func (m *member) owns() bool { return m.running && !m.frozen && m.state == "MASTER" }
+// owns tells whether the member is MASTER. Another program may take its time to end after
+// priority 0, and says no more.
+func (m *member) owns() bool {
+	return m.running && !m.frozen && m.state == "MASTER" && !(m.Foreign && m.resigned)
+}
 
-// hear tells whether b can hear a; with a router between them every fault may matter.
+// hear tells whether b can hear a; with a router between them every fault may matter. Who
+// loses power loses the carrier before the process.
 func (j *Judge) hear(a, b *member) bool {
-	return j.Network.Connected(a.Node, b.Node) && (a.LAN == b.LAN || !j.Network.Faulty())
+	return !a.unlinked && !b.unlinked && j.Network.Connected(a.Node, b.Node) && (a.LAN == b.LAN || !j.Network.Faulty())
 }
 
 // on tells whether the instance speaks on a lan.
@@ -298,6 +303,7 @@ func (j *Judge) Advert(at time.Duration, node, lan string, id RouterID, priority
 		}
 		m.adverts++
 		m.last = at
+		m.resigned = m.resigned && !m.Foreign
 		if priority != m.effective && m.running {
 			m.once(j, at, "priority", "%s advertises priority %d, its effective priority is %d", node, priority, m.effective)
 		}

@@ -112,7 +112,7 @@ func TestScenarios(t *testing.T) {
 				room <- struct{}{}
 				defer func() { <-room }()
 			}
-			capture := command(t, file)
+			capture, _ := command(t, file)
 			witness(t, capture)
 			if name == "wrong-password" {
 				if told := tshark(t, capture, `frame.comment contains "ignored: wrong password"`); strings.Count(told, "\n") < 2 {
@@ -126,8 +126,9 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
-// command plays a scenario as a user does, with the judge, and returns the capture.
-func command(t *testing.T, file string) string {
+// command plays a scenario as a user does, with the judge, and returns the capture and
+// the time line.
+func command(t *testing.T, file string) (capture, told string) {
 	t.Helper()
 	path, err := binary()
 	if err != nil {
@@ -136,10 +137,11 @@ func command(t *testing.T, file string) string {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	dir := t.TempDir()
-	if out, err := exec.CommandContext(ctx, path, "lab", "run", "--dir", dir, file).CombinedOutput(); err != nil {
+	out, err := exec.CommandContext(ctx, path, "lab", "run", "--dir", dir, file).CombinedOutput()
+	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	return filepath.Join(dir, "lab.pcapng")
+	return filepath.Join(dir, "lab.pcapng"), string(out)
 }
 
 // witness has tshark decode every frame of a capture: nothing malformed, no wrong
