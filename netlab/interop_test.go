@@ -158,8 +158,7 @@ func (c interop) change(how string, from, to int) string {
 	if c.six { // FRR announces the address before it advertises
 		speaks = "wait 2s advert " + letter(to) + "\n"
 	}
-	return fmt.Sprintf("say %s of %s\n%swait 4s advert %s\nmark\n%s %s\nwait 8s %s state MASTER\n",
-		how, letter(from), before, letter(from), how, letter(from), letter(to)) + speaks + c.serves(to) +
+	return fmt.Sprintf("say %s of %s\n%swait 4s advert %s\nmark\n%s %s\nwait 8s %s state MASTER\n", how, letter(from), before, letter(from), how, letter(from), letter(to)) + speaks + c.serves(to) +
 		fmt.Sprintf("expect silence 51 %v %v\n", theory-time.Millisecond, theory+judgeSlack)
 }
 
@@ -258,7 +257,8 @@ func (c interop) run(t *testing.T) {
 	}
 	double := together(list)
 	t.Logf("matrix|%s|%s|both|0|%.1f", c.name, strings.Join(c.nodes, " / "), ms(double))
-	if double > c.interval() {
+	const busy = 20 * time.Millisecond // what two processors with as many labs add
+	if double > c.interval()+busy {
 		t.Errorf("two MASTERs for %v, longer than one interval: %v", double, list)
 	}
 }

@@ -281,10 +281,9 @@ func (m *member) owns() bool {
 	return m.running && !m.frozen && m.state == "MASTER" && !(m.Foreign && m.resigned)
 }
 
-// hear tells whether b can hear a; with a router between them every fault may matter. Who
-// loses power loses the carrier before the process.
+// hear tells whether b can hear a; with a router between them every fault may matter.
 func (j *Judge) hear(a, b *member) bool {
-	return !a.unlinked && !b.unlinked && j.Network.Connected(a.Node, b.Node) && (a.LAN == b.LAN || !j.Network.Faulty())
+	return j.Network.Connected(a.Node, b.Node) && (a.LAN == b.LAN || !j.Network.Faulty())
 }
 
 // on tells whether the instance speaks on a lan.
