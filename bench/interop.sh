@@ -17,7 +17,7 @@ echo "load after: $(cut -d' ' -f1-3 /proc/loadavg)"
 echo
 echo "| form | nodes, the best first | crash | second crash | stop | two MASTERs | runs |"
 echo "| --- | --- | --- | --- | --- | --- | --- |"
-sed -n 's/.*matrix|//p' "$tmp" | sort -t'|' -k1,1 -k2,2 -k3,3 -k5,5n | awk -F'|' '
+sed -n 's/frr/FRR/g; s/.*matrix|//p' "$tmp" | sort -t'|' -k1,1 -k2,2 -k3,3 -k5,5n | awk -F'|' '
   function flush() {
     if (!n) return
     if (event == "both") both = v[n]; else out[event] = sprintf("%.1f (%.1f)", v[int((n + 1) / 2)], theory)
