@@ -27,10 +27,10 @@ peers: ## install the missing test peers (Debian packages) when root
 	./.ci/peers
 
 race: ## all tests but those of lab and sim under the race detector
-	$(GO) test -race -count=1 -skip '^(TestScenarios|TestMutantsAreCaught|TestBothBackEndsAgree|TestYear|TestFirstMasterIsSoon)$$' ./...
+	$(GO) test -race -count=1 -skip '^(TestScenarios|TestInterop|TestMutantsAreCaught|TestBothBackEndsAgree|TestYear|TestFirstMasterIsSoon)$$' ./...
 
-lab: ## every scenario of netlab/scenarios, with real keepalived where one says so
-	$(GO) test -count=1 -timeout 15m -run '^(TestScenarios|TestFirstMasterIsSoon)$$' ./netlab
+lab: ## the scenarios of netlab/scenarios, and the interop matrix with real keepalived and FRR
+	$(GO) test -count=1 -timeout 15m -run '^(TestScenarios|TestFirstMasterIsSoon|TestInterop)$$' ./netlab
 
 sim: ## the library in virtual time, 10,000 seeds; mutants of the state machine; both back ends side by side
 	$(GO) test -count=1 -timeout 20m ./cmd/internal/sim -args -seeds 170

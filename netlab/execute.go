@@ -192,6 +192,7 @@ func (l *lab) down(h *host, how string) error {
 		if err := l.carrier(h, false); err != nil {
 			return err
 		}
+		l.live.up(h.name, false) // whenever the process is gone
 	}
 	return h.node.end(syscall.SIGKILL)
 }

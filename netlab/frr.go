@@ -20,12 +20,14 @@ import (
 )
 
 // A node of kind frr runs zebra and vrrpd of FRR. What their manual leaves to the
-// administrator the lab makes from the lines "vrrp VRID ip ADDRESS" of the node's
+// administrator the lab makes from the lines "vrrp VRID ip|ipv6 ADDRESS" of the node's
 // configuration: for each virtual router a macvlan with the virtual MAC, in bridge mode,
-// with the addresses on it. FRR holds it down (protodown) unless it is MASTER.
+// with the addresses on it, and over IPv6 a link-local one of its own. FRR holds it down
+// (protodown) unless it is MASTER.
 
 // parseFRR finds the virtual routers, with what lab and judge need to know of them: the
-// instance is called by its VRID. What else is wrong FRR will say.
+// instance is called by its VRID, that of IPv6 by VRID and v6. What else is wrong FRR will
+// say.
 func parseFRR(conf []byte) ([]Router, error) {
 	var list []Router
 	iface, number := "", 0
@@ -42,15 +44,27 @@ func parseFRR(conf []byte) ([]Router, error) {
 			}
 			r := frrRouter(&list, iface, w[1])
 			if r == nil || r.setFRR(w[2], w[3]) != nil {
-				return nil, fmt.Errorf("line %d: %s: must be vrrp VRID ip ADDRESS or another setting, IPv4 only, below interface NAME", number, strings.TrimSpace(line))
+				return nil, fmt.Errorf("line %d: %s: must be vrrp VRID ip|ipv6 ADDRESS or another setting, below interface NAME", number, strings.TrimSpace(line))
 			}
 		}
 	}
-	list = slices.DeleteFunc(list, func(r Router) bool { return len(r.VIPs) == 0 })
-	if len(list) == 0 {
-		return nil, errors.New("no line is vrrp VRID ip ADDRESS, below interface NAME")
+	if list = byFamily(list); len(list) == 0 {
+		return nil, errors.New("no line is vrrp VRID ip|ipv6 ADDRESS, below interface NAME")
 	}
 	return list, nil
+}
+
+// byFamily makes of every VRID the virtual routers that it is, one for each family of its
+// addresses.
+func byFamily(list []Router) (routers []Router) {
+	for _, r := range list {
+		four, six := r, r
+		six.Instance += "v6"
+		four.VIPs = slices.DeleteFunc(slices.Clone(r.VIPs), netip.Addr.Is6)
+		six.VIPs = slices.DeleteFunc(slices.Clone(r.VIPs), netip.Addr.Is4)
+		routers = append(routers, four, six)
+	}
+	return slices.DeleteFunc(routers, func(r Router) bool { return len(r.VIPs) == 0 })
 }
 
 // frrRouter finds a virtual router of the list, which may be a new one with FRR's
@@ -80,10 +94,11 @@ func (r *Router) setFRR(key, value string) error {
 		return err
 	case "preempt":
 		r.NoPreempt = true
-	case "ipv6":
-		return errors.New("the lab speaks IPv4")
-	case "ip":
+	case "ip", "ipv6":
 		vip, err := netip.ParseAddr(value)
+		if err == nil && vip.Is6() != (key == "ipv6") {
+			err = fmt.Errorf("%v is no address of %s", vip, key)
+		}
 		r.VIPs = append(r.VIPs, vip)
 		return err
 	}
@@ -98,16 +113,50 @@ func (n *node) readFRR(l *lab, m Machine) (err error) {
 	}
 	for i := range n.routers {
 		r := &n.routers[i]
-		at := slices.IndexFunc(m.NICs, func(nic NIC) bool { return nic.Iface == r.Interface })
-		if at < 0 || len(m.NICs[at].Addrs) == 0 {
-			return fmt.Errorf("%s.conf: %s has no interface %s with an address", m.Name, m.Name, r.Interface)
+		nic, from, ok := r.speaker(m)
+		if !ok {
+			return fmt.Errorf("%s.conf: %s has no interface %s with an address of the family of %v", m.Name, m.Name, r.Interface, r.VIPs[0])
 		}
 		skew := (time.Duration(256-int(r.Priority)) * r.Interval / 256).Truncate(10 * time.Millisecond) // in centiseconds
-		r.Node, r.LAN, r.Addr = m.Name, m.NICs[at].LAN, m.NICs[at].Addrs[0].Addr()
+		r.Node, r.LAN, r.Addr = m.Name, nic.LAN, from
 		r.Down, r.Slowest, r.Skew = 3*r.Interval+skew, 4*r.Interval, r.Interval
 	}
 	l.record.Machine(m, n.routers, nil)
 	return l.live.followMacvlans(n)
+}
+
+// speaker is the interface of a virtual router of FRR, and the address that it advertises
+// from: the first of the interface, over IPv6 the link-local one of the macvlan.
+func (r *Router) speaker(m Machine) (nic NIC, from netip.Addr, ok bool) {
+	six := r.VIPs[0].Is6()
+	for _, nic := range m.NICs {
+		for _, p := range nic.Addrs {
+			if nic.Iface != r.Interface || p.Addr().Is6() != six {
+				continue
+			}
+			if from = p.Addr(); six {
+				from = ownLinkLocal(from, r.VRID)
+			}
+			return nic, from, true
+		}
+	}
+	return nic, from, false
+}
+
+// ownLinkLocal is the link-local address of the macvlan of a VRID on the interface with
+// this address: nodes share the virtual MAC, and must not share what is made of it.
+func ownLinkLocal(a netip.Addr, vrid uint8) netip.Addr {
+	id := a.As16()
+	copy(id[:], []byte{0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0x5e, vrid})
+	return netip.AddrFrom16(id)
+}
+
+// macvlanMAC is the virtual MAC of a router of FRR, in its family.
+func (r *Router) macvlanMAC() proto.MAC {
+	if r.VIPs[0].Is6() {
+		return proto.VirtualMAC6(r.VRID)
+	}
+	return proto.VirtualMAC(r.VRID)
 }
 
 // followMacvlans records which virtual addresses a node of FRR gets and loses, until done.
@@ -118,15 +167,15 @@ func (v *live) followMacvlans(n *node) error {
 		return fmt.Errorf("%s: subscribe to links: %w", n.name, err)
 	}
 	go func() {
-		up := map[uint8]bool{}
+		up := map[string]bool{}
 		for u := range updates {
 			a := u.Attrs()
 			for _, r := range n.routers {
-				mac, now := proto.VirtualMAC(r.VRID), a.OperState == netlink.OperUp
-				if !bytes.Equal(a.HardwareAddr, mac[:]) || now == up[r.VRID] {
+				mac, now := r.macvlanMAC(), a.OperState == netlink.OperUp
+				if !bytes.Equal(a.HardwareAddr, mac[:]) || now == up[r.Instance] {
 					continue
 				}
-				up[r.VRID] = now
+				up[r.Instance] = now
 				for _, vip := range r.VIPs {
 					v.l.record.Hold(v.now(), n.name, vip, now)
 				}
@@ -199,14 +248,18 @@ func (n *node) macvlan(l *lab, r Router) error {
 	if err != nil {
 		return fmt.Errorf("interface %s: %w", r.Interface, err)
 	}
+	mac, addrs := r.macvlanMAC(), r.VIPs
 	name := fmt.Sprintf("vrrp4-%d-%d", base.Attrs().Index, r.VRID)
+	if r.Addr.Is6() {
+		name = fmt.Sprintf("vrrp6-%d-%d", base.Attrs().Index, r.VRID)
+		addrs = append(slices.Clip(addrs), r.Addr) // the last, as if made with the link: FRR speaks from the newest
+	}
 	if _, err := n.nl.LinkByName(name); err == nil {
 		return nil
 	}
 	if err := n.strictARP(l); err != nil {
 		return err
 	}
-	mac := proto.VirtualMAC(r.VRID)
 	l.command("ip -n %s link add %s link %s address %v type macvlan mode bridge", n.name, name, r.Interface, mac)
 	link := &netlink.Macvlan{
 		LinkAttrs: netlink.LinkAttrs{Name: name, ParentIndex: base.Attrs().Index, HardwareAddr: net.HardwareAddr(mac[:])}, Mode: netlink.MACVLAN_MODE_BRIDGE,
@@ -214,8 +267,8 @@ func (n *node) macvlan(l *lab, r Router) error {
 	if err := n.nl.LinkAdd(link); err != nil {
 		return fmt.Errorf("make macvlan %s: %w", name, err)
 	}
-	for _, vip := range r.VIPs {
-		if err := n.addr(l, true, n.prefixOf(vip), name); err != nil {
+	for _, a := range addrs {
+		if err := n.addr(l, true, n.prefixOf(a), name); err != nil {
 			return err
 		}
 	}
@@ -288,14 +341,18 @@ func (h *host) seesVirtual(a netip.Addr, at *host) bool {
 }
 
 // frrEntering finds the state lines of vrrpd. That it ends is told by its end.
-var frrEntering = regexp.MustCompile(`\[VRID (\d+)\] \[IPv4\] \w+ -> (Backup|Master)`)
+var frrEntering = regexp.MustCompile(`\[VRID (\d+)\] \[IPv(4|6)\] \w+ -> (Backup|Master)`)
 
-// frrState reads a line of vrrpd's log as [entering] does: the line, the instance, which
-// is the VRID, and the state; nil if it tells no state.
+// frrState reads a line of vrrpd's log as [entering] does: the line, the instance and the
+// state; nil if it tells no state.
 func frrState(line string) []string {
 	m := frrEntering.FindStringSubmatch(line)
-	if m != nil {
-		m[2] = strings.ToUpper(m[2])
+	if m == nil {
+		return nil
 	}
-	return m
+	instance := m[1]
+	if m[2] == "6" {
+		instance += "v6"
+	}
+	return []string{m[0], instance, strings.ToUpper(m[3])}
 }

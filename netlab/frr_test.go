@@ -7,8 +7,8 @@ import (
 )
 
 func TestVirtualRoutersOfFRR(t *testing.T) {
-	const wrong = ": must be vrrp VRID ip ADDRESS or another setting, IPv4 only, below interface NAME"
-	const none = "no line is vrrp VRID ip ADDRESS, below interface NAME"
+	const wrong = ": must be vrrp VRID ip|ipv6 ADDRESS or another setting, below interface NAME"
+	const none = "no line is vrrp VRID ip|ipv6 ADDRESS, below interface NAME"
 	for _, tt := range []struct{ conf, want string }{
 		{"interface eth0\n vrrp 51 version 3\n vrrp 51 priority 150\n vrrp 51 advertisement-interval 200\n vrrp 51 ip 10.0.0.100\n vrrp 51 ip 10.0.0.101\n" +
 			" vrrp 7 ip 10.0.0.7\n no vrrp 7 preempt\ninterface eth1\n vrrp 51 ip 10.1.0.1\n vrrp 9 version 2\n",
@@ -18,13 +18,16 @@ func TestVirtualRoutersOfFRR(t *testing.T) {
 		{"vrrp 51 ip 10.0.0.100\n", "line 1: vrrp 51 ip 10.0.0.100" + wrong},
 		{"interface eth0\n vrrp 256 ip 10.0.0.100\n", "line 2: vrrp 256 ip 10.0.0.100" + wrong},
 		{"interface eth0\n vrrp 51 ip 10.0.0\n", "line 2: vrrp 51 ip 10.0.0" + wrong},
-		{"interface eth0\n vrrp 51 ipv6 fe80::1\n", "line 2: vrrp 51 ipv6 fe80::1" + wrong},
+		{"interface eth0\n vrrp 51 ipv6 fe80::1\n vrrp 51 ip 10.0.0.100\n vrrp 51 ipv6 2001:db8::1\n vrrp 7 priority 9\n vrrp 7 ipv6 fe80::7\n",
+			"eth0 51 priority 100 every 1s preempt true [10.0.0.100]; eth0 51v6 priority 100 every 1s preempt true [fe80::1 2001:db8::1]; eth0 7v6 priority 9 every 1s preempt true [fe80::7]; "},
+		{"interface eth0\n vrrp 51 ip fe80::1\n", "line 2: vrrp 51 ip fe80::1" + wrong},
+		{"interface eth0\n vrrp 51 ipv6 10.0.0.100\n", "line 2: vrrp 51 ipv6 10.0.0.100" + wrong},
 		{"interface eth0\n vrrp 51 priority high\n", "line 2: vrrp 51 priority high" + wrong},
 	} {
 		list, err := parseFRR([]byte(tt.conf))
 		got := ""
 		for _, r := range list {
-			got += fmt.Sprintf("%s %d priority %d every %v preempt %v %v; ", r.Interface, r.VRID, r.Priority, r.Interval, !r.NoPreempt, r.VIPs)
+			got += fmt.Sprintf("%s %s priority %d every %v preempt %v %v; ", r.Interface, r.Instance, r.Priority, r.Interval, !r.NoPreempt, r.VIPs)
 		}
 		if err != nil {
 			got = err.Error()
@@ -41,7 +44,7 @@ func TestStatesOfFRR(t *testing.T) {
 		stamp + "[VRID 51] [IPv4] Initialize -> Backup":  "51 BACKUP",
 		stamp + "[VRID 51] [IPv4] Backup -> Master":      "51 MASTER",
 		stamp + "[VRID 7] [IPv4] Master -> Initialize":   "",
-		stamp + "[VRID 51] [IPv6] Backup -> Master":      "",
+		stamp + "[VRID 51] [IPv6] Backup -> Master":      "51v6 MASTER",
 		stamp + "[VRID 51] [IPv4] 'Startup' event":       "",
 		"(VI_1) Entering MASTER STATE, says another one": "",
 	} {

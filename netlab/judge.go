@@ -276,7 +276,11 @@ func (j *Judge) Link(at time.Duration, node, iface string, up bool) {
 	}
 }
 
-func (m *member) owns() bool { return m.running && !m.frozen && m.state == "MASTER" }
+// owns tells whether the member is MASTER. Another program may take its time to end after
+// priority 0, and says no more.
+func (m *member) owns() bool {
+	return m.running && !m.frozen && m.state == "MASTER" && !(m.Foreign && m.resigned)
+}
 
 // hear tells whether b can hear a; with a router between them every fault may matter.
 func (j *Judge) hear(a, b *member) bool {
@@ -299,6 +303,7 @@ func (j *Judge) Advert(at time.Duration, node, lan string, id RouterID, priority
 		}
 		m.adverts++
 		m.last = at
+		m.resigned = m.resigned && !m.Foreign
 		if priority != m.effective && m.running {
 			m.once(j, at, "priority", "%s advertises priority %d, its effective priority is %d", node, priority, m.effective)
 		}

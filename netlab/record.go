@@ -102,7 +102,7 @@ func (r *Record) Gone(at time.Duration, node string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for m, s := range r.now {
-		if m.node == node {
+		if m.node == node && s.Name != "" {
 			s.At, s.Name, s.Cause, s.Priority = at, "", "", r.routers[m].Priority
 			r.put(m, s)
 		}

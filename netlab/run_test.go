@@ -117,7 +117,7 @@ func TestScenarios(t *testing.T) {
 				room <- struct{}{}
 				defer func() { <-room }()
 			}
-			capture := command(t, file)
+			capture, _ := command(t, file)
 			if name != "auth-hmac" { // tshark would sum the trailer, too
 				witness(t, capture)
 			}
@@ -139,8 +139,9 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
-// command plays a scenario as a user does, with the judge, and returns the capture.
-func command(t *testing.T, file string) string {
+// command plays a scenario as a user does, with the judge, and returns the capture and
+// the time line.
+func command(t *testing.T, file string) (capture, told string) {
 	t.Helper()
 	path, err := binary()
 	if err != nil {
@@ -149,10 +150,11 @@ func command(t *testing.T, file string) string {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	dir := t.TempDir()
-	if out, err := exec.CommandContext(ctx, path, "lab", "run", "--dir", dir, file).CombinedOutput(); err != nil {
+	out, err := exec.CommandContext(ctx, path, "lab", "run", "--dir", dir, file).CombinedOutput()
+	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	return filepath.Join(dir, "lab.pcapng")
+	return filepath.Join(dir, "lab.pcapng"), string(out)
 }
 
 // witness has tshark decode every frame of a capture: nothing malformed, no wrong

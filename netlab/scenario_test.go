@@ -20,7 +20,7 @@ func TestParseNamesThePosition(t *testing.T) {
 		{oneNode + "up  n1 n3\n" + itsConf, "s:3:8: no node n3 is declared above"},
 		{oneNode, "s:2:6: node n1: the archive has no file n1.conf"},
 		{"lan lan\nnode n1 bird lan:eth0 10.0.0.1/24\n" + itsConf, "s:2:9: kind bird: must be ringkeep or keepalived or frr"},
-		{"lan lan\nnode n1 frr lan:eth0 10.0.0.1/24\n" + itsConf, "s:2:6: n1.conf: no line is vrrp VRID ip ADDRESS, below interface NAME"},
+		{"lan lan\nnode n1 frr lan:eth0 10.0.0.1/24\n" + itsConf, "s:2:6: n1.conf: no line is vrrp VRID ip|ipv6 ADDRESS, below interface NAME"},
 		{"lan lan\nhost c wan:eth0 10.0.0.1/24\n", "s:2:8: no lan wan is declared above"},
 		{"lan lan\nhost c lan 10.0.0.1/24\n", "s:2:8: lan: must be LAN:IFACE"},
 		{"lan lan\nhost c lan:eth0 10.0.0.1\n", "s:2:17: 10.0.0.1: must be ADDR/LEN"},

@@ -180,8 +180,13 @@ func (d *dumper) live(ctx context.Context, cfg *config.Config, out, notes io.Wri
 		return err
 	}
 	defer s.Close()
-	if err := s.AcceptMAC(proto.MAC{0x01, 0x00, 0x5e, 0x00, 0x00, 0x12}); err != nil { // of 224.0.0.18
-		return err
+	for _, mac := range []proto.MAC{
+		{0x01, 0x00, 0x5e, 0x00, 0x00, 0x12}, proto.GroupMAC6(proto.AllNodes), // of 224.0.0.18
+		{0x33, 0x33, 0x00, 0x00, 0x00, 0x12}, // of ff02::12
+	} {
+		if err := s.AcceptMAC(mac); err != nil {
+			return err
+		}
 	}
 	return dump.NewPrinter(out, d.filter, follower).Live(ctx, s, notes)
 }

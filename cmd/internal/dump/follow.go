@@ -9,6 +9,7 @@ import (
 	"github.com/ringkeep/ringkeep/cmd/internal/model"
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
 	"github.com/ringkeep/ringkeep/cmd/internal/reading"
+	"github.com/ringkeep/ringkeep/netlab"
 	"github.com/ringkeep/ringkeep/proto"
 	"github.com/ringkeep/ringkeep/ring/pcap"
 )
@@ -159,20 +160,17 @@ func Would(a node.Action) string {
 }
 
 func wouldSend(frame []byte) string {
-	if who, ok := model.Announced(frame); ok {
+	if who, ok := model.Announced(frame); ok && who.Is6() {
+		return fmt.Sprintf("announce %s by neighbour advertisement", who)
+	} else if ok {
 		return fmt.Sprintf("announce %s by gratuitous ARP", who)
 	}
 	if who, ok := model.Asked(frame); ok {
 		return fmt.Sprintf("ask who has %s", who)
 	}
-	ip, err := proto.ParseIPv4(proto.Ethernet(frame).Payload())
+	ip, v, err := netlab.ParseVRRP(proto.Ethernet(frame))
 	if err != nil {
 		return proto.Describe(frame)
 	}
-	msg, ok := proto.VRRPIn(proto.IP(ip))
-	if !ok {
-		return proto.Describe(frame)
-	}
-	v := proto.VRRP(msg)
 	return fmt.Sprintf("advertise VRID %d priority %d to %s", v.VRID(), v.Priority(), ip.Dst())
 }

@@ -69,12 +69,12 @@ func reach(cfg *config.Config, links []node.Link) []node.Link {
 
 func reaching(list []netip.Prefix, peer netip.Addr) []netip.Prefix {
 	for _, p := range list {
-		if p.Bits() < 32 && p.Contains(peer) {
+		if p.Bits() < p.Addr().BitLen() && p.Contains(peer) {
 			return list
 		}
 	}
 	for _, p := range list {
-		for bits := 31; p.Addr().Is4() && peer.Is4() && bits >= 0; bits-- {
+		for bits := peer.BitLen() - 1; p.Addr().BitLen() == peer.BitLen() && bits >= 0; bits-- {
 			if wide := netip.PrefixFrom(p.Addr(), bits); wide.Contains(peer) {
 				return append(slices.Clip(list), wide)
 			}

@@ -8,6 +8,7 @@ import (
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
 	"github.com/ringkeep/ringkeep/fsm"
+	"github.com/ringkeep/ringkeep/netlab"
 	"github.com/ringkeep/ringkeep/proto"
 )
 
@@ -144,36 +145,34 @@ func (m *Model) standing(instance string) *Standing {
 
 // Asked is whose MAC a frame asks for.
 func Asked(frame []byte) (netip.Addr, bool) {
-	a, ok := arp(frame)
-	if !ok || a.Op() != proto.ARPRequest || a.IsGratuitous() {
-		return netip.Addr{}, false
-	}
-	return a.Target(), true
+	r, ok := resolution(frame)
+	return r.Addr, ok && r.Question
 }
 
-// Announced is whose address a gratuitous ARP announces.
+// Announced is the address that a gratuitous ARP or an unsolicited neighbour advertisement
+// announces.
 func Announced(frame []byte) (netip.Addr, bool) {
-	a, ok := arp(frame)
-	if !ok || !a.IsGratuitous() {
-		return netip.Addr{}, false
-	}
-	return a.Sender(), true
+	r, ok := resolution(frame)
+	return r.Addr, ok && r.Gratuitous
 }
 
-func arp(frame []byte) (proto.ARP, bool) {
+func resolution(frame []byte) (r netlab.Resolution, ok bool) {
 	eth, err := proto.ParseEthernet(frame)
-	if err != nil || eth.Type() != proto.EtherTypeARP {
-		return nil, false
+	if err != nil {
+		return r, false
 	}
-	a, err := proto.ParseARP(eth.Payload())
-	return a, err == nil
+	return netlab.ParseResolution(eth)
 }
 
 // neighbourMAC is the MAC of every neighbour of a model: nothing is sent to it.
 var neighbourMAC = proto.MAC{2, 0, 0, 0, 0, 0}
 
 func answer(request []byte, who netip.Addr) []byte {
-	a, _ := arp(request)
-	f := proto.AppendEthernet(nil, a.SenderMAC(), neighbourMAC, proto.EtherTypeARP)
-	return proto.ARPMessage{Op: proto.ARPReply, SenderMAC: neighbourMAC, Sender: who, TargetMAC: a.SenderMAC(), Target: a.Sender()}.Append(f)
+	r, _ := resolution(request)
+	if who.Is6() {
+		told := proto.NDPMessage{Type: proto.NeighbourAdvertisement, Solicited: true, Override: true, Target: who, MAC: neighbourMAC}
+		return proto.AppendNDP(nil, r.MAC, neighbourMAC, who, r.Asker, told)
+	}
+	f := proto.AppendEthernet(nil, r.MAC, neighbourMAC, proto.EtherTypeARP)
+	return proto.ARPMessage{Op: proto.ARPReply, SenderMAC: neighbourMAC, Sender: who, TargetMAC: r.MAC, Target: r.Asker}.Append(f)
 }

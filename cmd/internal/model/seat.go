@@ -8,6 +8,7 @@ import (
 
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
+	"github.com/ringkeep/ringkeep/netlab"
 	"github.com/ringkeep/ringkeep/proto"
 	"github.com/ringkeep/ringkeep/ring/pcap"
 )
@@ -134,38 +135,51 @@ func (s *Seat) learn(p pcap.Packet) {
 	switch {
 	case sure:
 		s.address(port, src)
-	case src.IsValid() && !src.IsUnspecified() && !virtual(s.cfg, src) && len(l.Prefixes) == 0:
-		l.Prefixes = []netip.Prefix{netip.PrefixFrom(src, 32)}
+	case src.IsValid() && !src.IsUnspecified() && !virtual(s.cfg, src) && !speaks(l, src.Is6()) && (src.Is4() || src.IsLinkLocalUnicast()):
+		l.Prefixes = append(l.Prefixes, netip.PrefixFrom(src, src.BitLen()))
 	}
 }
 
+// speaks tells whether a link has an address that an instance of the family may advertise
+// from: over IPv6 that is a link-local one (RFC 9568 §5.1.2.1).
+func speaks(l *node.Link, six bool) bool {
+	return slices.ContainsFunc(l.Prefixes, func(p netip.Prefix) bool {
+		return p.Addr().Is6() == six && (!six || p.Addr().IsLinkLocalUnicast())
+	})
+}
+
 // source is the host that a packet shows: surely that of an advertisement, probably that
-// of ARP and of a membership report.
+// of ARP, neighbour discovery and of a membership report.
 func source(eth proto.Ethernet) (a netip.Addr, sure bool) {
-	if m, ok := arp(eth); ok {
-		return m.Sender(), false
+	if r, ok := netlab.ParseResolution(eth); ok && r.Question {
+		return r.Asker, false
+	} else if ok {
+		return r.Addr, false
 	}
-	ip, err := proto.ParseIPv4(eth.Payload())
-	if err != nil || eth.Type() != proto.EtherTypeIPv4 {
+	ip, err := proto.ParseIP(eth.Payload())
+	if err != nil || eth.Type() != proto.EtherTypeIPv4 && eth.Type() != proto.EtherTypeIPv6 {
 		return netip.Addr{}, false
 	}
 	switch ip.Protocol() {
 	case proto.ProtocolVRRP, proto.ProtocolAH:
 		return ip.Src(), true
-	case protocolIGMP:
+	case protocolIGMP, hopByHop:
 		return ip.Src(), false
 	}
 	return netip.Addr{}, false
 }
 
-const protocolIGMP = 2
+const (
+	protocolIGMP = 2
+	hopByHop     = 0 // what a membership report of IPv6 begins with (RFC 3810 §5)
+)
 
 // address notes an address of a port, in front of what was only probable.
 func (s *Seat) address(port int, a netip.Addr) {
-	if port < 0 || !a.Is4() || slices.ContainsFunc(s.Links[port].Prefixes, func(p netip.Prefix) bool { return p.Addr() == a }) {
+	if port < 0 || slices.ContainsFunc(s.Links[port].Prefixes, func(p netip.Prefix) bool { return p.Addr() == a }) {
 		return
 	}
-	s.Links[port].Prefixes = append([]netip.Prefix{netip.PrefixFrom(a, 32)}, s.Links[port].Prefixes...)
+	s.Links[port].Prefixes = append([]netip.Prefix{netip.PrefixFrom(a, a.BitLen())}, s.Links[port].Prefixes...)
 }
 
 // sent tells whether a frame is the director's own.
@@ -186,7 +200,8 @@ func (s *Seat) complete(names []string) error {
 		return fmt.Errorf("name the interface of the configuration that the capture is of with -i (%s)", strings.Join(names, ", "))
 	}
 	for _, in := range s.cfg.Instances {
-		if in.Disabled == "" && len(s.Links[s.port(in.Interface)].Prefixes) == 0 {
+		named := in.UnicastSource.IsValid() || in.McastSource.IsValid()
+		if in.Disabled == "" && !named && !speaks(&s.Links[s.port(in.Interface)], in.Family() == 6) {
 			return fmt.Errorf("the capture does not show the address of %s: name it with --own", in.Interface)
 		}
 	}

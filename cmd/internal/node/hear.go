@@ -23,7 +23,8 @@ type Hearing struct {
 }
 
 // Hear tells which instances a frame of the control socket is for and what each holds
-// against it, and changes nothing. Frames of our own addresses are for none.
+// against it, and changes nothing. Frames of our own addresses are for none, unless that is
+// a virtual one: FRR speaks from the link-local one that both hold while two are MASTER.
 func (n *Node) Hear(port int, frame []byte) []Hearing {
 	eth, err := proto.ParseEthernet(frame)
 	if err != nil || eth.Type() != proto.EtherTypeIPv4 && eth.Type() != proto.EtherTypeIPv6 {
@@ -34,9 +35,10 @@ func (n *Node) Hear(port int, frame []byte) []Hearing {
 
 func (n *Node) hear(port int, eth proto.Ethernet) []Hearing {
 	ip, err := proto.ParseIP(eth.Payload())
-	if err != nil || n.local(ip.Src()) {
+	if err != nil {
 		return nil
 	}
+	own := n.local(ip.Src())
 	b, ok := proto.VRRPIn(ip)
 	if !ok || len(b) < 2 {
 		return nil
@@ -46,6 +48,9 @@ func (n *Node) hear(port int, eth proto.Ethernet) []Hearing {
 	for i := range n.instances {
 		in := &n.instances[i]
 		if in.port != port || in.six() != ip.Is6() || in.cfg.VRID != msg.VRID() || in.unicast() != n.local(ip.Dst()) {
+			continue
+		}
+		if _, shared := in.vips[ip.Src()]; own && (!shared || in.source == ip.Src()) {
 			continue
 		}
 		h := Hearing{Instance: in.cfg, Source: in.source, Message: fsm.Message{IP: ip, VRRP: msg, Wall: n.wall}, index: i}

@@ -159,3 +159,25 @@ func TestBackupOverIPv6IsSilent(t *testing.T) {
 		t.Errorf("sent by the new MASTER: %q", got)
 	}
 }
+
+// FRR may advertise from the link-local virtual address, which a MASTER holds as well: that
+// is no frame of its own, and a better router is obeyed.
+func TestAdvertFromTheVirtualAddressIsHeard(t *testing.T) {
+	for src, want := range map[string]string{"fe80::100": "BACKUP", "fe80::1": "MASTER"} { // the other is its own
+		w := world6(t, with(conf6(100)))
+		w.start(0)
+		w.run(5 * time.Second)
+		from, group := netip.MustParseAddr(src), netip.MustParseAddr("ff02::12")
+		msg := proto.Advert{Version: 3, VRID: 51, Priority: 200, Interval: time.Second, Addrs: []netip.Addr{netip.MustParseAddr("fe80::100")}}.Append(nil)
+		proto.SealVRRP(msg, from, group, proto.ChecksumPseudo)
+		f := proto.AppendEthernet(nil, proto.GroupMAC6(group), proto.VirtualMAC6(51), proto.EtherTypeIPv6)
+		f = append(proto.IPv6Header{HopLimit: 255, NextHeader: proto.ProtocolVRRP, Src: from, Dst: group}.Append(f, len(msg)), msg...)
+		if !w.nodes[0].local(from) {
+			t.Fatalf("%v is not there", from)
+		}
+		w.step(0, Received{Port: 1, Frame: f})
+		if got := w.nodes[0].instances[0].fsm.State().String(); got != want {
+			t.Errorf("from %v it is %s, want %s", from, got, want)
+		}
+	}
+}

@@ -9,11 +9,13 @@ import (
 
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
 	"github.com/ringkeep/ringkeep/cmd/internal/model"
+	"github.com/ringkeep/ringkeep/netlab"
 	"github.com/ringkeep/ringkeep/proto"
 	"github.com/ringkeep/ringkeep/ring/pcap"
 )
 
-// Said is something that a director sends: an advertisement or a gratuitous ARP.
+// Said is something that a director sends: an advertisement, or a gratuitous ARP, which over
+// IPv6 is an unsolicited neighbour advertisement.
 type Said struct {
 	VRID     uint8 // 0: a gratuitous ARP
 	Priority uint8
@@ -21,7 +23,15 @@ type Said struct {
 	VIP      netip.Addr // of a gratuitous ARP
 }
 
+// of tells whether it is an advertisement of the virtual router: VRID and family.
+func (s Said) of(in *config.Instance) bool {
+	return s.VRID == in.VRID && s.To.Is6() == (in.Family() == 6)
+}
+
 func (s Said) String() string {
+	if s.VRID == 0 && s.VIP.Is6() {
+		return fmt.Sprintf("neighbour advertisement of %s", s.VIP)
+	}
 	if s.VRID == 0 {
 		return fmt.Sprintf("gratuitous ARP of %s", s.VIP)
 	}
@@ -37,18 +47,10 @@ func say(frame []byte) (Said, bool) {
 		return Said{VIP: vip}, true
 	}
 	eth, err := proto.ParseEthernet(frame)
-	if err != nil || eth.Type() != proto.EtherTypeIPv4 {
-		return Said{}, false
-	}
-	ip, err := proto.ParseIPv4(eth.Payload())
 	if err != nil {
 		return Said{}, false
 	}
-	msg, ok := proto.VRRPIn(proto.IP(ip))
-	if !ok {
-		return Said{}, false
-	}
-	v, err := proto.ParseVRRP(msg)
+	ip, v, err := netlab.ParseVRRP(eth)
 	if err != nil {
 		return Said{}, false
 	}
@@ -64,6 +66,7 @@ type packet struct {
 	data   []byte // of one that was heard
 	said   Said   // of one that was sent
 	join   bool   // a membership report for the group of VRRP
+	six    bool   // in that of IPv6
 }
 
 // capture is a file as a director at its seat saw it.
@@ -111,17 +114,26 @@ func read(path string, seat *model.Seat) (*capture, error) {
 	return c, err
 }
 
-const protocolIGMP = 2
+const (
+	protocolIGMP = 2
+	hopByHop     = 0 // what a membership report of IPv6 begins with (RFC 3810 §5)
+)
 
-// control tells whether a frame is of VRRP, ARP or IGMP.
+// control tells whether a frame is of VRRP, of ARP or neighbour discovery, or a membership
+// report.
 func control(frame []byte) bool {
 	eth, err := proto.ParseEthernet(frame)
-	if err != nil || eth.Type() != proto.EtherTypeIPv4 {
-		return err == nil && eth.Type() == proto.EtherTypeARP
+	if err != nil {
+		return false
 	}
-	const protocol = 9 // of what may be the beginning of a packet only
-	b := eth.Payload()
-	return len(b) > protocol && slices.Contains([]uint8{proto.ProtocolVRRP, proto.ProtocolAH, protocolIGMP}, b[protocol])
+	const protocol, nextHeader = 9, 6 // of what may be the beginning of a packet only
+	switch b := eth.Payload(); eth.Type() {
+	case proto.EtherTypeIPv4:
+		return len(b) > protocol && slices.Contains([]uint8{proto.ProtocolVRRP, proto.ProtocolAH, protocolIGMP}, b[protocol])
+	case proto.EtherTypeIPv6:
+		return netlab.IsControl(eth) || len(b) > nextHeader && slices.Contains([]uint8{proto.ProtocolVRRP, hopByHop}, b[nextHeader])
+	}
+	return eth.Type() == proto.EtherTypeARP
 }
 
 // keep takes what the director heard, said or joined.
@@ -135,7 +147,8 @@ func keep(p pcap.Packet, at time.Duration, seat *model.Seat) (packet, bool) {
 	case model.Sent:
 		var ok bool
 		k.said, ok = say(p.Data)
-		k.join = joins(p.Data)
+		k.six = proto.Ethernet(p.Data).Type() == proto.EtherTypeIPv6
+		k.join = joins(p.Data) || joins6(p.Data)
 		return k, ok || k.join
 	}
 	return k, false
@@ -163,7 +176,33 @@ func joins(frame []byte) bool {
 	return false
 }
 
-var group = netip.AddrFrom4([4]byte{224, 0, 0, 18})
+// joins6 is the same for ff02::12: of MLDv2 a change to exclude mode (RFC 3810 §5.2.12), of
+// MLDv1 any report (RFC 2710 §3). Both come behind hop-by-hop options.
+func joins6(frame []byte) bool {
+	ip, err := proto.ParseIPv6(proto.Ethernet(frame).Payload())
+	if err != nil || ip.NextHeader() != hopByHop {
+		return false
+	}
+	const v1, v2, toExclude = 131, 143, 4
+	b := ip.Payload()
+	if len(b) < 8 || b[0] != proto.ProtocolICMPv6 || len(b) < 8*(int(b[1])+1)+8 {
+		return false
+	}
+	b = b[8*(int(b[1])+1):]
+	switch {
+	case len(b) >= 24 && b[0] == v1:
+		return [16]byte(b[8:]) == group6.As16()
+	case b[0] == v2:
+		for b = b[8:]; len(b) >= 20; b = b[min(len(b), 20+4*int(b[1])+16*(int(b[2])<<8+int(b[3]))):] {
+			if b[0] == toExclude && [16]byte(b[4:]) == group6.As16() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+var group, group6 = netip.AddrFrom4([4]byte{224, 0, 0, 18}), netip.MustParseAddr("ff02::12")
 
 // virtual tells whether an instance has an address.
 func virtual(in *config.Instance, a netip.Addr) bool {

@@ -5,7 +5,7 @@
 // # What the capture does not show
 //
 // The start of a process is not in a capture. Its nearest trace is the membership report
-// for 224.0.0.18: the instance is taken to have started with it, or up to half a second
+// for 224.0.0.18 or ff02::12: the instance is taken to have started with it, or up to half a second
 // later where its first advertisement says so. Without one (unicast) the start is counted
 // back from the first advertisement by the master down interval. A director whose first
 // advertisement comes without gratuitous ARP was MASTER before the capture began, and one

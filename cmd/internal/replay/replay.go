@@ -96,7 +96,7 @@ func (r *Result) differ(d *Difference) {
 func strange(c *capture, seat *model.Seat, cfg *config.Config) *Difference {
 	for _, p := range c.packets {
 		known := func(in *config.Instance) bool {
-			return in.Disabled == "" && in.VRID == p.said.VRID && in.Interface == seat.Links[p.port].Name
+			return in.Disabled == "" && p.said.of(in) && in.Interface == seat.Links[p.port].Name
 		}
 		if p.way == model.Sent && p.said.VRID != 0 && !slices.ContainsFunc(cfg.Instances, known) {
 			return &Difference{Number: p.number, At: p.at, Seen: &p.said}
@@ -139,7 +139,7 @@ func (r *Result) instance(c *capture, seat *model.Seat, cfg *config.Config, in *
 	p := &player{in: in, seat: seat, cfg: cfg, capture: c, result: r, now: math.MinInt64}
 	p.tolerance = min(o.Tolerance, in.AdvertInterval/2) // more would take one advertisement for the next
 	for _, k := range c.packets {
-		mine := k.join || k.said.VRID == in.VRID && seat.Links[k.port].Name == in.Interface || k.said.VRID == 0 && virtual(in, k.said.VIP)
+		mine := k.join && k.six == (in.Family() == 6) || k.said.of(in) && seat.Links[k.port].Name == in.Interface || k.said.VRID == 0 && virtual(in, k.said.VIP)
 		if k.way == model.Heard || k.way == model.Sent && mine {
 			p.packets = append(p.packets, k)
 		}
