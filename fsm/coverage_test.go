@@ -16,7 +16,7 @@ var elsewhere = map[int]string{
 	5:  "cmd/internal/node/ipv6_test.go:TestFramesOverIPv6",
 	49: "cmd/internal/node/copies_test.go:TestUnicastCopies",
 	55: "cmd/internal/node/script_test.go:TestScriptCounter",
-	63: "not yet: use_vmac",
+	63: "netlab/run_test.go:virtual",
 	64: "not yet: no_accept",
 	65: "not yet: vrrp_garp_interval",
 	67: "fsm/check_test.go:FuzzCheck",

@@ -44,6 +44,7 @@ func (k *Kernel) AddMacvlan(m Macvlan) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err := k.addMacvlan(m); err != nil {
+		k.undo(m.Name)
 		return fmt.Errorf("vrrp_instance %s: use_vmac: interface %s on %s: %w", m.Instance, m.Name, m.Base, explain(err))
 	}
 	if k.macvlans == nil {
@@ -74,6 +75,13 @@ func (k *Kernel) addMacvlan(m Macvlan) error {
 		return k.serveIPv6(m, link)
 	}
 	return nil
+}
+
+// undo removes what addMacvlan could not finish.
+func (k *Kernel) undo(name string) {
+	if link, err := k.links.LinkByName(name); err == nil && parentOf(link) != 0 && strings.HasPrefix(link.Attrs().Alias, macvlanMark) {
+		_ = k.links.LinkDel(link) // the error is told already
+	}
 }
 
 // makeMacvlan finds or makes the interface, still without anything else.

@@ -126,10 +126,11 @@ func (s *Seat) learn(p pcap.Packet) {
 		return
 	}
 	l := &s.Links[port]
-	if l.MAC == (proto.MAC{}) {
+	known := eth.Src().IsVirtual() // which another director's frames have too
+	if l.MAC == (proto.MAC{}) && !known {
 		l.MAC = eth.Src()
 	}
-	if !slices.Contains(s.macs, eth.Src()) {
+	if !slices.Contains(s.macs, eth.Src()) && !known {
 		s.macs = append(s.macs, eth.Src())
 	}
 	switch {
@@ -187,6 +188,9 @@ func (s *Seat) sent(iface string, eth proto.Ethernet) bool {
 	if s.name != "" {
 		host, _, _ := strings.Cut(iface, ":")
 		return host == s.name
+	}
+	if src, sure := source(eth); eth.Src().IsVirtual() && sure {
+		return slices.Contains(s.own, src)
 	}
 	return slices.Contains(s.macs, eth.Src())
 }
