@@ -66,7 +66,7 @@ vrrp_instance V6 {
 // macvlan, and arp_announce (RFC 9568 §8.1.2). Interface numbers differ anyway.
 var ownWays = regexp.MustCompile(`(?m)^.*\bfe80::[0-9a-f:]*ff:fe.*\n|^eth0/arp_announce.*\n| *\\\s+alias [^\\\n]*|^\d+: |\bproto (keepalived|0x52)\b| *$`)
 
-func inNamespace(t *testing.T, script, name string, args ...string) []string {
+func unshared(t *testing.T, script, name string, args ...string) []string {
 	t.Helper()
 	dir := t.TempDir()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -100,8 +100,8 @@ func TestMacvlansAsKeepalivedMakesThem(t *testing.T) {
 	keepalivedOrSkip(t)
 	binary, file := binaryAndFile(t, stackedConf)
 	pids := filepath.Join(t.TempDir(), "pid")
-	ours := inNamespace(t, stacked+stoppedAfter, "ringkeep", binary, "run", "-f", file)
-	theirs := inNamespace(t, stacked+stoppedAfter, "keepalived", "keepalived", "-n", "-l", "-f", file, "-p", pids, "-r", pids+"v")
+	ours := unshared(t, stacked+stoppedAfter, "ringkeep", binary, "run", "-f", file)
+	theirs := unshared(t, stacked+stoppedAfter, "keepalived", "keepalived", "-n", "-l", "-f", file, "-p", pids, "-r", pids+"v")
 	for i, when := range []string{"BACKUP", "MASTER", "after the stop"} {
 		a, b := ownWays.ReplaceAllString(ours[i], ""), ownWays.ReplaceAllString(theirs[i], "")
 		if when == "after the stop" { // keepalived 2.2.7 leaves two switches of the interface below
@@ -136,7 +136,7 @@ func TestMacvlanIsPutBack(t *testing.T) {
 		t.Skip("needs root")
 	}
 	binary, file := binaryAndFile(t, stackedConf)
-	got := inNamespace(t, mended, "ringkeep", binary, "run", "-f", file)[2]
+	got := unshared(t, mended, "ringkeep", binary, "run", "-f", file)[2]
 	for _, want := range []string{
 		"link/ether 00:00:5e:00:01:33", "link/ether 00:00:5e:00:02:33",
 		`msg="interface with the virtual MAC removed by another program, put back" instance=V4 iface=vrrp.51`,
