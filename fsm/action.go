@@ -99,6 +99,8 @@ const (
 	TrackerFine
 	// Synced: Name, a member of the same sync group Kind, has gone there.
 	Synced
+	// Reloaded: another configuration allows or asks for it.
+	Reloaded
 )
 
 // Cause is why a transition happened. Reason says which of the fields mean anything.
@@ -140,6 +142,8 @@ func (c Cause) String() string {
 		return c.Kind + " " + c.Name + " ok"
 	case Synced:
 		return "with " + c.Name + " of sync group " + c.Kind
+	case Reloaded:
+		return "reload"
 	}
 	return fmt.Sprintf("Reason(%d)", uint8(c.Reason))
 }

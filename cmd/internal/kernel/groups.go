@@ -114,6 +114,47 @@ func (g *groups) join(index int) error {
 	return err
 }
 
+// LeaveVRRP ends the memberships of [Kernel.JoinVRRP] and [Kernel.JoinVRRP6] on an
+// interface. Without one it does nothing.
+func (k *Kernel) LeaveVRRP(iface string) error {
+	index, err := k.index(iface)
+	if errors.Is(err, errNoLink) {
+		return nil // they went with it
+	}
+	if err != nil {
+		return fmt.Errorf("leave %s: %w", iface, err)
+	}
+	for _, g := range []*groups{k.groups, k.groups6} {
+		if g == nil {
+			continue
+		}
+		if err := g.leave(index); err != nil {
+			return fmt.Errorf("leave %s on %s: %w", g.group, iface, explain(err))
+		}
+	}
+	return nil
+}
+
+func (g *groups) leave(index int) (err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.joined[index] {
+		return nil
+	}
+	for _, fd := range g.sockets { // one of them is the member
+		if g.group.Is6() {
+			err = unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_LEAVE_GROUP, &unix.IPv6Mreq{Multiaddr: g.group.As16(), Interface: uint32(index)})
+		} else {
+			err = unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_DROP_MEMBERSHIP, &unix.IPMreqn{Multiaddr: g.group.As4(), Ifindex: int32(index)})
+		}
+		if err == nil {
+			delete(g.joined, index)
+			return nil
+		}
+	}
+	return err
+}
+
 func (g *groups) member(fd, index int) error {
 	if g.group.Is6() {
 		return unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP,

@@ -83,6 +83,7 @@ func (n *Node) stepGroup(now time.Duration, i, member int, ev fsm.Event) {
 func (n *Node) carryGroup(g *group) {
 	for _, a := range g.acts {
 		if a.Member != fsm.Whole {
+			n.accompany(&n.instances[g.members[a.Member]], a.Action)
 			n.act(&n.instances[g.members[a.Member]], a.Action)
 			continue
 		}

@@ -41,8 +41,12 @@ type instance struct {
 	remarked map[netip.Addr]fsm.Remarks
 	acts     []fsm.Action
 
+	trackers []fsm.Tracker
+
 	routes, rules span
 	routed        bool // they are there
+
+	former map[netip.Addr]config.Address // virtual addresses, while they are exchanged
 }
 
 // refusal is what is reported once and then counted.
@@ -83,8 +87,8 @@ func (n *Node) addInstance(c *config.Instance) error {
 	if err != nil {
 		return err
 	}
-	n.instances[i].source = n.sourceOf(&n.instances[i])
-	n.instances[i].fsm = fsm.New(instanceConfig(c, n.cfg.Global.StartupDelay, n.instances[i].source, trackers))
+	n.instances[i].source, n.instances[i].trackers = n.sourceOf(&n.instances[i]), trackers
+	n.instances[i].fsm = fsm.New(n.instanceConfig(i))
 	return nil
 }
 
@@ -147,12 +151,13 @@ func reading(up bool) fsm.Tri {
 }
 
 // instanceConfig is what the state machine needs of an instance's configuration.
-func instanceConfig(c *config.Instance, startupDelay time.Duration, source netip.Addr, trackers []fsm.Tracker) fsm.Config {
+func (n *Node) instanceConfig(i int) fsm.Config {
+	c, source, trackers := n.instances[i].cfg, n.instances[i].source, n.instances[i].trackers
 	f := fsm.Config{
 		Name: c.Name, VRID: c.VRID, Version: c.Version, Priority: c.Priority, Interval: c.AdvertInterval,
 		NoPreempt: c.NoPreempt, PreemptDelay: c.PreemptDelay,
 		IPv6: c.Family() == 6, Source: source, Unicast: len(c.UnicastPeers) > 0,
-		DownTimerAdverts: c.DownTimerAdverts, StartupDelay: startupDelay,
+		DownTimerAdverts: c.DownTimerAdverts, StartupDelay: n.delay,
 		GARPRepeat: c.GARPMasterRepeat, GARPDelay: c.GARPMasterDelay,
 		GARPRefresh: c.GARPMasterRefresh, GARPRefreshRepeat: c.GARPMasterRefreshRepeat,
 		GARPLowerPrioRepeat: c.GARPLowerPrioRepeat, GARPLowerPrioDelay: c.GARPLowerPrioDelay,
@@ -228,7 +233,7 @@ func (n *Node) prepareInstance(now time.Duration, i int) {
 	}
 	if in.cfg.Priority != 255 {
 		for _, a := range in.addresses() {
-			if n.local(a.Prefix.Addr()) {
+			if n.local(a.Prefix.Addr()) && n.removing[a.Prefix.Addr()] == 0 {
 				n.removeAddress(a)
 			}
 		}
@@ -307,7 +312,11 @@ func (n *Node) act(in *instance, a fsm.Action) {
 	case fsm.AddVIP:
 		n.addAddress(in.vips[a.Addr])
 	case fsm.RemoveVIP:
-		n.removeAddress(in.vips[a.Addr])
+		vip, ok := in.former[a.Addr]
+		if !ok {
+			vip = in.vips[a.Addr]
+		}
+		n.removeAddress(vip)
 	case fsm.SendGARP:
 		n.announce(in, a.Addr)
 	case fsm.Changed:

@@ -59,6 +59,7 @@ type Node struct {
 	ports      []port
 	instances  []instance
 	routes     []route // of the instances and static ones, by number
+	numbered   int     // how many routes were given a number
 	rules      []rule
 	statics    []config.Address
 	scripts    []script
@@ -71,7 +72,9 @@ type Node struct {
 	gateways   map[Peer]netip.Addr
 	removing   map[netip.Addr]int // addresses that we asked the kernel to remove
 	started    bool
-	hops       []hop // by forward's server number
+	began      time.Duration // when it was started
+	delay      time.Duration // of the startup, what is left of it
+	hops       []hop         // by forward's server number
 	fwd        *forward.Forwarder
 	fwdTimer   int
 	replies    bucket
@@ -92,12 +95,21 @@ const maxConnections = 1 << 20
 // the connection table. The error names the position of a configuration line that
 // cannot work on this host.
 func New(cfg *config.Config, links []Link, seed uint64) (*Node, error) {
-	n := &Node{cfg: cfg, seed: seed, gateways: map[Peer]netip.Addr{}, removing: map[netip.Addr]int{}}
+	n := &Node{cfg: cfg, seed: seed, gateways: map[Peer]netip.Addr{}, removing: map[netip.Addr]int{}, delay: cfg.Global.StartupDelay}
 	for _, l := range links {
 		n.ports = append(n.ports, port{link: l, prefixes: slices.Clone(l.Prefixes)})
 	}
-	if err := n.addStatics(cfg); err != nil {
+	if err := n.compose(forward.Config{MaxConns: maxConnections, Seed: seed}); err != nil {
 		return nil, err
+	}
+	return n, nil
+}
+
+// compose makes everything that the configuration names, on the ports that there are.
+func (n *Node) compose(table forward.Config) error {
+	cfg := n.cfg
+	if err := n.addStatics(cfg); err != nil {
+		return err
 	}
 	for _, c := range cfg.Scripts {
 		n.scripts = append(n.scripts, script{cfg: c, good: -1, timer: n.newTimer(timerScript, len(n.scripts))})
@@ -113,21 +125,21 @@ func New(cfg *config.Config, links []Link, seed uint64) (*Node, error) {
 			continue
 		}
 		if err := n.addInstance(c); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	n.addGroups()
-	n.fwd = forward.New(forward.Config{MaxConns: maxConnections, Seed: seed})
+	n.fwd = forward.New(table)
 	n.fwdTimer = n.newTimer(timerForward, 0)
 	for _, c := range cfg.VirtualServers {
 		if c.Disabled != "" {
 			continue
 		}
 		if err := n.addService(c); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return n, nil
+	return nil
 }
 
 // Uses tells for every port which sockets it needs: VRRP where an instance lives,
@@ -234,7 +246,7 @@ func (n *Node) due(now time.Duration) {
 }
 
 func (n *Node) start(now time.Duration) {
-	n.started = true
+	n.started, n.began = true, now
 	n.startStatics(now)
 	for i := range n.services {
 		n.startService(now, i)
