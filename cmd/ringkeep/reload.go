@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 
@@ -84,14 +83,27 @@ func (r *reloader) read(w wish) (*config.Config, []config.Message, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	before := r.before
-	if w.force {
-		before = messages
+	if path := r.cfg.Global.ReloadCheckConfig.Value; path != "" {
+		if err := record(path, messages); err != nil {
+			r.log.Warn("findings not written", "err", err)
+		}
 	}
-	if err := cfg.Unfit(messages, before); err != nil {
-		return nil, nil, err
+	if errors, _ := count(messages); errors > 0 || !w.force {
+		if err := cfg.Unfit(messages, r.cfg, r.before); err != nil {
+			return nil, nil, err
+		}
 	}
 	return cfg, messages, r.prepare(cfg)
+}
+
+// record writes what was found to the file of reload_check_config.
+func record(path string, messages []config.Message) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	show(f, messages)
+	return f.Close()
 }
 
 // lock makes the file of reload_file, by which others see that the configuration is being
@@ -103,7 +115,7 @@ func (r *reloader) lock() (unlock func()) {
 	}
 	path := s.Value
 	if path == "" {
-		path = filepath.Join("/run", "keepalived.reload")
+		path = "/run/keepalived.reload"
 	}
 	if err := os.WriteFile(path, nil, 0o644); err != nil {
 		r.log.Warn("no reload_file", "err", err)

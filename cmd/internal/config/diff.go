@@ -47,18 +47,19 @@ func (c Change) String() string {
 	if c.Within != "" {
 		words = []string{"virtual_server", c.Within, c.Kind, c.Name}
 	}
-	if c.Did != Changed || c.Kind != "" {
-		words = append(words, string(c.Did))
-	}
-	text := strings.Join(slices.DeleteFunc(words, func(w string) bool { return w == "" }), " ")
 	var fields []string
 	for _, f := range c.Fields {
 		fields = append(fields, f.String())
 	}
-	if len(fields) == 0 {
+	all := strings.Join(fields, "; ")
+	if c.Kind == "" {
+		return all
+	}
+	text := strings.Join(slices.DeleteFunc(append(words, string(c.Did)), func(w string) bool { return w == "" }), " ")
+	if all == "" {
 		return text
 	}
-	return strings.TrimPrefix(text+": ", string(Changed)+": ") + strings.Join(fields, "; ")
+	return text + ": " + all
 }
 
 // String names the keyword with its old and new value, or what its list lost (-) and got (+).
@@ -85,12 +86,10 @@ func (f Field) String() string {
 
 func firstWord(line string) string { w, _, _ := strings.Cut(line, " "); return w }
 
-// restarts are the keywords that a running daemon cannot follow, by their block. Of
-// keepalived's own list, others have no meaning here (reference 5.3).
+// restarts are the keywords that a running daemon cannot follow, by their block (reference
+// 5.3). Others of keepalived's list have no meaning here.
 var restarts = map[string]bool{
-	"file net_namespace": true, "file instance": true, "global_defs net_namespace_ipvs": true, "global_defs nftables": true,
-	"global_defs nftables_priority": true, "global_defs nftables_counters": true, "global_defs nftables_ifindex": true,
-	"global_defs tmp_config_directory": true, "global_defs disable_local_igmp": true, "global_defs random_seed": true,
+	"file net_namespace": true, "file instance": true, "global_defs random_seed": true,
 	"global_defs startup_script": true, "global_defs startup_script_timeout": true,
 }
 
@@ -374,14 +373,15 @@ func (d *difference) servers(within string, a, b *VirtualServer) {
 // Unfit tells why a running daemon does not go on with a configuration, by what was found
 // in its file and what had been found in the running one: errors, and warnings that are
 // new, since a line that is ignored may be an instance that goes away. With
-// reload_check_config all warnings count. The error has a line for each.
-func (c *Config) Unfit(found, before []Message) error {
+// reload_check_config, in either file, all warnings count. The error has a line for each.
+func (c *Config) Unfit(found []Message, running *Config, before []Message) error {
+	strict := c.Global.ReloadCheckConfig.On || running.Global.ReloadCheckConfig.On
 	known := func(m Message) bool {
 		return slices.ContainsFunc(before, func(o Message) bool { return o.Text == m.Text && o.Source == m.Source })
 	}
 	var wrong []string
 	for _, m := range found {
-		if m.Level == Error || m.Level == Warning && (c.Global.ReloadCheckConfig.On || !known(m)) {
+		if m.Level == Error || m.Level == Warning && (strict || !known(m)) {
 			wrong = append(wrong, m.String())
 		}
 	}

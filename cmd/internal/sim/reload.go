@@ -40,7 +40,7 @@ func (d *director) reload(text []byte, refused bool) error {
 func (d *director) reconfigure(text []byte) error {
 	w := d.h.w
 	cfg, messages := config.Parse(d.h.name+".conf", text, config.Options{ConfigID: d.h.name})
-	if err := cfg.Unfit(messages, d.messages); err != nil {
+	if err := cfg.Unfit(messages, d.cfg, d.messages); err != nil {
 		return err
 	}
 	changes := config.Diff(d.cfg, cfg)
