@@ -39,15 +39,16 @@ func serveControl(ctx context.Context, l net.Listener, r *reloader, log *slog.Lo
 		go func() {
 			defer c.Close()
 			c.SetDeadline(time.Now().Add(askTimeout))
-			if err := allowed(c); err != nil {
+			line, err := bufio.NewReader(io.LimitReader(c, mostQuestion)).ReadString('\n')
+			if err != nil {
+				return
+			}
+			if err := allowed(c); err != nil { // what is unread at the close would cut the answer off
 				log.Warn("control socket", "err", err)
 				io.WriteString(c, errorLines(err))
 				return
 			}
-			line, err := bufio.NewReader(io.LimitReader(c, mostQuestion)).ReadString('\n')
-			if err == nil {
-				io.WriteString(c, r.answer(ctx, strings.Fields(line)))
-			}
+			io.WriteString(c, r.answer(ctx, strings.Fields(line)))
 		}()
 	}
 }

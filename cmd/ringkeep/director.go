@@ -5,13 +5,10 @@ import (
 	"log/slog"
 	"slices"
 
-	"golang.org/x/net/bpf"
-
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
 	"github.com/ringkeep/ringkeep/cmd/internal/kernel"
 	"github.com/ringkeep/ringkeep/cmd/internal/loop"
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
-	"github.com/ringkeep/ringkeep/forward"
 	"github.com/ringkeep/ringkeep/proto"
 	"github.com/ringkeep/ringkeep/ring"
 )
@@ -36,7 +33,7 @@ type director struct {
 	opened   []*ring.Socket
 	uses     []node.Use // of each port, what is open
 	slots    []int      // of each port, the size of its control ring
-	flows    []forward.ServiceKey
+	flows    []ring.Match
 }
 
 // Sizes of the rings. A service slot of 2 KiB holds every frame that is not a
@@ -59,7 +56,7 @@ func (d *director) open() (err error) {
 // opened is left out, and is in the error.
 func (d *director) follow() error {
 	errs := []error{d.shield()}
-	flows := d.node.Flows()
+	flows := d.matches()
 	for i, use := range d.node.Uses() {
 		if i == len(d.ports) {
 			d.ports, d.uses, d.slots = append(d.ports, loop.Sockets{}), append(d.uses, node.Use{}), append(d.slots, 0)
@@ -195,7 +192,7 @@ func (d *director) controlSlots(iface string) int {
 }
 
 func (d *director) service(l kernel.Link) (loop.Port, error) {
-	filter, err := serviceFilter(d.node.Flows())
+	filter, err := ring.ServiceFilter(d.matches())
 	if err != nil {
 		return nil, err
 	}
@@ -203,8 +200,8 @@ func (d *director) service(l kernel.Link) (loop.Port, error) {
 }
 
 // refilter lets the frames of other services in; those in the ring stay there.
-func (d *director) refilter(port int, flows []forward.ServiceKey) error {
-	filter, err := serviceFilter(flows)
+func (d *director) refilter(port int, flows []ring.Match) error {
+	filter, err := ring.ServiceFilter(flows)
 	if err != nil {
 		return err
 	}
@@ -216,12 +213,13 @@ func (d *director) refilter(port int, flows []forward.ServiceKey) error {
 	return nil
 }
 
-func serviceFilter(flows []forward.ServiceKey) ([]bpf.RawInstruction, error) {
-	var matches []ring.Match
-	for _, k := range flows {
-		matches = append(matches, ring.Match{Protocol: k.Protocol, Addr: k.Addr.Addr(), Port: k.Addr.Port()})
+// matches lists the flows that the service rings take.
+func (d *director) matches() []ring.Match {
+	var list []ring.Match
+	for _, k := range d.node.Flows() {
+		list = append(list, ring.Match{Protocol: k.Protocol, Addr: k.Addr.Addr(), Port: k.Addr.Port()})
 	}
-	return ring.ServiceFilter(matches)
+	return list
 }
 
 func (d *director) socket(c ring.Config) (*ring.Socket, error) {

@@ -59,11 +59,8 @@ func (r *reloader) reload(ctx context.Context, w wish) (changes []string, err er
 	if w.dry {
 		return changes, nil
 	}
-	for _, c := range changes {
-		r.log.Info("configuration", "change", c)
-	}
 	done := make(chan error, 1)
-	r.loop.Do(func() { done <- r.apply(ctx, cfg) })
+	r.loop.Do(func() { done <- r.apply(ctx, cfg, changes) })
 	select {
 	case err = <-done:
 	case <-ctx.Done():
@@ -125,7 +122,7 @@ func (r *reloader) lock() (unlock func()) {
 }
 
 // apply belongs to the loop's thread.
-func (r *reloader) apply(ctx context.Context, cfg *config.Config) error {
+func (r *reloader) apply(ctx context.Context, cfg *config.Config, changes []string) error {
 	d := r.director
 	links, err := d.kernel.Links()
 	if err != nil {
@@ -138,6 +135,9 @@ func (r *reloader) apply(ctx context.Context, cfg *config.Config) error {
 		}
 	}
 	return r.loop.Reload(cfg, nodeLinks(all), func() {
+		for _, c := range changes {
+			r.log.Info("configuration", "change", c)
+		}
 		d.cfg, d.links = cfg, all
 		if err := d.follow(); err != nil {
 			r.log.Error("the new configuration lacks a socket", "err", err)
