@@ -91,7 +91,7 @@ const (
 var played = []string{
 	"big-download", "01-killed-and-swept", "01-two-node", "02-web-pair", "03-three-node", "04-nopreempt", "05-mysql-ha", "08-cloud-lvs-dr",
 	"09-haproxy-track", "10-sync-group", "11-static", "13-lvs-dr-web", "deaf-backup", "demo", "interop-ah-keepalived-first",
-	"interop-ah-ringkeep-first", "interop-ah-unicast", "interop-reload", "reload", "interop-sync-group", "interop-v2-keepalived-first", "interop-v2-ringkeep-first",
+	"interop-ah-ringkeep-first", "interop-ah-unicast", "interop-reload", "reload", "reload-services", "interop-sync-group", "interop-v2-keepalived-first", "interop-v2-ringkeep-first",
 	"interop-v3-keepalived-first", "interop-v3-ringkeep-first", "interop-v6-keepalived-first", "interop-v6-ringkeep-first", "notify-fifo", "routes-move", "routes-removed", "track-process", "wrong-password",
 	"fleet-ringkeep-ringkeep", "fleet-ringkeep-keepalived", "fleet-keepalived-ringkeep", "fleet-keepalived-keepalived",
 	"fleet-ringkeep-frr", "fleet-frr-ringkeep", "fleet-frr-frr",
