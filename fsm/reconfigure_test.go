@@ -199,3 +199,20 @@ func TestGroupResumes(t *testing.T) {
 		t.Errorf("beside a fault it is %s", one.State())
 	}
 }
+
+// TestReconfigureKeepsTheSequence: the authentication header goes on counting, or nobody
+// would listen any more (reference 1.2).
+func TestReconfigureKeepsTheSequence(t *testing.T) {
+	c := defaultConfig()
+	c.Version, c.AuthType = 2, 2
+	in := masterOf(t, c)
+	at, _ := in.Deadline()
+	before := in.sequence
+	next := c
+	next.Priority = 90
+	acts := in.Reconfigure(at-time.Millisecond, next, nil, nil)
+	last, ok := acts[len(acts)-1].(SendAdvert)
+	if !ok || before == 0 || last.Sequence != before+1 {
+		t.Errorf("after %d: %v", before, acts)
+	}
+}

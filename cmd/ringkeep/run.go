@@ -64,7 +64,8 @@ func runCommand() *cobra.Command {
 		Use:   "run",
 		Short: "Run as a director in the foreground",
 		Long: `Run as a director in the foreground until SIGTERM or SIGINT. A MASTER that is
-stopped sends priority 0 and gives its addresses up. Needs CAP_NET_ADMIN and
+stopped sends priority 0 and gives its addresses up. SIGHUP has it read its file
+again, as ringkeep reload does. Needs CAP_NET_ADMIN and
 CAP_NET_RAW (root, or a user namespace with a network namespace of its own).
 
 The options have keepalived's names. With -t the file is only read and compared with
