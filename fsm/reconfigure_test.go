@@ -201,7 +201,7 @@ func TestGroupResumes(t *testing.T) {
 }
 
 // TestReconfigureKeepsTheSequence: the authentication header goes on counting, or nobody
-// would listen any more (reference 1.2).
+// would listen any more (reference 1.5).
 func TestReconfigureKeepsTheSequence(t *testing.T) {
 	c := defaultConfig()
 	c.Version, c.AuthType = 2, 2

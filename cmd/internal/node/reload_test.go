@@ -340,3 +340,54 @@ func TestStatesAreToldOnReload(t *testing.T) {
 		t.Errorf("%q", m.said)
 	}
 }
+
+// TestRoutesMoveWithAGroup: the routes of a member come and go with its addresses, as those
+// of an instance that is alone.
+func TestRoutesMoveWithAGroup(t *testing.T) {
+	const route = "route 10.7.0.0/24 via 10.0.0.2 no_track"
+	m := newMachine(t, parse(t, "vrrp_sync_group G {\n group {\n A\n }\n}\n"+instanceText("A", " virtual_routes {\n  10.7.0.0/24 via 10.0.0.2\n }", 51)))
+	m.run(5 * time.Second)
+	if m.held[route] != 1 {
+		t.Errorf("MASTER without its route: %v", m.held)
+	}
+	m.step(LinkChanged{Port: 1})
+	if m.held[route] > 0 {
+		t.Errorf("keeps its route in FAULT: %v", m.held)
+	}
+}
+
+// TestServersAfterAReload: what is known of servers stays, a weight takes effect in the
+// pool, and one that is gone counts as down for its scripts.
+func TestServersAfterAReload(t *testing.T) {
+	file := func(servers string) *config.Config {
+		return parse(t, "virtual_server 10.0.0.1 80 {\n lb_algo rr\n lb_kind DR\n protocol TCP\n"+servers+"}\n")
+	}
+	server := func(last, weight int) string {
+		return fmt.Sprintf(" real_server 10.0.0.%d 80 {\n  weight %d\n  TCP_CHECK {\n   connect_timeout 1\n  }\n }\n", last, weight)
+	}
+	m := newMachine(t, file(server(7, 1)+server(8, 1)))
+	m.step(CheckDone{Check: 0}) // the first result decides: 10.0.0.7 is down
+	m.said = nil
+	at := deadline(m)
+	m.reload(t, file(server(7, 5)+server(9, 2)))
+	if !slices.Equal(m.said, []string{"RS [10.0.0.8]:tcp:80 [10.0.0.1]:tcp:80 DOWN"}) {
+		t.Errorf("%q", m.said)
+	}
+	if deadline(m) != at {
+		t.Errorf("the neighbours and checks wait until %v, not %v", deadline(m), at)
+	}
+	pool := func() string {
+		var list []string
+		for _, s := range m.n.fwd.Services()[0].Servers {
+			list = append(list, fmt.Sprint(s.Addr, s.Weight))
+		}
+		return strings.Join(list, " ")
+	}
+	if pool() != "10.0.0.9:80 2" {
+		t.Errorf("a server that failed is back: %s", pool())
+	}
+	m.step(CheckDone{Check: 0, OK: true})
+	if !strings.Contains(pool(), "10.0.0.7:80 5") {
+		t.Errorf("it comes with its old weight: %s", pool())
+	}
+}
