@@ -96,6 +96,15 @@ func (d *director) use(port int, use node.Use) (err error) {
 			return err
 		}
 	}
+	if use.Multicast && !was.Multicast {
+		err = d.kernel.JoinVRRP(name)
+	}
+	if use.Multicast6 && !was.Multicast6 && err == nil {
+		err = d.kernel.JoinVRRP6(name)
+	}
+	if err != nil {
+		return err
+	}
 	if use.Control && !was.Control {
 		if s.Control, err = d.control(d.links[port]); err != nil {
 			s.Control = nil
@@ -103,19 +112,11 @@ func (d *director) use(port int, use node.Use) (err error) {
 		}
 		d.slots[port] = d.controlSlots(name)
 	}
-	if use.Multicast && !was.Multicast {
-		err = d.kernel.JoinVRRP(name)
-	}
-	if use.Multicast6 && !was.Multicast6 && err == nil {
-		err = d.kernel.JoinVRRP6(name)
-	}
-	if use.Service && !was.Service && err == nil {
+	if use.Service && !was.Service {
 		if s.Service, err = d.service(d.links[port]); err != nil {
 			s.Service = nil
+			return err
 		}
-	}
-	if err != nil {
-		return err
 	}
 	*was = use
 	return nil
