@@ -88,6 +88,7 @@ type service struct {
 	sched sched.Scheduler
 	view  []sched.Server
 	local bool
+	gone  bool // it was removed
 	stats Stats
 }
 
@@ -153,6 +154,11 @@ func (f *Forwarder) AddService(s Service) error {
 	scheduler, err := sched.New(s.Scheduler)
 	if err != nil {
 		return fmt.Errorf("service %v: %w", s.Key, err)
+	}
+	if i, ok := f.revive(s.Key); ok {
+		f.byKey[s.Key.pack()] = i
+		f.services[i].Service, f.services[i].sched, f.services[i].gone = s, scheduler, false
+		return nil
 	}
 	f.byKey[s.Key.pack()] = int32(len(f.services))
 	f.services = append(f.services, service{Service: s, sched: scheduler})
@@ -235,7 +241,7 @@ func (s *service) place(id int32) int {
 // their way to the local stack: without the address its services rest.
 func (f *Forwarder) SetLocal(vip netip.Addr, local bool) {
 	for i := range f.services {
-		if f.services[i].Key.Addr.Addr() == vip {
+		if f.services[i].Key.Addr.Addr() == vip && !f.services[i].gone {
 			f.services[i].local = local
 		}
 	}
@@ -275,6 +281,9 @@ func (f *Forwarder) Services() []ServiceStatus {
 	var list []ServiceStatus
 	for i := range f.services {
 		svc := &f.services[i]
+		if svc.gone {
+			continue
+		}
 		st := ServiceStatus{Service: svc.Service, Local: svc.local, Stats: svc.stats}
 		for _, v := range svc.view {
 			st.Servers = append(st.Servers, f.servers[v.ID].status())

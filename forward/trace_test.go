@@ -15,7 +15,7 @@ import (
 )
 
 // TestTraces plays testdata. Commands: `service tcp|udp ADDR:PORT SCHEDULER
-// [persistence=60s] [mask=24]`, `server ADDR:PORT weight=N [local]` and `remove`,
+// [persistence=60s] [mask=24]`, `edit` with the same, `gone` for the last service, `server ADDR:PORT weight=N [local]` and `remove`,
 // `weight` for the last service, `vip ADDR up|down`, `packets` with a packet a line
 // (`1s 10.0.0.1:1000 > 10.0.0.100:80 SYN`, UDP without flags, ttl=, frag=, icmp for an
 // error about it), `expire at=`, `conns`, `status`.
@@ -42,8 +42,10 @@ func (w *traceWorld) run(t *testing.T, d *datadriven.TestData) string {
 		}
 	}
 	switch d.Cmd {
-	case "service":
-		return w.service(t, args, options)
+	case "service", "edit":
+		return w.service(t, d.Cmd, args, options)
+	case "gone":
+		w.f.RemoveService(w.last)
 	case "server":
 		weight, _ := strconv.Atoi(options["weight"])
 		s := Server{Addr: netip.MustParseAddrPort(args[0]), Weight: int32(weight)}
@@ -81,7 +83,7 @@ func (w *traceWorld) run(t *testing.T, d *datadriven.TestData) string {
 	return ""
 }
 
-func (w *traceWorld) service(t *testing.T, args []string, options map[string]string) string {
+func (w *traceWorld) service(t *testing.T, how string, args []string, options map[string]string) string {
 	protocol := uint8(proto.ProtocolTCP)
 	if args[0] == "udp" {
 		protocol = proto.ProtocolUDP
@@ -94,6 +96,12 @@ func (w *traceWorld) service(t *testing.T, args []string, options map[string]str
 		}
 	}
 	s.PersistenceMask, _ = strconv.Atoi(options["mask"])
+	if how == "edit" {
+		if err := w.f.EditService(s); err != nil {
+			return err.Error() + "\n"
+		}
+		return ""
+	}
 	if err := w.f.AddService(s); err != nil {
 		return err.Error() + "\n"
 	}

@@ -109,6 +109,8 @@ const (
 	Synced
 	// PeerMissing: it is to be unicast and has no peer ([Config.NoPeer]).
 	PeerMissing
+	// Reloaded: another configuration allows or asks for it.
+	Reloaded
 )
 
 // Cause is why a transition happened. Reason says which of the fields mean anything.
@@ -154,6 +156,8 @@ func (c Cause) String() string {
 		return "with " + c.Name + " of sync group " + c.Kind
 	case PeerMissing:
 		return "no unicast_peer"
+	case Reloaded:
+		return "reload"
 	}
 	return fmt.Sprintf("Reason(%d)", uint8(c.Reason))
 }

@@ -48,6 +48,13 @@ func (j *Judge) duties(at time.Duration, m *member) {
 		m.once(j, at, "resign", "%s (%s) says priority 0 and goes on", m.Node, m.Instance)
 	}
 	for _, a := range m.VIPs {
+		want := want
+		if since, ok := m.added[a]; ok { // once, when it came
+			want = 0
+			if at-since > j.Slack {
+				want = m.GARPRepeat
+			}
+		}
 		if m.garps[a] < want {
 			m.once(j, at, "announce", "%s (%s) is MASTER since %v and has announced %v %d times, not %d", m.Node, m.Instance, m.since, a, m.garps[a], want)
 		}

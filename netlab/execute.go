@@ -48,7 +48,7 @@ func (l *lab) declare(m Machine) error {
 	case "realserver":
 		return h.quietARP(l, m.VIP)
 	}
-	n := &node{host: h, kind: m.Kind, dir: filepath.Join(l.dir, m.Name), files: l.filesOf(m.Name)}
+	n := &node{host: h, kind: m.Kind, own: m, dir: filepath.Join(l.dir, m.Name), files: l.filesOf(m.Name)}
 	l.scriptFiles(n)
 	h.node = n
 	if err := n.read(l, m); err != nil {
@@ -131,6 +131,8 @@ func (l *lab) execute(st Statement) error {
 		return l.hosts[w[1]].node.setScript(w[2], w[3])
 	case "write":
 		return l.hosts[w[1]].node.write(w[2], []byte(w[3]+"\n"))
+	case "reload":
+		return l.reload(l.hosts[w[1]], w[2], len(w) > 3)
 	case "advert":
 		return l.craft(w)
 	case "frame":

@@ -52,6 +52,7 @@ type Judge struct {
 
 	members []*member
 	byNode  map[string][]*member
+	groups  map[groupKey]*group
 }
 
 // member is an instance of a node, as the judge sees it.
@@ -66,6 +67,7 @@ type member struct {
 	unlinked  bool
 	linked    time.Duration    // when the carrier last changed
 	effective uint8            // the priority with tracking
+	former    uint8            // and the one before, which another program says once more as it reloads
 	weighed   time.Duration    // when it last changed
 	resigned  bool             // it has said priority 0 since it entered the state
 	owes      bool             // it was MASTER, and has to say so
@@ -74,6 +76,7 @@ type member struct {
 	heard     map[string]heard // the last advertisement of each other node that reached it
 	garps     map[netip.Addr]int
 	missing   map[netip.Addr]time.Duration // since when a MASTER lacks an address
+	added     map[netip.Addr]time.Duration // addresses that came by a reload, in this state
 	told      map[string]bool              // what was said of this state already
 	group     *group
 	fellows   []*member // of its sync group, itself among them; none without one
@@ -95,35 +98,98 @@ type group struct {
 
 // NewJudge makes a judge for the routers of a lab.
 func NewJudge(routers []Router, network *Network, violate func(at time.Duration, invariant, text string)) *Judge {
-	j := &Judge{Slack: 20 * time.Millisecond, Tolerant: map[string]bool{}, Network: network, Violate: violate, byNode: map[string][]*member{}}
-	type key struct {
-		id  RouterID
-		lan string
+	j := &Judge{
+		Slack: 20 * time.Millisecond, Tolerant: map[string]bool{}, Network: network, Violate: violate,
+		byNode: map[string][]*member{}, groups: map[groupKey]*group{},
 	}
-	groups := map[key]*group{}
 	for _, r := range routers {
-		k := key{r.id(), r.LAN}
-		if r.Unicast {
-			k.lan = ""
-		}
-		g := groups[k]
-		if g == nil {
-			g = &group{id: r.id(), ownerless: -1, resigned: -1}
-			groups[k] = g
-		}
-		m := &member{Router: r, group: g, heard: map[string]heard{}, garps: map[netip.Addr]int{}, missing: map[netip.Addr]time.Duration{}, told: map[string]bool{}, last: -1}
-		g.members = append(g.members, m)
-		j.members = append(j.members, m)
-		j.byNode[r.Node] = append(j.byNode[r.Node], m)
+		j.join(r)
 	}
-	for _, m := range j.members {
-		for _, o := range j.byNode[m.Node] {
+	for node := range j.byNode {
+		j.befriend(node)
+	}
+	return j
+}
+
+// groupKey is what the instances of one virtual router have in common.
+type groupKey struct {
+	id  RouterID
+	lan string // "" for unicast
+}
+
+// join takes an instance in.
+func (j *Judge) join(r Router) *member {
+	k := groupKey{r.id(), r.LAN}
+	if r.Unicast {
+		k.lan = ""
+	}
+	g := j.groups[k]
+	if g == nil {
+		g = &group{id: r.id(), ownerless: -1, resigned: -1}
+		j.groups[k] = g
+	}
+	m := &member{Router: r, group: g, heard: map[string]heard{}, garps: map[netip.Addr]int{}, missing: map[netip.Addr]time.Duration{}, added: map[netip.Addr]time.Duration{}, told: map[string]bool{}, last: -1}
+	g.members = append(g.members, m)
+	j.members = append(j.members, m)
+	j.byNode[r.Node] = append(j.byNode[r.Node], m)
+	return m
+}
+
+// befriend finds the fellows of the members of a node.
+func (j *Judge) befriend(node string) {
+	for _, m := range j.byNode[node] {
+		m.fellows = nil
+		for _, o := range j.byNode[node] {
 			if m.Group != "" && o.Group == m.Group {
 				m.fellows = append(m.fellows, o)
 			}
 		}
 	}
-	return j
+}
+
+// Reloaded tells that a node has these instances now, before it does anything about it.
+// Those that are the same virtual routers as before keep their state; the network counts as
+// disturbed, since the routers of the others differ from what they know.
+func (j *Judge) Reloaded(at time.Duration, node string, routers []Router) {
+	was, running := j.byNode[node], false
+	for _, m := range was {
+		running = running || m.running
+	}
+	j.byNode[node] = nil
+	for _, r := range routers {
+		i := slices.IndexFunc(was, func(m *member) bool {
+			return m.id() == r.id() && m.Interface == r.Interface && m.Unicast == r.Unicast
+		})
+		if i >= 0 {
+			was[i].reloaded(at, r)
+			j.byNode[node] = append(j.byNode[node], was[i])
+			continue
+		}
+		m := j.join(r)
+		m.running, m.started, m.effective = running, at, m.Priority
+		m.enter(at, "INIT")
+	}
+	for _, m := range was {
+		if !slices.Contains(j.byNode[node], m) {
+			gone := func(o *member) bool { return o == m }
+			j.members, m.group.members = slices.DeleteFunc(j.members, gone), slices.DeleteFunc(m.group.members, gone)
+		}
+	}
+	j.befriend(node)
+	j.Disturbed(at)
+}
+
+// reloaded gives a member that goes on its new configuration.
+func (m *member) reloaded(at time.Duration, r Router) {
+	for _, a := range r.VIPs {
+		if !slices.Contains(m.VIPs, a) {
+			m.added[a] = at
+		}
+	}
+	if m.Foreign && r.Priority != m.Priority { // its log does not say
+		m.former, m.effective, m.weighed = m.effective, r.Priority, at
+	}
+	m.Router = r
 }
 
 // Up tells that a node was started or ended.
@@ -166,6 +232,7 @@ func (m *member) enter(at time.Duration, state string) {
 	m.state, m.since, m.resigned, m.owes, m.adverts = state, at, false, false, 0
 	clear(m.garps)
 	clear(m.missing)
+	clear(m.added)
 	clear(m.told)
 }
 
@@ -304,7 +371,10 @@ func (j *Judge) Advert(at time.Duration, node, lan string, id RouterID, priority
 		m.adverts++
 		m.last = at
 		m.resigned = m.resigned && !m.Foreign
-		if priority != m.effective && m.running {
+		if priority == m.effective {
+			m.former = 0
+		}
+		if priority != m.effective && priority != m.former && m.running {
 			m.once(j, at, "priority", "%s advertises priority %d, its effective priority is %d", node, priority, m.effective)
 		}
 		if m.state != "MASTER" && m.running && !m.Foreign && at-m.since > j.Slack {

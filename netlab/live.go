@@ -123,6 +123,11 @@ func (v *live) up(node string, running bool) {
 	}
 }
 
+// reloaded tells that a node is to go on with other instances.
+func (v *live) reloaded(node string, routers []Router) {
+	v.tell(v.now(), func(at time.Duration) { v.judge.Reloaded(at, node, routers) })
+}
+
 // stopped tells that a node has ended in good order.
 func (v *live) stopped(h *host) {
 	for _, r := range h.node.routers {

@@ -21,6 +21,7 @@ import (
 type node struct {
 	*host
 	kind  string
+	own   Machine // as the scenario declares it
 	dir   string
 	files map[string][]byte // what it alone sees
 

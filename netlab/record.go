@@ -49,11 +49,25 @@ func (r *Record) Machine(m Machine, routers []Router, reader Reader) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.run.Hosts = append(r.run.Hosts, report.Host{Name: m.Name, Kind: m.Kind})
+	r.instances(m.Name, routers, reader)
+}
+
+// Instances tells those that a node has from now on.
+func (r *Record) Instances(node string, routers []Router, reader Reader) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.instances(node, routers, reader)
+}
+
+func (r *Record) instances(node string, routers []Router, reader Reader) {
 	for _, router := range routers {
-		r.routers[place{m.Name, router.Instance}] = router
+		r.routers[place{node, router.Instance}] = router
 	}
 	if reader != nil {
-		r.readers[m.Name] = reader
+		r.readers[node] = reader
 	}
 }
 

@@ -185,6 +185,7 @@ var forms = map[string]struct {
 	"thaw":       {2, 2, "thaw NODE"},
 	"script":     {4, 4, "script NODE NAME ok|fail|hang"},
 	"write":      {4, 4, "write NODE PATH TEXT"},
+	"reload":     {3, 4, "reload NODE FILE [refused]"},
 	"advert":     {6, 99, "advert HOST vrid N priority N [version N] [interval TIME] [src ADDR] [ttl N] [auth TEXT] [vip ADDR] [checksum bad]"},
 	"frame":      {3, 999, "frame HOST HEX..."},
 	"play":       {3, 5, "play HOST FILE [of INTERFACE]"},
@@ -254,13 +255,21 @@ func (s *Scenario) checkNames(st Statement, known map[string]string) error {
 		if _, _, err := repeat(w); err != nil {
 			return st.Errorf(1, "%v", err)
 		}
-	case "stop", "kill", "crash", "freeze", "thaw", "starve", "script", "write":
+	case "stop", "kill", "crash", "freeze", "thaw", "starve", "script", "write", "reload":
 		if known[w[1]] != "node" {
 			return st.Errorf(1, "no node %s is declared above", w[1])
 		}
 		if w[0] == "starve" {
 			if p, err := percent(w[2]); err != nil || p > 95 {
 				return st.Errorf(2, "%s: must be a share such as 80%%, up to 95%%", w[2])
+			}
+		}
+		if w[0] == "reload" {
+			if _, ok := s.Files[w[2]]; !ok {
+				return st.Errorf(2, "the archive has no file %s", w[2])
+			}
+			if len(w) > 3 && w[3] != "refused" {
+				return st.Errorf(3, "%s: must be refused, or nothing", w[3])
 			}
 		}
 		if w[0] == "write" && !strings.HasPrefix(w[2], "/") {

@@ -29,14 +29,20 @@ func missing(cfg *config.Config, links []kernel.Link, log *slog.Logger) []kernel
 	return list
 }
 
-// afterBoot is the configuration with a startup delay that lasts until vrrp_delay_after_boot
-// has passed since the host was started, if that is later.
-func afterBoot(cfg *config.Config) *config.Config {
-	now := *cfg
+// sinceBoot is for how long the host runs, 0 if the kernel does not say.
+func sinceBoot() time.Duration {
 	var up unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err == nil {
-		now.Global.StartupDelay = startupDelay(&cfg.Global, time.Duration(up.Nano()))
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil {
+		return 0
 	}
+	return time.Duration(up.Nano())
+}
+
+// delayed is the configuration of a daemon that was started so long after its host, with a
+// startup delay that lasts until vrrp_delay_after_boot is over, if that is later.
+func delayed(cfg *config.Config, up time.Duration) *config.Config {
+	now := *cfg
+	now.Global.StartupDelay = startupDelay(&cfg.Global, up)
 	return &now
 }
 

@@ -22,8 +22,6 @@ import (
 	"github.com/ringkeep/ringkeep/cmd/internal/kernel"
 	"github.com/ringkeep/ringkeep/cmd/internal/loop"
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
-	"github.com/ringkeep/ringkeep/proto"
-	"github.com/ringkeep/ringkeep/ring"
 )
 
 // runner holds the options of run, which are keepalived's.
@@ -138,7 +136,7 @@ func (r *runner) run(cmd *cobra.Command) error {
 			return fmt.Errorf("--%s: %s", o.name, o.why)
 		}
 	}
-	cfg, _, err := load(r.file, o, cmd.ErrOrStderr())
+	cfg, messages, err := load(r.file, o, cmd.ErrOrStderr())
 	if err != nil {
 		return err
 	}
@@ -152,19 +150,23 @@ func (r *runner) run(cmd *cobra.Command) error {
 			return err
 		}
 	}
-	if r.onlyVRRP {
-		cfg.VirtualServers = nil
-	}
-	if r.onlyChecks {
-		cfg.Instances = nil
-	}
 	if file := r.pidFileOf(cfg); file != "" {
 		if err := writePID(file); err != nil {
 			return err
 		}
 		defer os.Remove(file)
 	}
-	return run(cmd.Context(), cfg, log)
+	return r.daemon(cmd.Context(), &reloader{file: r.file, options: o, cfg: cfg, before: messages, log: log})
+}
+
+// part leaves of a configuration what this process is for.
+func (r *runner) part(cfg *config.Config) {
+	if r.onlyVRRP {
+		cfg.VirtualServers = nil
+	}
+	if r.onlyChecks {
+		cfg.Instances = nil
+	}
 }
 
 // microseconds writes the time of a log line so that it can be compared with a capture.
@@ -175,15 +177,16 @@ func microseconds(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// run is the daemon: it opens everything the node needs of this host, and gives
-// it all back at the end.
-func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
-	only, err := net.Listen("unix", "@ringkeep") // abstract: one a network namespace, gone with the process
+// daemon runs with the configuration that the reloader has: it opens everything the node
+// needs of this host, and gives it all back at the end.
+func (r *runner) daemon(ctx context.Context, re *reloader) error {
+	log := re.log
+	only, err := net.Listen("unix", controlSocket) // one a network namespace
 	if err != nil {
 		return errors.New("another ringkeep runs in this network namespace: stop it first")
 	}
 	defer only.Close()
-	shutdown := startup(ctx, &cfg.Global, log)
+	shutdown := startup(ctx, &re.cfg.Global, log)
 	defer shutdown()
 	k, err := kernel.Open(log)
 	if err != nil {
@@ -193,10 +196,15 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	if err := sweep(k, log); err != nil {
 		return err
 	}
-	if err := promote(cfg, k, ""); err != nil {
+	re.prepare = func(cfg *config.Config) error {
+		r.part(cfg)
+		secure(cfg, log)
+		return promote(cfg, k, "")
+	}
+	cfg := re.cfg
+	if err := re.prepare(cfg); err != nil {
 		return err
 	}
-	secure(cfg, log)
 	if err := makeVMACs(k, cfg); err != nil {
 		return err
 	}
@@ -205,7 +213,8 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 		return err
 	}
 	links = append(links, missing(cfg, links, log)...)
-	n, err := node.New(afterBoot(cfg), nodeLinks(links), seed())
+	re.booted = sinceBoot()
+	n, err := node.New(delayed(cfg, re.booted), nodeLinks(links), seed())
 	if err != nil {
 		return err
 	}
@@ -220,16 +229,19 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	}
 	pipes := openFIFOs(ctx, &cfg.Global, log)
 	defer pipes.close()
-	mail, sent := openMail(&cfg.Global, log)
-	defer sent()
+	post := &mailbox{log: log}
+	post.follow(&cfg.Global)
+	defer post.close()
 	l := loop.New(loop.Config{
-		Node: n, Ports: d.ports, Loopback: d.loopback, Poller: d.poller, Host: k, Names: kernel.ReadNames(), Log: log, Reopen: d.reopen, Tell: pipes.tell, Mail: mail,
+		Node: n, Ports: d.ports, Loopback: d.loopback, Poller: d.poller, Host: k, Names: kernel.ReadNames(), Log: log, Reopen: d.reopen, Tell: pipes.tell, Mail: post.send,
 		Clock: func() time.Duration { return time.Since(start) }, Wall: loop.WallClock,
 	})
 	if err := l.Watch(ctx, k, links); err != nil {
 		return err
 	}
-	ignoreSignals(ctx, log)
+	re.director, re.loop, re.pipes, re.post = d, l, pipes, post
+	heedSignals(ctx, re)
+	go serveControl(ctx, only, re, log)
 	log.Info("started", "instances", len(cfg.Instances), "services", len(cfg.VirtualServers), "version", version)
 	runtime.LockOSThread() // which gives the loop this thread
 	prioritise(&cfg.Global, log)
@@ -238,18 +250,21 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	return err
 }
 
-// ignoreSignals keeps the signals by which keepalived reloads and dumps its data from
-// ending the process, which would leave its addresses behind.
-func ignoreSignals(ctx context.Context, log *slog.Logger) {
-	c := make(chan os.Signal, 3) // one of each: the kernel may hand over the later one first
-	signal.Notify(c, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
+// heedSignals reloads at SIGHUP, and keeps the signals by which keepalived dumps its data
+// from ending the process, which would leave its addresses behind.
+func heedSignals(ctx context.Context, r *reloader) {
+	dumps, reloads := make(chan os.Signal, 2), make(chan os.Signal, 1) // another SIGHUP waits for the first
+	signal.Notify(dumps, syscall.SIGUSR1, syscall.SIGUSR2)
+	signal.Notify(reloads, syscall.SIGHUP)
 	go func() {
 		for {
 			select {
 			case <-ctx.Done():
 				return
-			case s := <-c:
-				log.Warn("signal ignored: reload and dumps are not available in this version, restart instead", "reason", s.String())
+			case s := <-dumps:
+				r.log.Warn("signal ignored: dumps are not available in this version", "reason", s.String())
+			case <-reloads:
+				r.reload(ctx, wish{})
 			}
 		}
 	}()
@@ -279,187 +294,4 @@ func seed() uint64 {
 	var b [8]byte
 	rand.Read(b[:])
 	return binary.LittleEndian.Uint64(b[:])
-}
-
-func nodeLinks(links []kernel.Link) []node.Link {
-	out := make([]node.Link, len(links))
-	for i, l := range links {
-		out[i] = node.Link{Name: l.Name, MAC: proto.MAC(l.MAC), Up: l.Up, Loopback: l.Loopback, Router: l.Router, Missing: l.Index == 0, Base: l.Base, Prefixes: l.Prefixes}
-	}
-	return out
-}
-
-// director holds what run opened, to be closed in reverse.
-type director struct {
-	cfg      *config.Config
-	node     *node.Node
-	kernel   *kernel.Kernel
-	links    []kernel.Link
-	poller   *ring.Poller
-	ports    []loop.Sockets
-	loopback loop.Port
-	opened   []*ring.Socket
-}
-
-// Sizes of the rings. A service slot of 2 KiB holds every frame that is not a
-// super-frame, and those are taken whole beside the ring.
-const (
-	controlSlots     = 64 // at least
-	mostControlSlots = 8192
-	serviceSlots     = 4096
-	serviceSlotSize  = 2048
-)
-
-func (d *director) open() (err error) {
-	if d.poller, err = ring.NewPoller(); err != nil {
-		return err
-	}
-	if err := d.shield(); err != nil {
-		return err
-	}
-	for i := range d.links {
-		s, err := d.sockets(i)
-		if err != nil {
-			return err
-		}
-		d.ports = append(d.ports, s)
-	}
-	if d.node.LocalServers() {
-		s, err := d.socket(ring.Config{Interface: "lo", Slots: controlSlots, SlotSize: serviceSlotSize, Filter: ring.NothingFilter()})
-		if err != nil {
-			return err
-		}
-		d.loopback = s
-	}
-	return nil
-}
-
-// sockets opens what the node needs of a port.
-func (d *director) sockets(port int) (s loop.Sockets, err error) {
-	use := d.node.Uses()[port]
-	if d.links[port].Index == 0 {
-		return s, nil // see reopen
-	}
-	if use.Control {
-		if s.Control, err = d.control(d.links[port], use); err != nil {
-			return s, err
-		}
-	}
-	if use.Service {
-		s.Service, err = d.service(d.links[port])
-	}
-	return s, err
-}
-
-// reopen follows an interface that was deleted and made again under its name, or that
-// did not exist before.
-func (d *director) reopen(port int) (loop.Sockets, error) {
-	l, err := d.kernel.Link(d.links[port].Name)
-	if err != nil {
-		return loop.Sockets{}, err
-	}
-	for i, s := range d.opened {
-		if s != nil && s.Index() == d.links[port].Index {
-			s.Close()
-			d.opened[i] = nil
-		}
-	}
-	d.links[port] = l
-	if err := promote(d.cfg, d.kernel, l.Name); err != nil {
-		return loop.Sockets{}, err
-	}
-	return d.sockets(port)
-}
-
-// shield keeps the kernel from answering the flows that the ring forwards.
-func (d *director) shield() error {
-	var flows []kernel.Flow
-	for _, k := range d.node.Flows() {
-		flows = append(flows, kernel.Flow{Protocol: k.Protocol, Addr: k.Addr.Addr(), Port: k.Addr.Port()})
-	}
-	if len(flows) == 0 {
-		return nil
-	}
-	var names []string
-	for i, use := range d.node.Uses() {
-		if use.Service {
-			names = append(names, d.links[i].Name)
-		}
-	}
-	return d.kernel.DropRules(names, flows)
-}
-
-func (d *director) control(l kernel.Link, use node.Use) (loop.Port, error) {
-	filter, err := ring.ControlFilter(l.MAC)
-	if err != nil {
-		return nil, err
-	}
-	if use.Multicast {
-		err = d.kernel.JoinVRRP(l.Name)
-	}
-	if use.Multicast6 && err == nil {
-		err = d.kernel.JoinVRRP6(l.Name)
-	}
-	for _, group := range use.Groups {
-		if err == nil {
-			err = d.kernel.JoinGroup(l.Name, group)
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	return d.socket(ring.Config{Interface: l.Name, Slots: d.controlSlots(l.Name), SlotSize: serviceSlotSize, Filter: filter})
-}
-
-// controlSlots has room for what comes at once when another node becomes MASTER of
-// every instance of an interface: an advertisement each, and the announcement of each
-// address, several times.
-func (d *director) controlSlots(iface string) int {
-	frames := 0
-	for _, in := range d.cfg.Instances {
-		if in.Interface == iface {
-			frames += 1 + in.GARPMasterRepeat*(len(in.Addresses)+len(in.Excluded))
-		}
-	}
-	slots := controlSlots
-	for slots < 2*frames && slots < mostControlSlots {
-		slots *= 2
-	}
-	return slots
-}
-
-func (d *director) service(l kernel.Link) (loop.Port, error) {
-	var matches []ring.Match
-	for _, k := range d.node.Flows() {
-		matches = append(matches, ring.Match{Protocol: k.Protocol, Addr: k.Addr.Addr(), Port: k.Addr.Port()})
-	}
-	filter, err := ring.ServiceFilter(matches)
-	if err != nil {
-		return nil, err
-	}
-	return d.socket(ring.Config{Interface: l.Name, Slots: serviceSlots, SlotSize: serviceSlotSize, Filter: filter, SuperFrames: true})
-}
-
-func (d *director) socket(c ring.Config) (*ring.Socket, error) {
-	s, err := ring.Open(c)
-	if err != nil {
-		return nil, err
-	}
-	d.opened = append(d.opened, s)
-	return s, d.poller.Add(s.FD(), len(d.opened))
-}
-
-func (d *director) close(log *slog.Logger) {
-	for _, s := range d.opened {
-		if s == nil {
-			continue
-		}
-		st := s.Stats()
-		log.Info("ring", "iface", s.Name(), "received", st.Received, "dropped", st.Dropped, "superframes", st.SuperFrames,
-			"truncated", st.Truncated, "freezes", st.Freezes, "sent", st.Sent, "unsent", st.SendErrors.Total())
-		s.Close()
-	}
-	if d.poller != nil {
-		d.poller.Close()
-	}
 }

@@ -42,6 +42,9 @@ func secure(cfg *config.Config, log *slog.Logger) {
 	s.commands(&cfg.Global.NotifyFIFOScript, &cfg.Global.VRRPNotifyFIFOScript, &cfg.Global.LVSNotifyFIFOScript)
 	for _, in := range cfg.Instances {
 		s.commands(&in.NotifyMaster, &in.NotifyBackup, &in.NotifyFault, &in.NotifyStop, &in.Notify, &in.NotifyMasterRxLowerPri)
+		if in.NotifyDeleted != nil && len(in.NotifyDeleted.Args) > 0 && !s.allow(in.NotifyDeleted.Pos, in.NotifyDeleted.Args, &in.NotifyDeleted.Account) {
+			in.NotifyDeleted.Args = nil
+		}
 	}
 	for _, vs := range cfg.VirtualServers {
 		s.commands(&vs.QuorumUp, &vs.QuorumDown)

@@ -9,6 +9,15 @@ import (
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
 )
 
+// keepVMACs removes those that the node does not want.
+func (d *director) keepVMACs() error {
+	var names []string
+	for _, v := range d.node.VMACs() {
+		names = append(names, v.Name)
+	}
+	return d.kernel.KeepMacvlans(names)
+}
+
 // makeVMACs makes the interfaces with the virtual MACs of the instances with use_vmac. The
 // kernel room removes them at its end.
 func makeVMACs(k *kernel.Kernel, cfg *config.Config) error {

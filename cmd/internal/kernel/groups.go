@@ -76,17 +76,13 @@ func refuseAll(fd int) error {
 	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &filter[0]})
 }
 
-// JoinVRRP makes this host a member of 224.0.0.18 on an interface, until Close: the
-// kernel reports it by IGMP, so that snooping switches send the group our way. A
-// second call for the interface does nothing.
+// JoinGroup makes this host a member of a multicast group of either family on an
+// interface, until [Kernel.LeaveGroup] or Close: the kernel reports it by IGMP or MLD, so
+// that snooping switches send the group our way. A second call does nothing.
 //
-// The kernel allows one socket 20 memberships (igmp_max_memberships). Beyond them
-// JoinVRRP opens further sockets, and those belong to the calling thread's
+// The kernel allows one socket 20 memberships of IPv4 (igmp_max_memberships). Beyond them
+// JoinGroup opens further sockets, and those belong to the calling thread's
 // network namespace.
-func (k *Kernel) JoinVRRP(iface string) error { return k.join(k.groups, iface, vrrpGroup()) }
-
-// JoinGroup is [Kernel.JoinVRRP], or [Kernel.JoinVRRP6], for another group
-// (vrrp_mcast_group4, vrrp_mcast_group6, mcast_dst_ip).
 func (k *Kernel) JoinGroup(iface string, group netip.Addr) error {
 	switch {
 	case group.Is4():
@@ -128,6 +124,45 @@ func (g *groups) join(m membership) error {
 	}
 	if err == nil {
 		g.joined[m] = true
+	}
+	return err
+}
+
+// LeaveGroup ends a membership of [Kernel.JoinGroup]. Without one it does nothing.
+func (k *Kernel) LeaveGroup(iface string, group netip.Addr) error {
+	g := k.groups
+	if group.Is6() {
+		g = k.groups6
+	}
+	index, err := k.index(iface)
+	if g == nil || errors.Is(err, errNoLink) {
+		return nil // it went with the interface
+	}
+	if err == nil {
+		err = g.leave(membership{index, group})
+	}
+	if err != nil {
+		return fmt.Errorf("leave %s on %s: %w", group, iface, explain(err))
+	}
+	return nil
+}
+
+func (g *groups) leave(m membership) (err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.joined[m] {
+		return nil
+	}
+	for _, fd := range g.sockets { // one of them is the member
+		if g.group.Is6() {
+			err = unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_LEAVE_GROUP, &unix.IPv6Mreq{Multiaddr: m.group.As16(), Interface: uint32(m.index)})
+		} else {
+			err = unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_DROP_MEMBERSHIP, &unix.IPMreqn{Multiaddr: m.group.As4(), Ifindex: int32(m.index)})
+		}
+		if err == nil {
+			delete(g.joined, m)
+			return nil
+		}
 	}
 	return err
 }

@@ -24,16 +24,6 @@ func openGroups6() (*groups, error) {
 	return &groups{group: vrrpGroup6(), sockets: []int{vrrp}, other: -1, joined: map[membership]bool{}}, nil
 }
 
-// JoinVRRP6 makes this host a member of ff02::12 on an interface, until Close: the kernel
-// reports it by MLD. Switches that snoop flood 224.0.0.18 (RFC 4541 §2.1.2), but no group
-// of IPv6 that nobody reported. A second call for the interface does nothing.
-func (k *Kernel) JoinVRRP6(iface string) error {
-	if k.groups6 == nil {
-		return errors.New("the kernel does not speak IPv6")
-	}
-	return k.join(k.groups6, iface, vrrpGroup6())
-}
-
 // forwards tells whether the kernel forwards IPv6 from an interface: neighbour
 // advertisements say so (RFC 4861 §4.4, the R flag).
 func forwards(iface string) bool {

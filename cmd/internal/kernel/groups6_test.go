@@ -16,13 +16,13 @@ func TestJoinIsAMembership6(t *testing.T) {
 	}
 	k := open(t)
 	for i := range 25 {
-		must(t, k.JoinVRRP6(fmt.Sprintf("d%d", i)))
-		must(t, k.JoinVRRP6(fmt.Sprintf("d%d", i)))
+		must(t, k.JoinGroup(fmt.Sprintf("d%d", i), vrrpGroup6()))
+		must(t, k.JoinGroup(fmt.Sprintf("d%d", i), vrrpGroup6()))
 	}
 	if n := memberships6(t); n != 25 {
 		t.Errorf("%d interfaces are members, want 25", n)
 	}
-	if err := k.JoinVRRP6("nosuch0"); err == nil || err.Error() != "join ff02::12: interface nosuch0: does not exist" {
+	if err := k.JoinGroup("nosuch0", vrrpGroup6()); err == nil || err.Error() != "join ff02::12: interface nosuch0: does not exist" {
 		t.Errorf("got %v", err)
 	}
 	must(t, k.Close())
@@ -43,8 +43,8 @@ func TestJoinOtherGroups(t *testing.T) {
 	namespace(t)
 	link(t, "d0")
 	k := open(t)
-	must(t, k.JoinVRRP("d0"))
-	must(t, k.JoinVRRP6("d0"))
+	must(t, k.JoinGroup("d0", vrrpGroup()))
+	must(t, k.JoinGroup("d0", vrrpGroup6()))
 	for _, group := range []string{"224.0.0.99", "ff02::99", "ff02::99"} {
 		must(t, k.JoinGroup("d0", netip.MustParseAddr(group)))
 	}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -43,8 +44,14 @@ const macvlanMark = "ringkeep use_vmac "
 func (k *Kernel) AddMacvlan(m Macvlan) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	had, ours := k.macvlans[m.Name]
+	if ours && reflect.DeepEqual(had, m) {
+		return nil
+	}
 	if err := k.addMacvlan(m); err != nil {
-		k.undo(m.Name)
+		if !ours {
+			k.undo(m.Name)
+		}
 		return fmt.Errorf("vrrp_instance %s: use_vmac: interface %s on %s: %w", m.Instance, m.Name, m.Base, explain(err))
 	}
 	if k.macvlans == nil {
@@ -52,6 +59,23 @@ func (k *Kernel) AddMacvlan(m Macvlan) error {
 	}
 	k.macvlans[m.Name] = m
 	return k.guardMacvlans()
+}
+
+// KeepMacvlans removes those of [Kernel.AddMacvlan] that have none of the names.
+func (k *Kernel) KeepMacvlans(names []string) (err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	there := len(k.macvlans)
+	for name := range k.macvlans {
+		if !slices.Contains(names, name) {
+			delete(k.macvlans, name) // first: nobody is to put it back
+			err = errors.Join(err, k.removeMacvlan(name))
+		}
+	}
+	if len(k.macvlans) < there {
+		err = errors.Join(err, k.guardMacvlans())
+	}
+	return err
 }
 
 func (k *Kernel) addMacvlan(m Macvlan) error {

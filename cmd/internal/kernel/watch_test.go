@@ -195,7 +195,7 @@ func TestOtherGoroutinesStayInTheNamespace(t *testing.T) {
 			err = k.AddAddress(vip("only-here", "10.1.0.1/24"))
 		}
 		if err == nil {
-			err = k.JoinVRRP("only-here")
+			err = k.JoinGroup("only-here", vrrpGroup())
 		}
 		if err == nil {
 			err = k.DropRules([]string{"only-here"}, []Flow{{6, netip.MustParseAddr("10.1.0.1"), 80}})
@@ -212,13 +212,13 @@ func TestJoinIsAMembership(t *testing.T) {
 	}
 	k := open(t)
 	for i := range 25 {
-		must(t, k.JoinVRRP(fmt.Sprintf("d%d", i)))
-		must(t, k.JoinVRRP(fmt.Sprintf("d%d", i)))
+		must(t, k.JoinGroup(fmt.Sprintf("d%d", i), vrrpGroup()))
+		must(t, k.JoinGroup(fmt.Sprintf("d%d", i), vrrpGroup()))
 	}
 	if n := memberships(t); n != 25 {
 		t.Errorf("%d interfaces are members, want 25", n)
 	}
-	if err := k.JoinVRRP("nosuch0"); err == nil || err.Error() != "join 224.0.0.18: interface nosuch0: does not exist" {
+	if err := k.JoinGroup("nosuch0", vrrpGroup()); err == nil || err.Error() != "join 224.0.0.18: interface nosuch0: does not exist" {
 		t.Errorf("got %v", err)
 	}
 	must(t, k.Close())

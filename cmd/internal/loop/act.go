@@ -1,10 +1,8 @@
 package loop
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -133,24 +131,24 @@ func addressOf(a config.Address) kernel.Address {
 
 // check runs one health check in a goroutine of its own.
 func (l *Loop) check(id int) {
-	c := l.Node.Check(id)
+	c, run := l.Node.Check(id), l.running
 	go func() {
-		err := checks.TCP(l.ctx, checks.TCPCheck{Addr: c.Connect, Timeout: c.ConnectTimeout, Bind: c.Bind, Device: c.BindInterface})
+		err := checks.TCP(run.ctx, checks.TCPCheck{Addr: c.Connect, Timeout: c.ConnectTimeout, Bind: c.Bind, Device: c.BindInterface})
 		done := node.CheckDone{Check: id, OK: err == nil, Local: errors.Is(err, checks.ErrLocal)}
 		if err != nil {
 			done.Reason = err.Error()
 		}
-		l.Post(done)
+		run.post(done)
 	}()
 }
 
 // script runs one tracking script in a goroutine of its own.
 func (l *Loop) script(id int) {
-	c := l.Node.Script(id)
+	c, run := l.Node.Script(id), l.running
 	go func() {
-		exit := checks.Script{Args: c.Script.Args, User: c.User, Group: c.GroupWord(), Timeout: c.Timeout}.Run(l.ctx)
-		if l.ctx.Err() == nil {
-			l.Post(node.ScriptDone{Script: id, OK: exit.OK(), Reason: exit.String()})
+		exit := checks.Script{Args: c.Script.Args, User: c.User, Group: c.GroupWord(), Timeout: c.Timeout}.Run(run.ctx)
+		if run.ctx.Err() == nil {
+			run.post(node.ScriptDone{Script: id, OK: exit.OK(), Reason: exit.String()})
 		}
 	}()
 }
@@ -159,46 +157,6 @@ func (l *Loop) script(id int) {
 func (l *Loop) notified(d checks.Done) {
 	if !d.Exit.OK() {
 		l.Log.Warn("notification script failed", "instance", d.Queue, "script", strings.Join(d.Script.Args, " "), "reason", d.Exit.String())
-	}
-}
-
-// Watch turns what the kernel tells about links, addresses and routes into events, until ctx
-// ends. links is the list that the node was made with.
-func (l *Loop) Watch(ctx context.Context, k *kernel.Kernel, links []kernel.Link) error {
-	ports, numbers := map[string]int{}, map[string]int{}
-	for i, link := range links {
-		ports[link.Name], numbers[link.Name] = i, link.Index
-	}
-	peers := l.Node.Peers()
-	return k.Watch(ctx, func(ev kernel.Event) {
-		switch ev := ev.(type) {
-		case kernel.LinkChanged:
-			if port, ok := ports[ev.Link.Name]; ok {
-				if ev.Link.Index != numbers[ev.Link.Name] {
-					numbers[ev.Link.Name] = ev.Link.Index
-					l.renew(port)
-				}
-				l.Post(node.LinkChanged{Port: port, MAC: proto.MAC(ev.Link.MAC), Up: ev.Link.Up})
-			}
-		case kernel.AddressAdded:
-			l.postAddress(ports, ev.Interface, ev.Prefix, true)
-		case kernel.AddressRemoved:
-			l.postAddress(ports, ev.Interface, ev.Prefix, false)
-		case kernel.RoutesChanged:
-			for _, p := range peers {
-				l.Post(node.Routed{Peer: p, Via: k.Gateway(p.Addr, links[p.Port].Name)})
-			}
-		case kernel.RouteRemoved:
-			l.Post(node.RouteLost{Number: ev.Number})
-		case kernel.RulesChanged:
-			l.Post(node.RulesChanged{})
-		}
-	})
-}
-
-func (l *Loop) postAddress(ports map[string]int, iface string, p netip.Prefix, present bool) {
-	if port, ok := ports[iface]; ok {
-		l.Post(node.AddressChanged{Port: port, Prefix: p, Present: present})
 	}
 }
 

@@ -73,7 +73,7 @@ type Config struct {
 // traffic and timers wait 100 to 200 µs at most.
 const batchSize = 64
 
-// Loop drives one node. All its methods but Post belong to Run's thread.
+// Loop drives one node. All its methods but Post and Do belong to Run's thread.
 type Loop struct {
 	Config
 	notifier *checks.Notifier
@@ -84,9 +84,20 @@ type Loop struct {
 	dirty    []Port // sockets with frames queued
 	ctx      context.Context
 
+	running generation // what was started for the present configuration
+
 	mu      sync.Mutex
-	inbox   []node.Event
+	inbox   []posted
 	renewed []int // ports with a new interface
+	links   map[string]known
+	peers   []peer
+}
+
+// posted is an event that waits, or something to be done.
+type posted struct {
+	ev  node.Event
+	do  func()
+	gen *generation // that it is the result of; nil for none
 }
 
 // New makes a loop that is not running yet.
@@ -104,9 +115,14 @@ func (l *Loop) renew(port int) {
 }
 
 // Post hands an event to the loop, from any goroutine.
-func (l *Loop) Post(ev node.Event) {
+func (l *Loop) Post(ev node.Event) { l.post(posted{ev: ev}) }
+
+// Do has the loop call f between two events, from any goroutine.
+func (l *Loop) Do(f func()) { l.post(posted{do: f}) }
+
+func (l *Loop) post(p posted) {
 	l.mu.Lock()
-	l.inbox = append(l.inbox, ev)
+	l.inbox = append(l.inbox, p)
 	l.mu.Unlock()
 	l.Poller.Wake()
 }
@@ -124,8 +140,10 @@ func (l *Loop) Run(ctx context.Context) error {
 	defer stop()
 
 	l.now = l.Clock()
+	l.begin()
+	defer func() { l.running.cancel() }()
 	l.tellClock()
-	l.track()
+	l.track(true)
 	l.step(node.Start{})
 	l.flush()
 	var err error
@@ -185,8 +203,13 @@ func (l *Loop) events() {
 		}
 		l.Ports[port] = s
 	}
-	for _, ev := range inbox {
-		l.step(ev)
+	for _, p := range inbox {
+		switch {
+		case p.do != nil:
+			p.do()
+		case p.gen == nil || p.gen.ctx == l.running.ctx:
+			l.step(p.ev)
+		}
 	}
 }
 

@@ -6,13 +6,14 @@ import (
 )
 
 // track begins to watch tracked files and processes, and gives the node what they are now:
-// the elections begin with that.
-func (l *Loop) track() {
+// the elections begin with that. At the start, files are made that are to be.
+func (l *Loop) track(start bool) {
+	run := l.running
 	for i, f := range l.Node.Files() {
 		if f == nil {
 			continue
 		}
-		if f.InitFile != nil {
+		if start && f.InitFile != nil {
 			if err := checks.WriteNumber(f.File, f.InitFile.Value, f.InitFile.Overwrite); err != nil {
 				l.Log.Error("track_file "+f.Name+" not initialised", "err", err)
 			}
@@ -31,7 +32,7 @@ func (l *Loop) track() {
 			tell(node.FileRead{File: i, Value: value})
 		}
 		read(l.step)
-		go w.Run(l.ctx, func() { read(l.Post) })
+		go w.Run(run.ctx, func() { read(run.post) })
 	}
 	l.trackProcesses()
 }
@@ -59,10 +60,11 @@ func (l *Loop) trackProcesses() {
 	for k, i := range numbers {
 		l.step(node.ProcessesCounted{Process: i, Count: told[k]})
 	}
-	go w.Run(l.ctx, events, func(counts []int) {
+	run := l.running
+	go w.Run(run.ctx, events, func(counts []int) {
 		for k, i := range numbers {
 			if counts[k] != told[k] {
-				l.Post(node.ProcessesCounted{Process: i, Count: counts[k]})
+				run.post(node.ProcessesCounted{Process: i, Count: counts[k]})
 			}
 		}
 		told = counts

@@ -45,11 +45,15 @@ type instance struct {
 	mailed  string // the state of the last mail
 	acts    []fsm.Action
 
+	trackers []fsm.Tracker
+
 	routes, rules span
 	routed        bool               // they are there
 	blocked       bool               // packets to the addresses are dropped
 	queue         []announcement     // the virtual addresses, as they are announced
 	queued        map[netip.Addr]int // their places in it
+
+	former map[netip.Addr]config.Address // virtual addresses, while they are exchanged
 }
 
 func (in *instance) unicast() bool { return in.cfg.Unicast() }
@@ -89,10 +93,9 @@ func (n *Node) addInstance(c *config.Instance) error {
 	if err != nil {
 		return err
 	}
-	n.instances[i].source, n.instances[i].mcast = n.sourceOf(&n.instances[i]), groupOf(c, &n.cfg.Global)
-	f := instanceConfig(c, n.cfg.Global.StartupDelay, n.instances[i].source, trackers)
-	f.Group, n.instances[i].hmac = n.instances[i].mcast, f.HMAC
-	n.instances[i].fsm = fsm.New(f)
+	made := &n.instances[i]
+	made.source, made.trackers, made.mcast, made.hmac = n.sourceOf(made), trackers, groupOf(c, &n.cfg.Global), hmacOf(c.HMAC)
+	made.fsm = fsm.New(n.instanceConfig(i))
 	return nil
 }
 
@@ -155,19 +158,21 @@ func reading(up bool) fsm.Tri {
 }
 
 // instanceConfig is what the state machine needs of an instance's configuration.
-func instanceConfig(c *config.Instance, startupDelay time.Duration, source netip.Addr, trackers []fsm.Tracker) fsm.Config {
+func (n *Node) instanceConfig(i int) fsm.Config {
+	in := &n.instances[i]
+	c := in.cfg
 	f := fsm.Config{
 		Name: c.Name, VRID: c.VRID, Version: c.Version, Priority: c.Priority, Interval: c.AdvertInterval,
 		NoPreempt: c.NoPreempt, PreemptDelay: c.PreemptDelay,
-		IPv6: c.Family() == 6, Source: source, Unicast: c.Unicast(), NoPeer: c.Unicast() && len(c.UnicastPeers) == 0,
-		DownTimerAdverts: c.DownTimerAdverts, StartupDelay: startupDelay,
+		IPv6: c.Family() == 6, Source: in.source, Group: in.mcast, Unicast: c.Unicast(), NoPeer: c.Unicast() && len(c.UnicastPeers) == 0,
+		DownTimerAdverts: c.DownTimerAdverts, StartupDelay: n.delay,
 		GARPRepeat: c.GARPMasterRepeat, GARPDelay: c.GARPMasterDelay,
 		GARPRefresh: c.GARPMasterRefresh, GARPRefreshRepeat: c.GARPMasterRefreshRepeat,
 		GARPLowerPrioRepeat: c.GARPLowerPrioRepeat, GARPLowerPrioDelay: c.GARPLowerPrioDelay,
 		HigherPrioSendAdvert: c.HigherPrioSendAdvert, LowerPrioNoAdvert: c.LowerPrioNoAdvert,
 		SkipCheckAdvAddr: c.SkipCheckAdvAddr, TimerExpiredBackup: c.TimerExpiredBackup, StateMaster: c.State == "MASTER",
 		MessageChecksum: c.V3ChecksumAsV2, OldUnicastChecksum: c.OldUnicastSum(), OwnerIgnoreAdverts: c.OwnerIgnoreAdverts,
-		HMAC: hmacOf(c.HMAC), Trackers: trackers,
+		HMAC: in.hmac, Trackers: in.trackers,
 	}
 	f.AuthType = map[string]uint8{"PASS": proto.VRRPAuthPass, "AH": proto.VRRPAuthAH}[c.AuthType]
 	copy(f.Auth[:], c.AuthPass)
@@ -276,7 +281,7 @@ func (n *Node) prepareInstance(now time.Duration, i int) {
 	}
 	if in.cfg.Priority != 255 {
 		for _, a := range in.addresses() {
-			if n.local(a.Prefix.Addr()) {
+			if n.local(a.Prefix.Addr()) && n.removing[a.Prefix.Addr()] == 0 {
 				n.removeAddress(a)
 			}
 		}
@@ -356,7 +361,11 @@ func (n *Node) act(in *instance, a fsm.Action) {
 	case fsm.AddVIP:
 		n.addAddress(in.vips[a.Addr])
 	case fsm.RemoveVIP:
-		n.removeAddress(in.vips[a.Addr])
+		vip, ok := in.former[a.Addr]
+		if !ok {
+			vip = in.vips[a.Addr]
+		}
+		n.removeAddress(vip)
 	case fsm.SendGARP:
 		n.announce(in, a.Addr)
 	case fsm.Changed:

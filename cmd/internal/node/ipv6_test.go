@@ -2,6 +2,7 @@ package node
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,7 +54,7 @@ func sent(actions []Action) (list []string) {
 
 func TestElectionOverIPv6(t *testing.T) {
 	w := world6(t, with(conf6(150)), with(conf6(100)))
-	if u := w.nodes[0].Uses()[1]; !u.Control || u.Multicast || !u.Multicast6 {
+	if u := w.nodes[0].Uses()[1]; !u.Control || !slices.Equal(u.Groups, []netip.Addr{vrrpGroup6}) {
 		t.Errorf("uses %+v", u)
 	}
 	w.start(0)

@@ -41,21 +41,14 @@ func (p *port) has(addr netip.Addr) bool {
 
 // Use says which sockets a port needs.
 type Use struct {
-	Control    bool         // VRRP, ARP and neighbour discovery
-	Multicast  bool         // membership in 224.0.0.18
-	Multicast6 bool         // membership in ff02::12
-	Groups     []netip.Addr // membership in others, of either family
-	Service    bool         // frames for virtual services
+	Control bool         // VRRP, ARP and neighbour discovery
+	Groups  []netip.Addr // that it is a member of, of either family
+	Service bool         // frames for virtual services
 }
 
 // join notes that a group is to be joined.
 func (u *Use) join(group netip.Addr) {
-	switch {
-	case group == vrrpGroup:
-		u.Multicast = true
-	case group == vrrpGroup6:
-		u.Multicast6 = true
-	case !slices.Contains(u.Groups, group):
+	if !slices.Contains(u.Groups, group) {
 		u.Groups = append(u.Groups, group)
 	}
 }
@@ -87,6 +80,7 @@ type Node struct {
 	instances  []instance
 	vmacs      []VMAC
 	routes     []route // of the instances and static ones, by number
+	numbered   int     // how many routes were given a number
 	rules      []rule
 	statics    []config.Address
 	scripts    []script
@@ -99,7 +93,9 @@ type Node struct {
 	gateways   map[Peer]netip.Addr
 	removing   map[netip.Addr]int // addresses that we asked the kernel to remove
 	started    bool
-	hops       []hop // by forward's server number
+	began      time.Duration // when it was started
+	delay      time.Duration // of the startup, what is left of it
+	hops       []hop         // by forward's server number
 	fwd        *forward.Forwarder
 	fwdTimer   int
 	replies    bucket
@@ -130,17 +126,26 @@ const maxConnections = 1 << 20
 // the connection table. The error names the position of a configuration line that
 // cannot work on this host.
 func New(cfg *config.Config, links []Link, seed uint64) (*Node, error) {
-	n := &Node{cfg: cfg, seed: seed, gateways: map[Peer]netip.Addr{}, removing: map[netip.Addr]int{}}
+	n := &Node{cfg: cfg, seed: seed, gateways: map[Peer]netip.Addr{}, removing: map[netip.Addr]int{}, delay: cfg.Global.StartupDelay}
 	for _, l := range links {
 		n.ports = append(n.ports, port{link: l, prefixes: slices.Clone(l.Prefixes), book: book{patience: strangerGone}})
 	}
-	if err := n.addVMACs(links); err != nil {
+	if err := n.compose(forward.Config{MaxConns: maxConnections, Seed: seed}); err != nil {
 		return nil, err
+	}
+	return n, nil
+}
+
+// compose makes everything that the configuration names, on the ports that there are.
+func (n *Node) compose(table forward.Config) error {
+	cfg := n.cfg
+	if err := n.addVMACs(); err != nil {
+		return err
 	}
 	n.addPacers()
 	n.addDelays()
 	if err := n.addStatics(cfg); err != nil {
-		return nil, err
+		return err
 	}
 	for _, c := range cfg.Scripts {
 		n.scripts = append(n.scripts, script{cfg: c, good: -1, timer: n.newTimer(timerScript, len(n.scripts))})
@@ -156,21 +161,21 @@ func New(cfg *config.Config, links []Link, seed uint64) (*Node, error) {
 			continue
 		}
 		if err := n.addInstance(c); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	n.addGroups()
-	n.fwd = forward.New(forward.Config{MaxConns: maxConnections, Seed: seed})
+	n.fwd = forward.New(table)
 	n.fwdTimer = n.newTimer(timerForward, 0)
 	for _, c := range cfg.VirtualServers {
 		if c.Disabled != "" {
 			continue
 		}
 		if err := n.addService(c); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return n, nil
+	return nil
 }
 
 // Uses tells for every port which sockets it needs: VRRP where an instance lives,
@@ -295,7 +300,7 @@ func (n *Node) due(now time.Duration) {
 }
 
 func (n *Node) start(now time.Duration) {
-	n.started = true
+	n.started, n.began = true, now
 	n.startStatics(now)
 	for i := range n.services {
 		n.startService(now, i)

@@ -2,6 +2,7 @@ package node
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -351,7 +352,7 @@ func TestAddressesOnAnotherInterface(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if uses := n.Uses(); !uses[1].Control || uses[1].Multicast || !uses[0].Multicast {
+	if uses := n.Uses(); !uses[1].Control || uses[1].Groups != nil || !slices.Equal(uses[0].Groups, []netip.Addr{vrrpGroup}) {
 		t.Fatalf("uses %+v", uses)
 	}
 	garps := 0

@@ -46,6 +46,7 @@ func (RulesChanged) event() {}
 // route is a route of an instance, or a static one.
 type route struct {
 	*config.Route
+	number   int
 	instance string
 	there    bool // it should be
 }
@@ -78,7 +79,8 @@ func (n *Node) addStatics(cfg *config.Config) error {
 func (n *Node) addRoutes(list config.Routes, instance string) span {
 	from := len(n.routes)
 	for i := range list {
-		n.routes = append(n.routes, route{Route: &list[i], instance: instance})
+		n.routes = append(n.routes, route{Route: &list[i], number: n.numbered, instance: instance})
+		n.numbered++
 	}
 	return span{from, len(n.routes)}
 }
@@ -124,7 +126,7 @@ func (n *Node) install(routes, rules span) {
 	for i := routes.from; i < routes.to; i++ {
 		r := &n.routes[i]
 		r.there = true
-		n.emit(AddRoute{Route: r.Route, Number: i, Instance: r.instance})
+		n.emit(AddRoute{Route: r.Route, Number: r.number, Instance: r.instance})
 	}
 	for i := rules.from; i < rules.to; i++ {
 		r := &n.rules[i]
@@ -144,7 +146,7 @@ func (n *Node) uninstall(routes, rules span, there func(should, unmarked bool) b
 	for i := routes.from; i < routes.to; i++ {
 		if r := &n.routes[i]; there(r.there, r.Protocol != "") {
 			r.there = false
-			n.emit(RemoveRoute{Route: r.Route, Number: i})
+			n.emit(RemoveRoute{Route: r.Route, Number: r.number})
 		}
 	}
 }
@@ -174,8 +176,10 @@ func (n *Node) accompany(in *instance, a fsm.Action) {
 
 // routeLost puts a route back that another program has removed.
 func (n *Node) routeLost(ev RouteLost) {
-	if r := &n.routes[ev.Number]; r.there && !r.NoTrack && r.Expires == 0 {
-		n.emit(AddRoute{Route: r.Route, Number: ev.Number, Instance: r.instance, Again: true})
+	for i := range n.routes {
+		if r := &n.routes[i]; r.number == ev.Number && r.there && !r.NoTrack && r.Expires == 0 {
+			n.emit(AddRoute{Route: r.Route, Number: r.number, Instance: r.instance, Again: true})
+		}
 	}
 }
 
@@ -197,7 +201,7 @@ func (n *Node) restoreRoutes(port int) {
 		r := &n.routes[i]
 		uses := r.Device == name || r.Device == "" && (len(r.NextHops) == 0 || slices.ContainsFunc(r.NextHops, func(h config.NextHop) bool { return h.Device == name || h.Device == "" }))
 		if r.there && uses && (!r.NoTrack || r.Device == "") {
-			n.emit(AddRoute{Route: r.Route, Number: i, Instance: r.instance, Again: true})
+			n.emit(AddRoute{Route: r.Route, Number: r.number, Instance: r.instance, Again: true})
 		}
 	}
 }
@@ -206,7 +210,7 @@ func (n *Node) restoreRoutes(port int) {
 func (n *Node) restoreSources(addr netip.Addr) {
 	for i := range n.routes {
 		if r := &n.routes[i]; r.there && r.Src == addr && !r.NoTrack {
-			n.emit(AddRoute{Route: r.Route, Number: i, Instance: r.instance, Again: true})
+			n.emit(AddRoute{Route: r.Route, Number: r.number, Instance: r.instance, Again: true})
 		}
 	}
 }

@@ -19,6 +19,9 @@ type VMAC struct {
 	MAC      proto.MAC
 }
 
+// VMACs lists those of the node. Its slice belongs to the node.
+func (n *Node) VMACs() []VMAC { return n.vmacs }
+
 // VMACs lists them in the order of the configuration. A name that another interface has is
 // left alone, as keepalived does: vrrp.51 becomes vrrp6.51 for IPv6, then vrrp1.51. An
 // interface is no other one if it is on the same base with the same MAC.
@@ -69,8 +72,13 @@ func virtualMAC(c *config.Instance) proto.MAC {
 // addVMACs gives every instance with use_vmac its port: that of the link with its name, or
 // a new one where the host has none and the node only thinks. Frames leave and arrive by
 // the port of the base.
-func (n *Node) addVMACs(links []Link) error {
+func (n *Node) addVMACs() error {
+	var links []Link
+	for _, p := range n.ports {
+		links = append(links, p.link)
+	}
 	n.vmacs = VMACs(n.cfg, links)
+	taken := map[int]bool{}
 	for _, v := range n.vmacs {
 		at := v.Instance.At("use_vmac")
 		base, err := n.portNamed(v.Instance.At("interface"), v.Base)
@@ -85,10 +93,10 @@ func (n *Node) addVMACs(links []Link) error {
 		case n.ports[i].link.Base != v.Base || n.ports[i].link.MAC != v.MAC:
 			return fmt.Errorf("%s: vrrp_instance %s: use_vmac %s: this host has another interface of that name", at, v.Instance.Name, v.Name)
 		}
-		if n.ports[i].under != nil {
+		if taken[i] {
 			return fmt.Errorf("%s: vrrp_instance %s: use_vmac %s: another instance has an interface of that name", at, v.Instance.Name, v.Name)
 		}
-		n.ports[i].under = &outlet{port: base, mac: v.MAC}
+		taken[i], n.ports[i].under = true, &outlet{port: base, mac: v.MAC}
 	}
 	return nil
 }

@@ -108,7 +108,7 @@ func TestAddressesOnTheMacvlan(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("added %q, want %q", got, want)
 	}
-	if p := n.Port("vrrp.51"); p != 1 || !reflect.DeepEqual(n.Uses()[p], Use{}) || !n.Uses()[0].Control || !n.Uses()[0].Multicast {
+	if p := n.Port("vrrp.51"); p != 1 || !reflect.DeepEqual(n.Uses()[p], Use{}) || !n.Uses()[0].Control || !slices.Equal(n.Uses()[0].Groups, []netip.Addr{vrrpGroup}) {
 		t.Errorf("port %d, uses %+v", p, n.Uses())
 	}
 }

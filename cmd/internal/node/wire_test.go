@@ -45,8 +45,8 @@ func TestGroups(t *testing.T) {
 		global, inside, to string
 		use                Use
 	}{
-		{"", four, "> 01:00:5e:00:00:12 10.0.0.1 > 224.0.0.18", Use{Control: true, Multicast: true}},
-		{"", six, "> 33:33:00:00:00:12 fe80::1 > ff02::12", Use{Control: true, Multicast6: true}},
+		{"", four, "> 01:00:5e:00:00:12 10.0.0.1 > 224.0.0.18", Use{Control: true, Groups: []netip.Addr{vrrpGroup}}},
+		{"", six, "> 33:33:00:00:00:12 fe80::1 > ff02::12", Use{Control: true, Groups: []netip.Addr{vrrpGroup6}}},
 		{globals, four, "> 01:00:5e:00:01:63 10.0.0.1 > 224.0.1.99", Use{Control: true, Groups: []netip.Addr{netip.MustParseAddr("224.0.1.99")}}},
 		{globals, six, "> 33:33:00:00:00:99 fe80::1 > ff02::99", Use{Control: true, Groups: []netip.Addr{netip.MustParseAddr("ff02::99")}}},
 		{globals, "mcast_dst_ip 239.129.2.3\n" + four, "> 01:00:5e:01:02:03 10.0.0.1 > 239.129.2.3", Use{Control: true, Groups: []netip.Addr{netip.MustParseAddr("239.129.2.3")}}},
@@ -56,7 +56,7 @@ func TestGroups(t *testing.T) {
 		if len(frames) == 0 || !strings.Contains(frames[0], tt.to+" ") {
 			t.Errorf("%q: sent %.1q, want %s", tt.inside, frames, tt.to)
 		}
-		if u := n.Uses()[1]; u.Control != tt.use.Control || u.Multicast != tt.use.Multicast || u.Multicast6 != tt.use.Multicast6 || !slices.Equal(u.Groups, tt.use.Groups) {
+		if u := n.Uses()[1]; u.Control != tt.use.Control || !slices.Equal(u.Groups, tt.use.Groups) {
 			t.Errorf("%q: uses %+v, want %+v", tt.inside, u, tt.use)
 		}
 	}
@@ -210,7 +210,7 @@ func TestUnicastFaultNoPeer(t *testing.T) {
 	w.start(1)
 	w.run(10 * time.Second)
 	w.expect("0 VI_1 INIT -> FAULT (no unicast_peer)", "1 VI_1 BACKUP -> MASTER")
-	if u := w.nodes[0].Uses()[1]; u.Multicast {
+	if u := w.nodes[0].Uses()[1]; u.Groups != nil {
 		t.Errorf("uses %+v", u)
 	}
 }

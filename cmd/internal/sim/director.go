@@ -25,6 +25,7 @@ type director struct {
 	frozen   bool
 	crashed  bool
 	gen      int        // of the process: what was meant for an older one is lost
+	loaded   int        // of its configuration, likewise for results of scripts and checks
 	rx       []received // while it stood still
 	tickAt   time.Duration
 	woken    time.Duration // when the last frame is read
@@ -58,11 +59,7 @@ const (
 func newDirector(h *host, name string, text []byte) *director {
 	d := &director{h: h, script: map[string]string{}, files: map[string]string{}, states: map[string]string{}, services: map[service]netip.Addr{}}
 	d.cfg, d.messages = config.Parse(name, text, config.Options{ConfigID: h.name})
-	for _, vs := range d.cfg.VirtualServers {
-		if vs.Disabled == "" {
-			d.services[service{uint8(vs.Protocol), vs.Addr.Port()}] = vs.Addr.Addr()
-		}
-	}
+	d.serve()
 	return d
 }
 
@@ -77,7 +74,7 @@ func (d *director) start() error {
 		}
 		d.log = append(d.log, m.Text)
 	}
-	d.unstack()
+	d.unstack(nil)
 	links := []node.Link{
 		{Name: "lo", Up: true, Loopback: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")}},
 	}
@@ -92,9 +89,10 @@ func (d *director) start() error {
 		return err
 	}
 	d.gen++
+	d.loaded++
 	d.n, d.alive, d.frozen, d.ticking, d.rx = n, true, false, false, nil
 	d.blocked = map[netip.Addr]int{}
-	d.stack(links)
+	d.stack()
 	clear(d.states)
 	d.h.w.judge.Up(d.h.w.now, d.h.name, true)
 	for _, p := range n.Peers() {
@@ -102,25 +100,36 @@ func (d *director) start() error {
 			d.step(node.Routed{Peer: p, Via: hop})
 		}
 	}
-	for i, f := range n.Files() {
-		if f == nil {
-			continue
+	for _, f := range n.Files() {
+		if f != nil && f.InitFile != nil && (d.files[f.File] == "" || f.InitFile.Overwrite) {
+			d.files[f.File] = fmt.Sprint(f.InitFile.Value)
 		}
-		if init := f.InitFile; init != nil && (d.files[f.File] == "" || init.Overwrite) {
-			d.files[f.File] = fmt.Sprint(init.Value)
-		}
-		d.readFile(i, f.File)
 	}
-	for i, p := range n.Processes() {
+	d.track()
+	d.tellClock()
+	d.step(node.Start{})
+	return nil
+}
+
+// track tells the node what its files and processes are now.
+func (d *director) track() {
+	for i, f := range d.n.Files() {
+		if f != nil {
+			d.readFile(i, f.File)
+		}
+	}
+	for i, p := range d.n.Processes() {
 		if p != nil {
 			d.step(node.ProcessesCounted{Process: i, Count: p.Quorum}) // no process is simulated
 		}
 	}
+}
+
+// tellClock tells the time of day.
+func (d *director) tellClock() {
 	if d.n.AsksClock() {
 		d.step(node.Clock{Offset: epoch})
 	}
-	d.step(node.Start{})
-	return nil
 }
 
 // end ends the process, at once.
@@ -450,11 +459,11 @@ func (d *director) runScript(i int) {
 	default:
 		code = 2
 	}
-	d.h.w.at(after, event{what: scripted, host: d.h, n: i<<2 | code, gen: d.gen})
+	d.h.w.at(after, event{what: scripted, host: d.h, n: i<<2 | code, gen: d.loaded})
 }
 
 func (h *host) scriptDone(e *event) {
-	if d := h.dir; d.alive && d.gen == e.gen && !d.frozen {
+	if d := h.dir; d.alive && d.loaded == e.gen && !d.frozen {
 		ok := e.n&3 == 2
 		d.step(node.ScriptDone{Script: e.n >> 2, OK: ok, Reason: map[bool]string{true: "exit status 0", false: "exit status 1"}[ok]})
 	}
@@ -470,11 +479,11 @@ func (d *director) runCheck(i int) {
 			code = 1
 		}
 	}
-	w.at(after, event{what: checked, host: d.h, n: i<<1 | code, gen: d.gen})
+	w.at(after, event{what: checked, host: d.h, n: i<<1 | code, gen: d.loaded})
 }
 
 func (h *host) checkDone(e *event) {
-	if d := h.dir; d.alive && d.gen == e.gen && !d.frozen {
+	if d := h.dir; d.alive && d.loaded == e.gen && !d.frozen {
 		d.step(node.CheckDone{Check: e.n >> 1, OK: e.n&1 == 1, Reason: "connection refused or timed out"})
 	}
 }

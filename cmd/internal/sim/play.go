@@ -242,6 +242,8 @@ func (p *player) execute(w []string) error {
 	case "write":
 		p.hosts[w[1]].dir.write(w[2], w[3])
 		return nil
+	case "reload":
+		return p.hosts[w[1]].dir.reload(p.scenario.Files[w[2]], len(w) > 3)
 	case "advert":
 		return p.craft(w)
 	case "frame":

@@ -16,23 +16,28 @@ type vmac struct {
 	addrs []netip.Addr
 }
 
-// unstack removes the macvlans that a killed process left, with the addresses on them.
-func (d *director) unstack() {
+// unstack removes macvlans that are not to stay, with the addresses on them.
+func (d *director) unstack(stay []node.VMAC) {
 	for _, n := range d.h.nics {
-		for _, v := range n.vmacs {
+		n.vmacs = slices.DeleteFunc(n.vmacs, func(v vmac) bool {
+			if slices.ContainsFunc(stay, func(s node.VMAC) bool { return s.Name == v.name }) {
+				return false
+			}
 			for _, a := range slices.Clone(v.addrs) {
 				n.setAddr(v.name, netip.PrefixFrom(a, a.BitLen()), false)
 			}
-		}
-		n.vmacs = nil
+			return true
+		})
 	}
 }
 
-// stack makes the macvlans of a director.
-func (d *director) stack(links []node.Link) {
-	for _, v := range node.VMACs(d.cfg, links) {
+// stack makes the macvlans of a director that are not there yet.
+func (d *director) stack() {
+	for _, v := range d.n.VMACs() {
 		n := d.h.nicNamed(v.Base)
-		n.vmacs = append(n.vmacs, vmac{name: v.Name, mac: v.MAC, port: d.n.Port(v.Name)})
+		if !slices.ContainsFunc(n.vmacs, func(o vmac) bool { return o.name == v.Name }) {
+			n.vmacs = append(n.vmacs, vmac{name: v.Name, mac: v.MAC, port: d.n.Port(v.Name)})
+		}
 	}
 }
 

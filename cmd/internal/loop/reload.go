@@ -1,0 +1,48 @@
+package loop
+
+import (
+	"context"
+
+	"github.com/ringkeep/ringkeep/cmd/internal/config"
+	"github.com/ringkeep/ringkeep/cmd/internal/node"
+)
+
+// generation is the time of one configuration. What was started in it ends with it, and
+// its results are of no use afterwards: their numbers are other objects'.
+type generation struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	loop   *Loop
+}
+
+func (g generation) post(ev node.Event) { g.loop.post(posted{ev: ev, gen: &g}) }
+
+// begin ends the present generation and begins another.
+func (l *Loop) begin() {
+	if l.running.cancel != nil {
+		l.running.cancel()
+	}
+	ctx, cancel := context.WithCancel(l.ctx)
+	l.running = generation{ctx, cancel, l}
+}
+
+// Reload gives the node another configuration ([node.Node.Reload]); call it by way of
+// [Loop.Do]. reopen is called when the node has taken it, and makes l.Ports what it uses
+// now, before anything is sent. Checks and scripts that run are ended.
+func (l *Loop) Reload(cfg *config.Config, links []node.Link, reopen func()) error {
+	l.flush()
+	l.now = l.Clock()
+	l.step(node.Clock{Offset: l.Wall() - l.now}) // the new configuration may ask for it
+	actions, err := l.Node.Reload(l.now, cfg, links, nil)
+	if err != nil {
+		return err
+	}
+	l.begin()
+	reopen()
+	for _, a := range actions {
+		l.do(a)
+	}
+	l.flush()
+	l.track(false)
+	return nil
+}

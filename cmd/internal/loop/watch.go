@@ -1,0 +1,93 @@
+package loop
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/ringkeep/ringkeep/cmd/internal/kernel"
+	"github.com/ringkeep/ringkeep/cmd/internal/node"
+	"github.com/ringkeep/ringkeep/proto"
+)
+
+// known is a link that the node has a port for.
+type known struct{ port, index int }
+
+// Watch turns what the kernel tells about links, addresses and routes into events, until ctx
+// ends. links is the list that the node was made with.
+func (l *Loop) Watch(ctx context.Context, k *kernel.Kernel, links []kernel.Link) error {
+	l.links = map[string]known{}
+	l.Know(links)
+	return k.Watch(ctx, func(ev kernel.Event) {
+		switch ev := ev.(type) {
+		case kernel.LinkChanged:
+			l.linkChanged(ev.Link)
+		case kernel.AddressAdded:
+			l.postAddress(ev.Interface, ev.Prefix, true)
+		case kernel.AddressRemoved:
+			l.postAddress(ev.Interface, ev.Prefix, false)
+		case kernel.RoutesChanged:
+			l.Route(k)
+		case kernel.RouteRemoved:
+			l.Post(node.RouteLost{Number: ev.Number})
+		case kernel.RulesChanged:
+			l.Post(node.RulesChanged{})
+		}
+	})
+}
+
+// Know takes the links that the node has ports for, in their order, and its present peers.
+// Links that it knows already stay.
+func (l *Loop) Know(links []kernel.Link) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for port, link := range links {
+		if _, ok := l.links[link.Name]; !ok {
+			l.links[link.Name] = known{port, link.Index}
+		}
+	}
+	l.peers = l.peers[:0:0]
+	for _, p := range l.Node.Peers() {
+		l.peers = append(l.peers, peer{p, links[p.Port].Name})
+	}
+}
+
+// peer is one with the interface towards it.
+type peer struct {
+	node.Peer
+	iface string
+}
+
+// Route tells the node by which gateways its peers are reached.
+func (l *Loop) Route(k *kernel.Kernel) {
+	l.mu.Lock()
+	peers := l.peers
+	l.mu.Unlock()
+	for _, p := range peers {
+		l.Post(node.Routed{Peer: p.Peer, Via: k.Gateway(p.Addr, p.iface)})
+	}
+}
+
+func (l *Loop) linkChanged(link kernel.Link) {
+	l.mu.Lock()
+	was, ok := l.links[link.Name]
+	if ok {
+		l.links[link.Name] = known{was.port, link.Index}
+	}
+	l.mu.Unlock()
+	if !ok {
+		return
+	}
+	if link.Index != was.index {
+		l.renew(was.port)
+	}
+	l.Post(node.LinkChanged{Port: was.port, MAC: proto.MAC(link.MAC), Up: link.Up})
+}
+
+func (l *Loop) postAddress(iface string, p netip.Prefix, present bool) {
+	l.mu.Lock()
+	link, ok := l.links[iface]
+	l.mu.Unlock()
+	if ok {
+		l.Post(node.AddressChanged{Port: link.port, Prefix: p, Present: present})
+	}
+}

@@ -1,0 +1,254 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"slices"
+
+	"github.com/ringkeep/ringkeep/cmd/internal/config"
+	"github.com/ringkeep/ringkeep/cmd/internal/kernel"
+	"github.com/ringkeep/ringkeep/cmd/internal/loop"
+	"github.com/ringkeep/ringkeep/cmd/internal/node"
+	"github.com/ringkeep/ringkeep/proto"
+	"github.com/ringkeep/ringkeep/ring"
+)
+
+func nodeLinks(links []kernel.Link) []node.Link {
+	out := make([]node.Link, len(links))
+	for i, l := range links {
+		out[i] = node.Link{Name: l.Name, MAC: proto.MAC(l.MAC), Up: l.Up, Loopback: l.Loopback, Router: l.Router, Missing: l.Index == 0, Base: l.Base, Prefixes: l.Prefixes}
+	}
+	return out
+}
+
+// director holds what run opened, to be closed in reverse.
+type director struct {
+	cfg      *config.Config
+	node     *node.Node
+	kernel   *kernel.Kernel
+	links    []kernel.Link
+	poller   *ring.Poller
+	ports    []loop.Sockets
+	loopback loop.Port
+	opened   []*ring.Socket
+	uses     []node.Use // of each port, what is open
+	slots    []int      // of each port, the size of its control ring
+	flows    []ring.Match
+}
+
+// Sizes of the rings. A service slot of 2 KiB holds every frame that is not a
+// super-frame, and those are taken whole beside the ring.
+const (
+	controlSlots     = 64 // at least
+	mostControlSlots = 8192
+	serviceSlots     = 4096
+	serviceSlotSize  = 2048
+)
+
+func (d *director) open() (err error) {
+	if d.poller, err = ring.NewPoller(); err != nil {
+		return err
+	}
+	return d.follow()
+}
+
+// follow opens what the node needs now and closes what it needs no longer. What cannot be
+// opened is left out, and is in the error.
+func (d *director) follow() error {
+	errs := []error{d.shield()}
+	flows := d.matches()
+	for i, use := range d.node.Uses() {
+		if i == len(d.ports) {
+			d.ports, d.uses, d.slots = append(d.ports, loop.Sockets{}), append(d.uses, node.Use{}), append(d.slots, 0)
+		}
+		if slots := d.controlSlots(d.links[i].Name); d.uses[i].Control && use.Control && slots > d.slots[i] {
+			d.closeControl(i) // it would be too small
+		}
+		if was := d.uses[i]; was.Service && use.Service && !slices.Equal(flows, d.flows) {
+			errs = append(errs, d.refilter(i, flows))
+		}
+		errs = append(errs, d.use(i, use))
+	}
+	d.flows = flows
+	if d.loopback == nil && d.node.LocalServers() {
+		s, err := d.socket(ring.Config{Interface: "lo", Slots: controlSlots, SlotSize: serviceSlotSize, Filter: ring.NothingFilter()})
+		if err == nil {
+			d.loopback = s
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// use opens and closes the sockets of a port.
+func (d *director) use(port int, use node.Use) (err error) {
+	if d.links[port].Index == 0 {
+		return nil // see reopen
+	}
+	was, s := &d.uses[port], &d.ports[port]
+	name := d.links[port].Name
+	if was.Control && !use.Control {
+		d.closeControl(port)
+	}
+	if was.Service && !use.Service {
+		d.closeSocket(s.Service)
+		s.Service, was.Service = nil, false
+	}
+	for _, group := range was.Groups {
+		if !slices.Contains(use.Groups, group) && err == nil {
+			err = d.kernel.LeaveGroup(name, group)
+		}
+	}
+	for _, group := range use.Groups {
+		if err == nil {
+			err = d.kernel.JoinGroup(name, group)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if use.Control && !was.Control {
+		if s.Control, err = d.control(d.links[port]); err != nil {
+			s.Control = nil
+			return err
+		}
+		d.slots[port] = d.controlSlots(name)
+	}
+	if use.Service && !was.Service {
+		if s.Service, err = d.service(d.links[port]); err != nil {
+			s.Service = nil
+			return err
+		}
+	}
+	*was = use
+	return nil
+}
+
+func (d *director) closeControl(port int) {
+	d.closeSocket(d.ports[port].Control)
+	d.ports[port].Control, d.uses[port].Control = nil, false
+}
+
+func (d *director) closeSocket(p loop.Port) {
+	for i, s := range d.opened {
+		if s != nil && loop.Port(s) == p {
+			s.Close()
+			d.opened[i] = nil
+		}
+	}
+}
+
+// reopen follows an interface that was deleted and made again under its name, or that
+// did not exist before.
+func (d *director) reopen(port int) (loop.Sockets, error) {
+	l, err := d.kernel.Link(d.links[port].Name)
+	if err != nil {
+		return loop.Sockets{}, err
+	}
+	d.closeSocket(d.ports[port].Control)
+	d.closeSocket(d.ports[port].Service)
+	d.links[port], d.ports[port], d.uses[port] = l, loop.Sockets{}, node.Use{}
+	if err := promote(d.cfg, d.kernel, l.Name); err != nil {
+		return loop.Sockets{}, err
+	}
+	err = d.use(port, d.node.Uses()[port])
+	return d.ports[port], err
+}
+
+// shield keeps the kernel from answering the flows that the ring forwards.
+func (d *director) shield() error {
+	var flows []kernel.Flow
+	for _, k := range d.node.Flows() {
+		flows = append(flows, kernel.Flow{Protocol: k.Protocol, Addr: k.Addr.Addr(), Port: k.Addr.Port()})
+	}
+	if len(flows) == 0 && len(d.flows) == 0 {
+		return nil
+	}
+	var names []string
+	for i, use := range d.node.Uses() {
+		if use.Service {
+			names = append(names, d.links[i].Name)
+		}
+	}
+	return d.kernel.DropRules(names, flows)
+}
+
+func (d *director) control(l kernel.Link) (loop.Port, error) {
+	filter, err := ring.ControlFilter(l.MAC)
+	if err != nil {
+		return nil, err
+	}
+	return d.socket(ring.Config{Interface: l.Name, Slots: d.controlSlots(l.Name), SlotSize: serviceSlotSize, Filter: filter})
+}
+
+// controlSlots has room for what comes at once when another node becomes MASTER of
+// every instance of an interface: an advertisement each, and the announcement of each
+// address, several times.
+func (d *director) controlSlots(iface string) int {
+	frames := 0
+	for _, in := range d.cfg.Instances {
+		if in.Interface == iface {
+			frames += 1 + in.GARPMasterRepeat*(len(in.Addresses)+len(in.Excluded))
+		}
+	}
+	slots := controlSlots
+	for slots < 2*frames && slots < mostControlSlots {
+		slots *= 2
+	}
+	return slots
+}
+
+func (d *director) service(l kernel.Link) (loop.Port, error) {
+	filter, err := ring.ServiceFilter(d.matches())
+	if err != nil {
+		return nil, err
+	}
+	return d.socket(ring.Config{Interface: l.Name, Slots: serviceSlots, SlotSize: serviceSlotSize, Filter: filter, SuperFrames: true})
+}
+
+// refilter lets the frames of other services in; those in the ring stay there.
+func (d *director) refilter(port int, flows []ring.Match) error {
+	filter, err := ring.ServiceFilter(flows)
+	if err != nil {
+		return err
+	}
+	for _, s := range d.opened {
+		if s != nil && loop.Port(s) == d.ports[port].Service {
+			return s.SetFilter(filter)
+		}
+	}
+	return nil
+}
+
+// matches lists the flows that the service rings take.
+func (d *director) matches() []ring.Match {
+	var list []ring.Match
+	for _, k := range d.node.Flows() {
+		list = append(list, ring.Match{Protocol: k.Protocol, Addr: k.Addr.Addr(), Port: k.Addr.Port()})
+	}
+	return list
+}
+
+func (d *director) socket(c ring.Config) (*ring.Socket, error) {
+	s, err := ring.Open(c)
+	if err != nil {
+		return nil, err
+	}
+	d.opened = append(d.opened, s)
+	return s, d.poller.Add(s.FD(), len(d.opened))
+}
+
+func (d *director) close(log *slog.Logger) {
+	for _, s := range d.opened {
+		if s == nil {
+			continue
+		}
+		st := s.Stats()
+		log.Info("ring", "iface", s.Name(), "received", st.Received, "dropped", st.Dropped, "superframes", st.SuperFrames,
+			"truncated", st.Truncated, "freezes", st.Freezes, "sent", st.Sent, "unsent", st.SendErrors.Total())
+		s.Close()
+	}
+	if d.poller != nil {
+		d.poller.Close()
+	}
+}
