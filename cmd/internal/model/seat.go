@@ -36,6 +36,7 @@ type Seat struct {
 	ports map[string]int // by interface of the capture
 	own   []netip.Addr   // as they were named
 	macs  []proto.MAC
+	holds map[proto.MAC]bool // of virtual MACs: whether the director was the last to advertise with it
 }
 
 // Place says which director of a capture is meant.
@@ -48,7 +49,7 @@ type Place struct {
 // Find looks for the seat of a director in a capture file. The error says what has to be
 // named.
 func Find(cfg *config.Config, at Place, path string) (*Seat, error) {
-	s := &Seat{cfg: cfg, name: at.Node, own: slices.Clone(at.Own), ports: map[string]int{}}
+	s := &Seat{cfg: cfg, name: at.Node, own: slices.Clone(at.Own), ports: map[string]int{}, holds: map[proto.MAC]bool{}}
 	s.Links = []node.Link{{Name: "lo", Up: true, Loopback: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")}}}
 	names := interfaces(cfg)
 	for _, name := range names {
@@ -189,10 +190,14 @@ func (s *Seat) sent(iface string, eth proto.Ethernet) bool {
 		host, _, _ := strings.Cut(iface, ":")
 		return host == s.name
 	}
-	if src, sure := source(eth); eth.Src().IsVirtual() && sure {
-		return slices.Contains(s.own, src)
+	mac := eth.Src()
+	if !mac.IsVirtual() {
+		return slices.Contains(s.macs, mac)
 	}
-	return slices.Contains(s.macs, eth.Src())
+	if src, sure := source(eth); sure { // who advertises with it announces with it
+		s.holds[mac] = slices.Contains(s.own, src)
+	}
+	return s.holds[mac]
 }
 
 // complete demands an address for every interface that an instance speaks on.
