@@ -40,6 +40,9 @@ var wireForms = []wireForm{
 	{name: "v3-ipv6", version: 3, six: true, peers: bothPeers},
 	{name: "v3-unicast", version: 3, unicast: true, peers: "keepalived"},
 	{name: "v3-ipv6-unicast", version: 3, six: true, unicast: true, peers: "keepalived"},
+	{name: "v2-vmac", version: 2, lines: "use_vmac", peers: "keepalived"},
+	{name: "v3-vmac", version: 3, lines: "use_vmac", peers: "keepalived"},
+	{name: "v3-ipv6-vmac", version: 3, six: true, lines: "use_vmac", peers: "keepalived"},
 }
 
 // fleets are the three-way ones, the best node first.
