@@ -30,10 +30,10 @@ race: ## all tests but those of lab and sim under the race detector
 	$(GO) test -race -count=1 -skip '^(TestScenarios|TestInterop|TestMutantsAreCaught|TestBothBackEndsAgree|TestYear|TestFirstMasterIsSoon)$$' ./...
 
 lab: ## the scenarios of netlab/scenarios, and the interop matrix with real keepalived and FRR
-	$(GO) test -count=1 -timeout 15m -run '^(TestScenarios|TestFirstMasterIsSoon|TestInterop)$$' ./netlab
+	$(GO) test -count=1 -timeout 15m -parallel 8 -run '^(TestScenarios|TestFirstMasterIsSoon|TestInterop)$$' ./netlab
 
 sim: ## the library in virtual time, 10,000 seeds; mutants of the state machine; both back ends side by side
-	$(GO) test -count=1 -timeout 20m ./cmd/internal/sim -args -seeds 170
+	$(GO) test -count=1 -timeout 20m -parallel 8 ./cmd/internal/sim -args -seeds 170
 
 fuzz: ## each fuzz target for FUZZTIME
 	@for p in $$($(GO) list ./...); do \

@@ -203,6 +203,9 @@ func (c interop) conf(node int) string {
 		return b.String()
 	}
 	p("vrrp_instance VI_1 {\nversion %d\nstate BACKUP\ninterface eth0\nvirtual_router_id 51\npriority %d\nadvert_int %v", c.version, priorities[node], c.interval().Seconds())
+	// The second announcement of keepalived outlives its term: one just before the node gives
+	// way would hide that of the next, as a client believes one change of a MAC a second.
+	p("garp_master_delay 0")
 	if c.unicast {
 		p("unicast_src_ip %s\nunicast_peer {", c.address(node+1))
 		for i := range c.nodes {
