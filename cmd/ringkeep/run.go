@@ -186,6 +186,7 @@ func (r *runner) daemon(ctx context.Context, re *reloader) error {
 		return errors.New("another ringkeep runs in this network namespace: stop it first")
 	}
 	defer only.Close()
+	heed := catchSignals()
 	shutdown := startup(ctx, &re.cfg.Global, log)
 	defer shutdown()
 	k, err := kernel.Open(log)
@@ -240,7 +241,7 @@ func (r *runner) daemon(ctx context.Context, re *reloader) error {
 		return err
 	}
 	re.director, re.loop, re.pipes, re.post = d, l, pipes, post
-	heedSignals(ctx, re)
+	go heed(ctx, re)
 	go serveControl(ctx, only, re, log)
 	log.Info("started", "instances", len(cfg.Instances), "services", len(cfg.VirtualServers), "version", version)
 	runtime.LockOSThread() // which gives the loop this thread
@@ -250,13 +251,14 @@ func (r *runner) daemon(ctx context.Context, re *reloader) error {
 	return err
 }
 
-// heedSignals reloads at SIGHUP, and keeps the signals by which keepalived dumps its data
-// from ending the process, which would leave its addresses behind.
-func heedSignals(ctx context.Context, r *reloader) {
+// catchSignals keeps the signals by which keepalived reloads and dumps its data from ending
+// the process, which would leave its addresses behind. heed reloads at SIGHUP, also at one
+// that came before.
+func catchSignals() (heed func(context.Context, *reloader)) {
 	dumps, reloads := make(chan os.Signal, 2), make(chan os.Signal, 1) // another SIGHUP waits for the first
 	signal.Notify(dumps, syscall.SIGUSR1, syscall.SIGUSR2)
 	signal.Notify(reloads, syscall.SIGHUP)
-	go func() {
+	return func(ctx context.Context, r *reloader) {
 		for {
 			select {
 			case <-ctx.Done():
@@ -267,7 +269,7 @@ func heedSignals(ctx context.Context, r *reloader) {
 				r.reload(ctx, wish{})
 			}
 		}
-	}()
+	}
 }
 
 // sweep removes what a killed run left on this host.
