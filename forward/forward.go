@@ -22,6 +22,7 @@ type ServiceKey struct {
 type Service struct {
 	Key             ServiceKey
 	Scheduler       string        // a name that sched.New knows
+	Options         sched.Options // of the scheduler
 	Persistence     time.Duration // 0: off
 	PersistenceMask int           // prefix length by which clients are told apart, 0 means 32
 }
@@ -151,7 +152,7 @@ func (f *Forwarder) AddService(s Service) error {
 	if s.PersistenceMask == 0 {
 		s.PersistenceMask = 32
 	}
-	scheduler, err := sched.New(s.Scheduler)
+	scheduler, err := sched.New(s.Scheduler, s.Options)
 	if err != nil {
 		return fmt.Errorf("service %v: %w", s.Key, err)
 	}
@@ -202,7 +203,9 @@ func (f *Forwarder) AddServer(k ServiceKey, s Server) (id int, err error) {
 		return 0, fmt.Errorf("server %v of %v: added twice", s.Addr, k)
 	}
 	rs.Server, rs.present = s, true
-	svc.view = slices.Insert(svc.view, 0, sched.Server{ID: i, Weight: s.Weight, Active: rs.active, Inactive: rs.inactive})
+	svc.view = slices.Insert(svc.view, 0, sched.Server{
+		ID: i, Weight: s.Weight, Active: rs.active, Inactive: rs.inactive, Sum: sched.Fold(s.Addr.Addr()) + uint32(s.Addr.Port()),
+	})
 	svc.sched.Changed(svc.view)
 	return int(i), nil
 }

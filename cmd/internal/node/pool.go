@@ -7,6 +7,7 @@ import (
 
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
 	"github.com/ringkeep/ringkeep/forward"
+	"github.com/ringkeep/ringkeep/sched"
 )
 
 // service is a virtual server with the pool of its real servers.
@@ -39,7 +40,10 @@ type checker struct {
 
 func (n *Node) addService(c *config.VirtualServer) error {
 	key := forward.ServiceKey{Protocol: uint8(c.Protocol), Addr: c.Addr}
-	err := n.fwd.AddService(forward.Service{Key: key, Scheduler: string(c.Scheduler), Persistence: c.Persistence.Timeout(), PersistenceMask: int(c.PersistenceMask)})
+	err := n.fwd.AddService(forward.Service{
+		Key: key, Scheduler: string(c.Scheduler), Options: schedulerOptions(c, n.seed),
+		Persistence: c.Persistence.Timeout(), PersistenceMask: int(c.PersistenceMask),
+	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.Pos, err)
 	}
@@ -65,6 +69,12 @@ func (n *Node) addService(c *config.VirtualServer) error {
 	n.services = append(n.services, s)
 	n.localChanged(c.Addr.Addr())
 	return nil
+}
+
+// schedulerOptions are the flags of a service that concern its scheduler: flag-1 is the
+// fallback and flag-2 the port of sh and mh, as in ipvsadm.
+func schedulerOptions(c *config.VirtualServer, seed uint64) sched.Options {
+	return sched.Options{Fallback: c.SHFallback || c.MHFallback || c.Flag1, Port: c.SHPort || c.MHPort || c.Flag2, Seed: seed}
 }
 
 // Check returns the configuration of check number i, for the driver to run.
