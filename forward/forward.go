@@ -36,11 +36,14 @@ const (
 	Local               // the server is this host
 )
 
-// Server is a real server of a service.
+// Server is a real server of a service. From Upper connections on, active and inactive
+// together, it takes no new ones, until they are fewer than Lower, or with Lower 0 than
+// three quarters of Upper. Upper 0 is no limit.
 type Server struct {
-	Addr   netip.AddrPort
-	Method Method
-	Weight int32
+	Addr         netip.AddrPort
+	Method       Method
+	Weight       int32
+	Upper, Lower uint32
 }
 
 // Verdict is what becomes of a packet.
@@ -206,6 +209,7 @@ func (f *Forwarder) AddServer(k ServiceKey, s Server) (id int, err error) {
 	svc.view = slices.Insert(svc.view, 0, sched.Server{
 		ID: i, Weight: s.Weight, Active: rs.active, Inactive: rs.inactive, Sum: sched.Fold(s.Addr.Addr()) + uint32(s.Addr.Port()),
 	})
+	f.count(i, 0, 0)
 	svc.sched.Changed(svc.view)
 	return int(i), nil
 }

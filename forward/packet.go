@@ -210,6 +210,13 @@ func (f *Forwarder) count(id int32, active, inactive int32) {
 	svc := &f.services[rs.service]
 	v := &svc.view[svc.place(id)]
 	v.Active, v.Inactive = rs.active, rs.inactive
+	switch total := rs.active + rs.inactive; {
+	case rs.Upper == 0:
+	case total >= rs.Upper:
+		v.Overload = true
+	case rs.Lower > 0 && total < rs.Lower, rs.Lower == 0 && uint64(total)*4 < uint64(rs.Upper)*3:
+		v.Overload = false
+	}
 }
 
 // end frees a connection or template and everything that counts it.

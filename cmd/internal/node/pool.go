@@ -40,10 +40,7 @@ type checker struct {
 
 func (n *Node) addService(c *config.VirtualServer) error {
 	key := forward.ServiceKey{Protocol: uint8(c.Protocol), Addr: c.Addr}
-	err := n.fwd.AddService(forward.Service{
-		Key: key, Scheduler: string(c.Scheduler), Options: schedulerOptions(c, n.seed),
-		Persistence: c.Persistence.Timeout(), PersistenceMask: int(c.PersistenceMask),
-	})
+	err := n.fwd.AddService(n.forwarded(c))
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.Pos, err)
 	}
@@ -71,10 +68,14 @@ func (n *Node) addService(c *config.VirtualServer) error {
 	return nil
 }
 
-// schedulerOptions are the flags of a service that concern its scheduler: flag-1 is the
-// fallback and flag-2 the port of sh and mh, as in ipvsadm.
-func schedulerOptions(c *config.VirtualServer, seed uint64) sched.Options {
-	return sched.Options{Fallback: c.SHFallback || c.MHFallback || c.Flag1, Port: c.SHPort || c.MHPort || c.Flag2, Seed: seed}
+// forwarded is a service as the forwarder has it. Of its flags flag-1 is the fallback and
+// flag-2 the port of sh and mh, as in ipvsadm.
+func (n *Node) forwarded(c *config.VirtualServer) forward.Service {
+	return forward.Service{
+		Key: forward.ServiceKey{Protocol: uint8(c.Protocol), Addr: c.Addr}, Scheduler: string(c.Scheduler),
+		Options:     sched.Options{Fallback: c.SHFallback || c.MHFallback || c.Flag1, Port: c.SHPort || c.MHPort || c.Flag2, Seed: n.seed},
+		Persistence: c.Persistence.Timeout(), PersistenceMask: int(c.PersistenceMask),
+	}
 }
 
 // Check returns the configuration of check number i, for the driver to run.
@@ -208,7 +209,9 @@ func (n *Node) enter(now time.Duration, s *service, r *config.RealServer, weight
 	if r.Addr.Addr().IsLoopback() || n.local(r.Addr.Addr()) {
 		method = forward.Local
 	}
-	id, err := n.fwd.AddServer(s.key, forward.Server{Addr: r.Addr, Method: method, Weight: int32(weight)})
+	id, err := n.fwd.AddServer(s.key, forward.Server{
+		Addr: r.Addr, Method: method, Weight: int32(weight), Upper: uint32(r.UThreshold), Lower: uint32(r.LThreshold),
+	})
 	if err != nil {
 		panic(fmt.Sprintf("node: %s: %v", r.Pos, err)) // the configuration was checked
 	}
