@@ -2,6 +2,7 @@ package forward
 
 import (
 	"fmt"
+	"net/netip"
 
 	"github.com/ringkeep/ringkeep/sched"
 )
@@ -13,8 +14,8 @@ func (f *Forwarder) EditService(s Service) error {
 	if s.PersistenceMask == 0 {
 		s.PersistenceMask = 32
 	}
-	if s.Scheduler != svc.Scheduler {
-		scheduler, err := sched.New(s.Scheduler)
+	if s.Scheduler != svc.Scheduler || s.Options != svc.Options {
+		scheduler, err := sched.New(s.Scheduler, s.Options)
 		if err != nil {
 			return fmt.Errorf("service %v: %w", s.Key, err)
 		}
@@ -23,6 +24,20 @@ func (f *Forwarder) EditService(s Service) error {
 	svc.Service = s
 	svc.sched.Changed(svc.view)
 	return nil
+}
+
+// SetThresholds edits from how many connections on a server takes no new ones, see [Server].
+func (f *Forwarder) SetThresholds(k ServiceKey, addr netip.AddrPort, upper, lower uint32) {
+	svc, id := f.service(k), f.find(k, addr)
+	if id < 0 || !f.servers[id].present {
+		return
+	}
+	rs := &f.servers[id]
+	if upper == 0 || upper > rs.Upper { // as the kernel does: judged anew
+		svc.view[svc.place(id)].Overload = false
+	}
+	rs.Upper, rs.Lower = upper, lower
+	f.count(id, 0, 0)
 }
 
 // RemoveService takes a service out with all its servers. Its connections stay in the

@@ -22,6 +22,7 @@ type ServiceKey struct {
 type Service struct {
 	Key             ServiceKey
 	Scheduler       string        // a name that sched.New knows
+	Options         sched.Options // of the scheduler
 	Persistence     time.Duration // 0: off
 	PersistenceMask int           // prefix length by which clients are told apart, 0 means 32
 }
@@ -35,11 +36,14 @@ const (
 	Local               // the server is this host
 )
 
-// Server is a real server of a service.
+// Server is a real server of a service. From Upper connections on, active and inactive
+// together, it takes no new ones, until they are fewer than Lower, or with Lower 0 than
+// three quarters of Upper. Upper 0 is no limit.
 type Server struct {
-	Addr   netip.AddrPort
-	Method Method
-	Weight int32
+	Addr         netip.AddrPort
+	Method       Method
+	Weight       int32
+	Upper, Lower uint32
 }
 
 // Verdict is what becomes of a packet.
@@ -151,7 +155,7 @@ func (f *Forwarder) AddService(s Service) error {
 	if s.PersistenceMask == 0 {
 		s.PersistenceMask = 32
 	}
-	scheduler, err := sched.New(s.Scheduler)
+	scheduler, err := sched.New(s.Scheduler, s.Options)
 	if err != nil {
 		return fmt.Errorf("service %v: %w", s.Key, err)
 	}
@@ -202,7 +206,10 @@ func (f *Forwarder) AddServer(k ServiceKey, s Server) (id int, err error) {
 		return 0, fmt.Errorf("server %v of %v: added twice", s.Addr, k)
 	}
 	rs.Server, rs.present = s, true
-	svc.view = slices.Insert(svc.view, 0, sched.Server{ID: i, Weight: s.Weight, Active: rs.active, Inactive: rs.inactive})
+	svc.view = slices.Insert(svc.view, 0, sched.Server{
+		ID: i, Weight: s.Weight, Active: rs.active, Inactive: rs.inactive, Sum: sched.Fold(s.Addr.Addr()) + uint32(s.Addr.Port()),
+	})
+	f.count(i, 0, 0)
 	svc.sched.Changed(svc.view)
 	return int(i), nil
 }

@@ -148,7 +148,7 @@ func (f *Forwarder) open(now time.Duration, k key, flags uint8) (int32, Verdict)
 // the scheduler.
 func (f *Forwarder) schedule(now time.Duration, svc *service, id int32, k key) (target, template int32, v Verdict) {
 	if svc.Persistence == 0 {
-		target, v = f.pick(svc, k)
+		target, v = f.pick(now, svc, k)
 		return target, 0, v
 	}
 	tk := key{client: k.client &^ (1<<(32-svc.PersistenceMask) - 1), virtual: k.virtual, vport: svc.Key.Addr.Port(), protocol: k.protocol, template: true}
@@ -158,7 +158,7 @@ func (f *Forwarder) schedule(now time.Duration, svc *service, id int32, k key) (
 		template = 0
 	}
 	if template == 0 {
-		if target, v = f.pick(svc, k); v != Forward {
+		if target, v = f.pick(now, svc, k); v != Forward {
 			return 0, 0, v
 		}
 		var ok bool
@@ -173,8 +173,8 @@ func (f *Forwarder) schedule(now time.Duration, svc *service, id int32, k key) (
 }
 
 // pick asks the scheduler.
-func (f *Forwarder) pick(svc *service, k key) (int32, Verdict) {
-	at := svc.sched.Pick(svc.view, sched.Flow{Src: addrPort(k.client, k.cport), Dst: addrPort(k.virtual, k.vport)})
+func (f *Forwarder) pick(now time.Duration, svc *service, k key) (int32, Verdict) {
+	at := svc.sched.Pick(svc.view, sched.Flow{Src: addrPort(k.client, k.cport), Dst: addrPort(k.virtual, k.vport), At: now})
 	if at < 0 {
 		return 0, NoDestination
 	}
@@ -210,6 +210,13 @@ func (f *Forwarder) count(id int32, active, inactive int32) {
 	svc := &f.services[rs.service]
 	v := &svc.view[svc.place(id)]
 	v.Active, v.Inactive = rs.active, rs.inactive
+	switch total := rs.active + rs.inactive; {
+	case rs.Upper == 0:
+	case total >= rs.Upper:
+		v.Overload = true
+	case rs.Lower > 0 && total < rs.Lower, rs.Lower == 0 && uint64(total)*4 < uint64(rs.Upper)*3:
+		v.Overload = false
+	}
 }
 
 // end frees a connection or template and everything that counts it.

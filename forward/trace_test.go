@@ -15,7 +15,8 @@ import (
 )
 
 // TestTraces plays testdata. Commands: `service tcp|udp ADDR:PORT SCHEDULER
-// [persistence=60s] [mask=24]`, `edit` with the same, `gone` for the last service, `server ADDR:PORT weight=N [local]` and `remove`,
+// [persistence=60s] [mask=24]`, `edit` with the same, `gone` for the last service, `server
+// ADDR:PORT weight=N [upper=N] [lower=N] [local]`, `limit` with the first and the last two, and `remove`,
 // `weight` for the last service, `vip ADDR up|down`, `packets` with a packet a line
 // (`1s 10.0.0.1:1000 > 10.0.0.100:80 SYN`, UDP without flags, ttl=, frag=, icmp for an
 // error about it), `expire at=`, `conns`, `status`.
@@ -48,13 +49,19 @@ func (w *traceWorld) run(t *testing.T, d *datadriven.TestData) string {
 		w.f.RemoveService(w.last)
 	case "server":
 		weight, _ := strconv.Atoi(options["weight"])
-		s := Server{Addr: netip.MustParseAddrPort(args[0]), Weight: int32(weight)}
+		upper, _ := strconv.Atoi(options["upper"])
+		lower, _ := strconv.Atoi(options["lower"])
+		s := Server{Addr: netip.MustParseAddrPort(args[0]), Weight: int32(weight), Upper: uint32(upper), Lower: uint32(lower)}
 		if slices.Contains(args, "local") {
 			s.Method = Local
 		}
 		if _, err := w.f.AddServer(w.last, s); err != nil {
 			return err.Error() + "\n"
 		}
+	case "limit":
+		upper, _ := strconv.Atoi(options["upper"])
+		lower, _ := strconv.Atoi(options["lower"])
+		w.f.SetThresholds(w.last, netip.MustParseAddrPort(args[0]), uint32(upper), uint32(lower))
 	case "remove":
 		w.f.RemoveServer(w.last, netip.MustParseAddrPort(args[0]))
 	case "weight":

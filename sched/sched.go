@@ -1,13 +1,15 @@
-// Package sched chooses the real server of a new connection: rr, wrr, lc and wlc, as
-// the kernel's IPVS does it. Servers and a flow go in, an index comes out; who is in
+// Package sched chooses the real server of a new connection as the schedulers of the
+// kernel's IPVS do: rr wrr lc wlc sed nq fo ovf twos dh sh mh lblc lblcr. Servers and a flow go in, an index comes out; who is in
 // the list, and in which order, is the caller's business (IPVS puts a new server at
 // the head, so that with equal load the latest one wins ties).
 package sched
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 )
 
 // Server is one member of a service as a scheduler sees it.
@@ -16,11 +18,23 @@ type Server struct {
 	Weight   int32  // 0: takes no new connections
 	Active   uint32 // connections in an active state
 	Inactive uint32
-	Overload bool // above its upper threshold
+	Overload bool   // above its upper threshold
+	Sum      uint32 // Fold of its address plus its port: what mh hashes
 }
 
-// Flow is what a new connection looks like.
-type Flow struct{ Src, Dst netip.AddrPort }
+// Flow is what a new connection looks like. At is the time on the caller's clock, by
+// which lblc and lblcr forget.
+type Flow struct {
+	Src, Dst netip.AddrPort
+	At       time.Duration
+}
+
+// Options are the flags of a service that concern its scheduler.
+type Options struct {
+	Fallback bool   // sh-fallback, mh-fallback: look further where the server of a client can take nothing
+	Port     bool   // sh-port, mh-port: hash the client's port, too
+	Seed     uint64 // of twos
+}
 
 // Scheduler chooses among servers. Its list must be the same in every call but for
 // what the hooks announce. It is not safe for concurrent use.
@@ -35,10 +49,10 @@ type Scheduler interface {
 }
 
 // Names lists the schedulers that New knows.
-var Names = []string{"rr", "wrr", "lc", "wlc"}
+var Names = []string{"rr", "wrr", "lc", "wlc", "sed", "nq", "fo", "ovf", "twos", "dh", "sh", "mh", "lblc", "lblcr"}
 
 // New makes a scheduler by its name in ipvsadm and keepalived.conf.
-func New(name string) (Scheduler, error) {
+func New(name string, o Options) (Scheduler, error) {
 	switch name {
 	case "rr":
 		return &rr{last: -1}, nil
@@ -48,11 +62,51 @@ func New(name string) (Scheduler, error) {
 		return lc{}, nil
 	case "wlc":
 		return wlc{}, nil
+	case "sed":
+		return sed{}, nil
+	case "nq":
+		return nq{}, nil
+	case "fo":
+		return fo{}, nil
+	case "ovf":
+		return ovf{}, nil
+	case "twos":
+		return &twos{o.Seed}, nil
+	case "dh":
+		return &dh{}, nil
+	case "sh":
+		return &sh{Options: o}, nil
+	case "mh":
+		return &mh{Options: o, last: map[int32]int32{}}, nil
+	case "lblc":
+		return &lblc{newLocality()}, nil
+	case "lblcr":
+		return &lblcr{locality: newLocality()}, nil
 	}
 	return nil, fmt.Errorf("unknown scheduler %q: this version has %s", name, strings.Join(Names, ", "))
 }
 
 func (s *Server) eligible() bool { return s.Weight > 0 && !s.Overload }
+
+// Fold is an address as the hashing schedulers take it: an IPv4 address as an integer,
+// of IPv6 the XOR of its four words.
+func Fold(a netip.Addr) uint32 {
+	if a.Is4() {
+		b := a.As4()
+		return binary.BigEndian.Uint32(b[:])
+	}
+	b := a.As16()
+	return binary.BigEndian.Uint32(b[:]) ^ binary.BigEndian.Uint32(b[4:]) ^ binary.BigEndian.Uint32(b[8:]) ^ binary.BigEndian.Uint32(b[12:])
+}
+
+// client is the number of a client that sh and mh hash.
+func (o Options) client(f Flow) uint32 {
+	n := Fold(f.Src.Addr())
+	if o.Port {
+		n += uint32(f.Src.Port())
+	}
+	return n
+}
 
 // rr is round robin: it remembers the server that was used last.
 type rr struct{ last int32 }
@@ -150,43 +204,4 @@ func (w *wrr) Pick(servers []Server, _ Flow) int {
 		}
 	}
 	return -1
-}
-
-// overhead weighs a server's connections. Kernels up to 6.1 count 256 for an active
-// and 1 for an inactive one; later ones 257 and 1. The order differs only when the
-// inactive counts differ by hundreds.
-func overhead(s *Server) int64 { return int64(s.Active)<<8 + int64(s.Inactive) }
-
-// lc is least connection: the weight only says whether a server takes part.
-type lc struct{}
-
-func (lc) Removed([]Server, int) {}
-func (lc) Changed([]Server)      {}
-
-func (lc) Pick(servers []Server, _ Flow) int {
-	best := -1
-	for i := range servers {
-		if servers[i].eligible() && (best < 0 || overhead(&servers[i]) < overhead(&servers[best])) {
-			best = i
-		}
-	}
-	return best
-}
-
-// wlc is weighted least connection. It compares by multiplication, strictly: of
-// equals the first in the list stays.
-type wlc struct{}
-
-func (wlc) Removed([]Server, int) {}
-func (wlc) Changed([]Server)      {}
-
-func (wlc) Pick(servers []Server, _ Flow) int {
-	best := -1
-	for i := range servers {
-		s := &servers[i]
-		if s.eligible() && (best < 0 || overhead(&servers[best])*int64(s.Weight) > overhead(s)*int64(servers[best].Weight)) {
-			best = i
-		}
-	}
-	return best
 }

@@ -2,27 +2,31 @@ package sched
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/datadriven"
 	"pgregory.net/rapid"
 )
 
-// TestTraces plays testdata: `use NAME` starts a scheduler, `servers A:4 B:3` sets the
-// list (a weight, or 4/10+3 for 10 active and 3 inactive connections, 4! for
-// overloaded), `pick N` asks N times.
+// TestTraces plays testdata: `use NAME [fallback] [port]` starts a scheduler, `servers A:4
+// B:3` sets the list (a weight, or 4/10+3 for 10 active and 3 inactive connections, 4! for
+// overloaded), `at TIME` moves the clock, `pick N [from=ADDR:PORT] [to=ADDR]` asks N times.
+// For mh the server A is 10.0.0.1:80, B is 10.0.0.2:80.
 func TestTraces(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		var s Scheduler
 		var list []Server
+		var flow Flow
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			var err error
 			switch d.Cmd {
 			case "use":
-				list = nil
-				if s, err = New(d.CmdArgs[0].Key); err != nil {
+				list, flow = nil, Flow{Src: netip.MustParseAddrPort("192.0.2.1:51822"), Dst: netip.MustParseAddrPort("198.51.100.1:80")}
+				if s, err = New(d.CmdArgs[0].Key, Options{Fallback: d.HasArg("fallback"), Port: d.HasArg("port")}); err != nil {
 					return err.Error() + "\n"
 				}
 			case "servers":
@@ -36,12 +40,24 @@ func TestTraces(t *testing.T) {
 				s.Removed(list, at)
 				list = append(list[:at:at], list[at+1:]...)
 				s.Changed(list)
+			case "at":
+				if flow.At, err = time.ParseDuration(d.CmdArgs[0].Key); err != nil {
+					t.Fatal(err)
+				}
 			case "pick":
+				for _, a := range d.CmdArgs[1:] {
+					switch a.Key {
+					case "from":
+						flow.Src = netip.MustParseAddrPort(a.Vals[0])
+					case "to":
+						flow.Dst = netip.AddrPortFrom(netip.MustParseAddr(a.Vals[0]), 80)
+					}
+				}
 				n, err := strconv.Atoi(d.CmdArgs[0].Key)
 				if err != nil {
 					t.Fatal(err)
 				}
-				return picks(s, list, n) + "\n"
+				return picks(s, list, flow, n) + "\n"
 			default:
 				t.Fatalf("unknown command %s", d.Cmd)
 			}
@@ -52,12 +68,15 @@ func TestTraces(t *testing.T) {
 
 func id(name string) int32 { return int32(name[0]) }
 
+// sum is of the server 10.0.0.N:80.
+func sum(n int) uint32 { return Fold(netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)})) + 80 }
+
 func parseServer(t *testing.T, text string) Server {
 	name, rest, ok := strings.Cut(text, ":")
 	if !ok || len(name) != 1 {
 		t.Fatalf("server %q: must be NAME:WEIGHT", text)
 	}
-	s := Server{ID: id(name)}
+	s := Server{ID: id(name), Sum: sum(int(name[0]-'A') + 1)}
 	rest, s.Overload = strings.CutSuffix(rest, "!")
 	weight, load, _ := strings.Cut(rest, "/")
 	active, inactive, _ := strings.Cut(load, "+")
@@ -74,10 +93,10 @@ func parseServer(t *testing.T, text string) Server {
 	return s
 }
 
-func picks(s Scheduler, list []Server, n int) string {
+func picks(s Scheduler, list []Server, f Flow, n int) string {
 	var b strings.Builder
 	for range n {
-		if i := s.Pick(list, Flow{}); i < 0 {
+		if i := s.Pick(list, f); i < 0 {
 			b.WriteByte('-')
 		} else {
 			b.WriteRune(rune(list[i].ID))
@@ -86,38 +105,50 @@ func picks(s Scheduler, list []Server, n int) string {
 	return b.String()
 }
 
+func drawFlow(t *rapid.T) Flow {
+	src := netip.AddrFrom4([4]byte(rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(t, "client")))
+	dst := netip.AddrFrom4([4]byte{198, 51, 100, rapid.Byte().Draw(t, "destination")})
+	return Flow{Src: netip.AddrPortFrom(src, rapid.Uint16().Draw(t, "port")), Dst: netip.AddrPortFrom(dst, 80)}
+}
+
 // drawServers makes a list with weights, loads and overload flags.
 func drawServers(t *rapid.T) []Server {
 	n := rapid.IntRange(0, 12).Draw(t, "servers")
 	list := make([]Server, n)
 	for i := range list {
 		list[i] = Server{
-			ID: int32(i), Weight: rapid.Int32Range(0, 9).Draw(t, "weight"), Overload: rapid.IntRange(0, 9).Draw(t, "overload") == 0,
+			ID: int32(i), Sum: sum(i), Weight: rapid.Int32Range(0, 9).Draw(t, "weight"), Overload: rapid.IntRange(0, 9).Draw(t, "overload") == 0,
 			Active: rapid.Uint32Range(0, 1000).Draw(t, "active"), Inactive: rapid.Uint32Range(0, 1000).Draw(t, "inactive"),
 		}
 	}
 	return list
 }
 
+// refuses are schedulers that find none where another server could take the flow.
+var refuses = map[string]bool{"ovf": true, "dh": true, "sh": true, "mh": true}
+
 // TestOnlyEligibleServersArePicked: never weight 0, never overloaded, and always one
-// where one is eligible.
+// where one is eligible, but as the scheduler is made.
 func TestOnlyEligibleServersArePicked(t *testing.T) {
 	for _, name := range Names {
 		t.Run(name, rapid.MakeCheck(func(t *rapid.T) {
-			s, err := New(name)
+			s, err := New(name, Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			for range 3 {
 				list := drawServers(t)
+				for i := range list { // lblc and lblcr keep a destination where it is, overloaded or not
+					list[i].Overload = list[i].Overload && !strings.HasPrefix(name, "lblc")
+				}
 				s.Changed(list)
 				any := false
 				for i := range list {
 					any = any || list[i].eligible()
 				}
 				for range 20 {
-					i := s.Pick(list, Flow{})
-					if (i >= 0) != any || i >= 0 && !list[i].eligible() {
+					i := s.Pick(list, drawFlow(t))
+					if i < 0 && any && !refuses[name] || i >= 0 && !any || i >= 0 && !list[i].eligible() {
 						t.Fatalf("picked %d of %+v", i, list)
 					}
 				}
@@ -176,42 +207,44 @@ func TestLeastLoadedWins(t *testing.T) {
 }
 
 func TestUnknownSchedulerIsNamed(t *testing.T) {
-	_, err := New("wrrr")
-	if want := `unknown scheduler "wrrr": this version has rr, wrr, lc, wlc`; err == nil || err.Error() != want {
+	_, err := New("wrrr", Options{})
+	if want := `unknown scheduler "wrrr": this version has rr, wrr, lc, wlc, sed, nq, fo, ovf, twos, dh, sh, mh, lblc, lblcr`; err == nil || err.Error() != want {
 		t.Fatalf("got %v, want %s", err, want)
 	}
 }
 
 func TestPickDoesNotAllocate(t *testing.T) {
+	flow := Flow{Src: netip.MustParseAddrPort("192.0.2.1:51822"), Dst: netip.MustParseAddrPort("198.51.100.1:80")}
 	list := []Server{{ID: 1, Weight: 4}, {ID: 2, Weight: 3}, {ID: 3, Weight: 2}}
 	for _, name := range Names {
-		s, err := New(name)
+		s, err := New(name, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		s.Changed(list)
-		if n := testing.AllocsPerRun(100, func() { s.Pick(list, Flow{}) }); n != 0 {
+		if n := testing.AllocsPerRun(100, func() { s.Pick(list, flow) }); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}
 	}
 }
 
 func BenchmarkPick(b *testing.B) {
+	flow := Flow{Src: netip.MustParseAddrPort("192.0.2.1:51822"), Dst: netip.MustParseAddrPort("198.51.100.1:80")}
 	for _, name := range Names {
 		for _, n := range []int{2, 100} {
 			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
-				s, err := New(name)
+				s, err := New(name, Options{})
 				if err != nil {
 					b.Fatal(err)
 				}
 				list := make([]Server, n)
 				for i := range list {
-					list[i] = Server{ID: int32(i), Weight: int32(1 + i%3)}
+					list[i] = Server{ID: int32(i), Sum: sum(i), Weight: int32(1 + i%3)}
 				}
 				s.Changed(list)
 				b.ReportAllocs()
 				for b.Loop() {
-					s.Pick(list, Flow{})
+					s.Pick(list, flow)
 				}
 			})
 		}

@@ -370,8 +370,6 @@ func (r *reader) served(vs *VirtualServer) {
 		vs.Disabled = "SCTP is not available in this version"
 	case vs.Addr.Addr().Is6():
 		vs.Disabled = "IPv6 is not available in this version"
-	case !slices.Contains([]Scheduler{"rr", "wrr", "lc", "wlc"}, vs.Scheduler):
-		vs.Disabled = fmt.Sprintf("scheduler %s is not available in this version (rr, wrr, lc and wlc are)", vs.Scheduler)
 	default:
 		return
 	}

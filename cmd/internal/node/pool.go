@@ -7,6 +7,7 @@ import (
 
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
 	"github.com/ringkeep/ringkeep/forward"
+	"github.com/ringkeep/ringkeep/sched"
 )
 
 // service is a virtual server with the pool of its real servers.
@@ -39,7 +40,7 @@ type checker struct {
 
 func (n *Node) addService(c *config.VirtualServer) error {
 	key := forward.ServiceKey{Protocol: uint8(c.Protocol), Addr: c.Addr}
-	err := n.fwd.AddService(forward.Service{Key: key, Scheduler: string(c.Scheduler), Persistence: c.Persistence.Timeout(), PersistenceMask: int(c.PersistenceMask)})
+	err := n.fwd.AddService(n.forwarded(c))
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.Pos, err)
 	}
@@ -65,6 +66,16 @@ func (n *Node) addService(c *config.VirtualServer) error {
 	n.services = append(n.services, s)
 	n.localChanged(c.Addr.Addr())
 	return nil
+}
+
+// forwarded is a service as the forwarder has it. Of its flags flag-1 is the fallback and
+// flag-2 the port of sh and mh, as in ipvsadm.
+func (n *Node) forwarded(c *config.VirtualServer) forward.Service {
+	return forward.Service{
+		Key: forward.ServiceKey{Protocol: uint8(c.Protocol), Addr: c.Addr}, Scheduler: string(c.Scheduler),
+		Options:     sched.Options{Fallback: c.SHFallback || c.MHFallback || c.Flag1, Port: c.SHPort || c.MHPort || c.Flag2, Seed: n.seed},
+		Persistence: c.Persistence.Timeout(), PersistenceMask: int(c.PersistenceMask),
+	}
 }
 
 // Check returns the configuration of check number i, for the driver to run.
@@ -198,7 +209,9 @@ func (n *Node) enter(now time.Duration, s *service, r *config.RealServer, weight
 	if r.Addr.Addr().IsLoopback() || n.local(r.Addr.Addr()) {
 		method = forward.Local
 	}
-	id, err := n.fwd.AddServer(s.key, forward.Server{Addr: r.Addr, Method: method, Weight: int32(weight)})
+	id, err := n.fwd.AddServer(s.key, forward.Server{
+		Addr: r.Addr, Method: method, Weight: int32(weight), Upper: uint32(r.UThreshold), Lower: uint32(r.LThreshold),
+	})
 	if err != nil {
 		panic(fmt.Sprintf("node: %s: %v", r.Pos, err)) // the configuration was checked
 	}

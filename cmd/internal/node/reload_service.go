@@ -74,7 +74,7 @@ func (r *reload) adoptChecks(service, server, wasService, wasServer int) {
 func (r *reload) settleServices() {
 	for i := range r.services {
 		s := &r.services[i]
-		want := forward.Service{Key: s.key, Scheduler: string(s.cfg.Scheduler), Persistence: s.cfg.Persistence.Timeout(), PersistenceMask: int(s.cfg.PersistenceMask)}
+		want := r.forwarded(s.cfg)
 		k := r.was.serviceOf(s.key)
 		if k < 0 {
 			mustServe(r.fwd.AddService(want))
@@ -83,7 +83,7 @@ func (r *reload) settleServices() {
 			continue
 		}
 		old := &r.was.services[k]
-		if w, o := s.cfg, old.cfg; w.Scheduler != o.Scheduler || w.Persistence.Timeout() != o.Persistence.Timeout() || w.PersistenceMask != o.PersistenceMask {
+		if want != r.forwarded(old.cfg) {
 			mustServe(r.fwd.EditService(want))
 		}
 		r.settleServers(s, old)
@@ -123,6 +123,9 @@ func (r *reload) settleServers(s, old *service) {
 		rs := &s.servers[k]
 		o := slices.IndexFunc(old.servers, func(o realServer) bool { return o.cfg.Addr == rs.cfg.Addr })
 		alive := rs.failed == 0
+		if o >= 0 && rs.pooled {
+			r.fwd.SetThresholds(s.key, rs.cfg.Addr, rs.cfg.UThreshold, rs.cfg.LThreshold)
+		}
 		switch {
 		case o < 0 && alive && !s.sorry:
 			r.pool(r.now, s, rs, true)
