@@ -45,9 +45,9 @@ func (n *Node) hear(port int, eth proto.Ethernet) []Hearing {
 	}
 	msg := proto.VRRP(b) // what is wrong with its length, Check says
 	var list []Hearing
-	for i := range n.instances {
+	for _, i := range n.routers[router{port, msg.VRID(), ip.Is6()}] {
 		in := &n.instances[i]
-		if in.port != port || in.six() != ip.Is6() || in.cfg.VRID != msg.VRID() || in.unicast() != n.local(ip.Dst()) {
+		if in.unicast() != n.local(ip.Dst()) {
 			continue
 		}
 		if _, shared := in.vips[ip.Src()]; own && (!shared || in.source == ip.Src()) {

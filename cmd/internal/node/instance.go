@@ -62,6 +62,14 @@ func (in *instance) master() bool { return in.fsm.State() == fsm.Master }
 
 func (in *instance) six() bool { return in.cfg.Family() == 6 }
 
+// router is what an advertisement shows of the virtual router that it is of: port, VRID and
+// family.
+type router struct {
+	port int
+	vrid uint8
+	six  bool
+}
+
 func (n *Node) addInstance(c *config.Instance) error {
 	p, err := n.portNamed(c.At("interface"), c.Interface)
 	if err != nil {
@@ -89,6 +97,8 @@ func (n *Node) addInstance(c *config.Instance) error {
 	}
 	in.routes, in.rules = n.addRoutes(c.Routes, c.Name), n.addRules(c.Rules, c.Name)
 	n.instances = append(n.instances, in)
+	r := router{p, c.VRID, c.Family() == 6}
+	n.routers[r], n.signs = append(n.routers[r], i), n.signs || c.HMAC != nil
 	trackers, err := n.trackers(i)
 	if err != nil {
 		return err

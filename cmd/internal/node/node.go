@@ -78,6 +78,8 @@ type Node struct {
 	cfg        *config.Config
 	ports      []port
 	instances  []instance
+	routers    map[router][]int // which of them an advertisement may be for
+	signs      bool             // one of them has auth_hmac
 	vmacs      []VMAC
 	routes     []route // of the instances and static ones, by number
 	numbered   int     // how many routes were given a number
@@ -139,6 +141,7 @@ func New(cfg *config.Config, links []Link, seed uint64) (*Node, error) {
 // compose makes everything that the configuration names, on the ports that there are.
 func (n *Node) compose(table forward.Config) error {
 	cfg := n.cfg
+	n.routers = map[router][]int{}
 	if err := n.addVMACs(); err != nil {
 		return err
 	}
@@ -254,9 +257,7 @@ func (n *Node) Deadline() (at time.Duration, ok bool) {
 }
 
 // AsksClock tells whether the node wants to be told [Clock].
-func (n *Node) AsksClock() bool {
-	return slices.ContainsFunc(n.instances, func(in instance) bool { return in.hmac != nil })
-}
+func (n *Node) AsksClock() bool { return n.signs }
 
 // Forwarder gives a view of the connections and their statistics.
 func (n *Node) Forwarder() *forward.Forwarder { return n.fwd }
