@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
-# election.sh LIMITS [SECONDS] - do elections hold, and adverts leave on time, under load?
+# election.sh LIMITS [SECONDS [PROGRAM...]] - do elections hold, and adverts leave on time, under load?
 #
 # A MASTER with an interval of 100 ms is also the director of a UDP service, into whose
 # device more frames come than it can forward; two more processes keep both cores busy for
 # all of the time (120 s). A BACKUP listens on the other end. First ringkeep on both nodes,
 # then keepalived (its VRRP part; its kernel refuses the frames), then both again with
-# "vrrp_rt_priority 10" in the MASTER's file, in one run. Prints how
+# "vrrp_rt_priority 10" in the MASTER's file ("ringkeep, real time"), in one run. Prints how
 # often the BACKUP left its state, and how far the time between two advertisements, as captured
 # at the BACKUP, is from 100 ms: median, 99th percentile, worst.
 # LIMITS is the folder of xgen.c and topo.sh. Root; needs gcc, go, keepalived, iproute2, tcpdump.
 set -u
 limits=$(cd "$1" && pwd) time=${2:-120}
+shift $(($# < 2 ? $# : 2))
+[ $# -gt 0 ] || set -- ringkeep keepalived "ringkeep, real time" "keepalived, real time"
 here=$(cd "$(dirname "$0")/.." && pwd)
 bin=$(mktemp -d)
 . "$limits/topo.sh"
@@ -44,7 +46,7 @@ echo "kernel $(uname -r), $(nproc) cores, $(keepalived --version 2>&1 | head -1 
 echo
 echo "| program | frames/s that came, forwarded | adverts | from 100 ms, ms: p50 / p99 / worst | longest time between two, ms | changes of the BACKUP |"
 echo "| --- | --- | --- | --- | --- | --- |"
-for round in ringkeep keepalived "ringkeep, real time" "keepalived, real time"; do
+for round in "$@"; do
   program=${round%,*}
   [ "$round" = "$program" ] || sed -i '1,/^}/c\global_defs {\n    vrrp_rt_priority 10\n}' "$bin/a.conf"
   topo_up
