@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# takeover.sh [RUNS] - how exactly the BACKUP takes over, beside keepalived.
+# takeover.sh [RUNS [LINE]] - how exactly the BACKUP takes over, beside keepalived.
 #
 # Plays RUNS (100) losses of the MASTER at advert_int 0.01 and RUNS/10 clean stops at
 # 1 s, VRRPv3, priority 100, with ringkeep on both nodes and with keepalived on both, in
 # two rounds by turns, and prints minimum, median, 99th percentile and maximum in ms of the
 # longest time without an answer to a client that asks every ms, and how many runs were
 # within the bound: 3 intervals and the skew, or the skew alone, and 5 ms. The nodes lose by
-# turns: with equal priorities the one that returns stays BACKUP.
+# turns: with equal priorities the one that returns stays BACKUP. LINE goes into global_defs of
+# both, such as "vrrp_rt_priority 10".
 # Root, or user namespaces; needs go and keepalived.
 set -euo pipefail
-runs=${1:-100}
+runs=${1:-100} line=${2:-}
 cd "$(dirname "$0")/.."
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
@@ -56,6 +57,9 @@ TXT
   for n in a b; do
     cat <<TXT
 -- $n.conf --
+global_defs {
+    $line
+}
 vrrp_instance VI_1 {
     version 3
     interface eth0
