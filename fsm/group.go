@@ -89,10 +89,14 @@ func (g *Group) settle(lead int) {
 	switch {
 	case slices.ContainsFunc(g.members, (*Instance).faulty):
 		g.take(lead, Fault)
-	case in.state == Init || in.state == Fault:
-		if !slices.ContainsFunc(g.members, (*Instance).pending) {
-			g.enter(lead)
+	case slices.ContainsFunc(g.members, (*Instance).idle):
+		if slices.ContainsFunc(g.members, func(in *Instance) bool { return in.idle() && in.pending() }) {
+			return // until all have answered
 		}
+		if !in.idle() {
+			lead = slices.IndexFunc(g.members, (*Instance).idle)
+		}
+		g.enter(lead)
 	case in.state == Backup && g.state == Master:
 		g.take(lead, Backup)
 	case in.state == Backup && g.agreed():
@@ -102,6 +106,9 @@ func (g *Group) settle(lead int) {
 		g.others(lead, rivalHeard{})
 	}
 }
+
+// idle reports whether the instance takes no part in the election.
+func (in *Instance) idle() bool { return in.state == Init || in.state == Fault }
 
 // agreed reports whether every member would be MASTER if it were alone.
 func (g *Group) agreed() bool {

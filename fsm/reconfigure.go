@@ -141,8 +141,9 @@ func (g *Group) Resume(now time.Duration, was State, out []GroupAction) []GroupA
 	if slices.ContainsFunc(g.members, (*Instance).faulty) {
 		g.take(lead, Fault)
 	} else {
+		waits := slices.ContainsFunc(g.members, func(in *Instance) bool { return in.idle() && in.pending() })
 		for i, in := range g.members {
-			if !in.pending() {
+			if !in.idle() || !waits { // the others begin when all have answered
 				g.become(i, to, Cause{Reason: Reloaded})
 			}
 		}

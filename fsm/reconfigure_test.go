@@ -200,6 +200,49 @@ func TestGroupResumes(t *testing.T) {
 	}
 }
 
+// TestGroupResumesWithAnOpenQuestion: a script that has not answered yet holds back who has
+// not begun, and no MASTER in its state; when it answers, all are in one election.
+func TestGroupResumesWithAnOpenQuestion(t *testing.T) {
+	asks := defaultConfig()
+	asks.Trackers = []Tracker{{Kind: "script", Name: "S", Initial: Unknown}}
+	ok := Tracked{Kind: "script", Name: "S", Up: true}
+	for _, tt := range []struct {
+		name    string
+		members []*Instance
+		answers []int // the order in which they hear of it
+	}{
+		{"a MASTER that asks now, and a new one", []*Instance{New(defaultConfig()), asking(t, asks)}, []int{1}},
+		{"a new one that asks, and a MASTER that asks now", []*Instance{New(asks), asking(t, asks)}, []int{0, 1}},
+		{"the same, answered the other way round", []*Instance{New(asks), asking(t, asks)}, []int{1, 0}},
+	} {
+		g := NewGroup("G", tt.members)
+		g.Resume(20*time.Second, Init, nil)
+		if got := tt.members[1].State(); got != Backup {
+			t.Errorf("%s: the MASTER is %s", tt.name, got)
+		}
+		for _, i := range tt.answers {
+			g.Step(21*time.Second, i, ok, nil)
+		}
+		for range 8 {
+			for i, in := range tt.members {
+				if at, has := in.Deadline(); has && g.State() != Master {
+					g.Step(at, i, Tick{}, nil)
+				}
+			}
+		}
+		if a, b := tt.members[0].State(), tt.members[1].State(); g.State() != Master || a != Master || b != Master {
+			t.Errorf("%s: %s, %s in %s", tt.name, a, b, g.State())
+		}
+	}
+}
+
+// asking is a MASTER that tracks something by its new configuration, which is not known yet.
+func asking(t *testing.T, c Config) *Instance {
+	in := masterOf(t, defaultConfig())
+	in.Reconfigure(15*time.Second, c, nil, nil)
+	return in
+}
+
 // TestReconfigureKeepsTheSequence: the authentication header goes on counting, or nobody
 // would listen any more (reference 1.5).
 func TestReconfigureKeepsTheSequence(t *testing.T) {

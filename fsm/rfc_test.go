@@ -34,7 +34,7 @@ func requirements(t *testing.T) []requirement {
 }
 
 // reasons are how a note begins that stands in for tests.
-var reasons = []string{"not yet: ", "deviates ", "no test: ", "optional: "}
+var reasons = []string{"deviates ", "no test: ", "optional: "}
 
 func (r requirement) excused() bool {
 	for _, why := range reasons {
@@ -94,8 +94,7 @@ func traceability(list []requirement) string {
 	fmt.Fprintf(&b, `Each requirement is in words of ours. *Kept* is a test or trace that shows it kept, *refused*
 one that shows its opposite refused, or the case beside it where it must not hold; behind the
 colon stands the function, or what to look for in a trace. Where keepalived deviates and its
-files count on that, so do we, and the reason stands there. "not yet" names the keyword, or
-what is missing, that a later version has to bring.
+files count on that, so do we, and the reason stands there.
 
 %s
 `, count(list))
@@ -113,20 +112,18 @@ what is missing, that a later version has to bring.
 
 // count sums the list up; a rule with both tests and a deviation is a deviation.
 func count(list []requirement) string {
-	tested, deviates, later, rest := 0, 0, 0, 0
+	tested, deviates, rest := 0, 0, 0
 	for _, r := range list {
 		switch {
 		case strings.HasPrefix(r.note, "deviates "):
 			deviates++
-		case r.kept == "" && strings.Contains(r.note, "not yet: "):
-			later++
 		case r.kept != "" && r.refused != "":
 			tested++
 		default:
 			rest++
 		}
 	}
-	return fmt.Sprintf("Of %d, %d are tested both ways, %d deviate deliberately, %d are not there yet, and %d are\noptional or nothing that a test could show.", len(list), tested, deviates, later, rest)
+	return fmt.Sprintf("Of %d, %d are tested both ways, %d deviate deliberately, and %d are\noptional or nothing that a test could show.", len(list), tested, deviates, rest)
 }
 
 func code(s string) string {

@@ -168,17 +168,24 @@ func (l lblc) Pick(servers []Server, f Flow) int {
 			return at
 		}
 	}
-	at := wlc{}.Pick(servers, f)
-	if at < 0 {
-		return -1
-	}
-	if k == nil {
-		k = l.insert(f)
-	}
+	at, k := l.anew(servers, f, k)
 	if k != nil {
 		k.server = servers[at].ID
 	}
 	return at
+}
+
+// anew asks wlc. The entry is that of the destination, made if there was none; nil where
+// there is no server or no room.
+func (l *locality) anew(servers []Server, f Flow, k *kept) (int, *kept) {
+	at := wlc{}.Pick(servers, f)
+	if at < 0 {
+		return -1, nil
+	}
+	if k == nil {
+		k = l.insert(f)
+	}
+	return at, k
 }
 
 // lblcr is lblc with replication: a destination has a set of servers, which grows when
@@ -200,13 +207,7 @@ func (l lblcr) Pick(servers []Server, f Flow) int {
 			return at
 		}
 	}
-	at := wlc{}.Pick(servers, f)
-	if at < 0 {
-		return -1
-	}
-	if k == nil {
-		k = l.insert(f)
-	}
+	at, k := l.anew(servers, f, k)
 	if k != nil && !l.holds(k, servers[at].ID) {
 		l.add(k, servers[at].ID)
 		k.modified = f.At

@@ -8,37 +8,6 @@ import (
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
 )
 
-// interfaces lists what a configuration names, in its order.
-func interfaces(cfg *config.Config) []string {
-	var list []string
-	add := func(name string) {
-		if name != "" && !slices.Contains(list, name) {
-			list = append(list, name)
-		}
-	}
-	for _, in := range cfg.Instances {
-		if in.Disabled != "" {
-			continue
-		}
-		add(in.Interface)
-		for _, a := range slices.Concat(in.Addresses, in.Excluded) {
-			add(a.Device)
-		}
-		for _, t := range in.TrackInterfaces {
-			add(t.Name)
-		}
-	}
-	for _, name := range cfg.Devices() {
-		add(name)
-	}
-	for _, g := range cfg.SyncGroups {
-		for _, t := range g.TrackInterfaces {
-			add(t.Name)
-		}
-	}
-	return list
-}
-
 // virtual tells whether an address is one of a virtual router.
 func virtual(cfg *config.Config, a netip.Addr) bool {
 	for _, in := range cfg.Instances {

@@ -51,7 +51,7 @@ type Place struct {
 func Find(cfg *config.Config, at Place, path string) (*Seat, error) {
 	s := &Seat{cfg: cfg, name: at.Node, own: slices.Clone(at.Own), ports: map[string]int{}, holds: map[proto.MAC]bool{}}
 	s.Links = []node.Link{{Name: "lo", Up: true, Loopback: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")}}}
-	names := interfaces(cfg)
+	names := cfg.Interfaces()
 	for _, name := range names {
 		s.Links = append(s.Links, node.Link{Name: name, Up: true})
 	}

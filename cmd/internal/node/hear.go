@@ -3,7 +3,6 @@ package node
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
@@ -109,32 +108,35 @@ func (n *Node) heardByNone(now time.Duration, port int, eth proto.Ethernet) {
 	}
 	m, book := fsm.Message{IP: ip, VRRP: b}, &n.ports[port].book
 	r := Refused{Interface: n.ports[port].link.Name, VRID: m.VRRP.VRID(), Src: ip.Src()}
-	switch {
+	var why func() string // put together only if it is to be told
+	switch known := n.routers[router{port, r.VRID, ip.Is6()}]; {
 	case n.local(r.Src):
 		if n.ourMAC(eth.Src()) || eth.Src().IsVirtual() {
 			return // our own frame came back
 		}
 		r.Verdict = fsm.OwnSource
-		r.Why = fmt.Sprintf("%v sends with %v, an address of this node; give one of them another address", eth.Src(), r.Src)
+		why = func() string {
+			return fmt.Sprintf("%v sends with %v, an address of this node; give one of them another address", eth.Src(), r.Src)
+		}
 	case !ip.Dst().IsMulticast() && !n.local(ip.Dst()):
 		return // to another host
-	case n.knower(port, m) >= 0: // to a host where the group is heard, or the other way round
-		i := n.knower(port, m)
-		in := &n.instances[i]
-		n.report(now, in, Hearing{Instance: in.cfg, Source: in.source, Message: m, Verdict: fsm.WrongDestination, index: i})
+	case known != nil: // to a host where the group is heard, or the other way round
+		in := &n.instances[known[0]]
+		n.report(now, in, Hearing{Instance: in.cfg, Source: in.source, Message: m, Verdict: fsm.WrongDestination, index: known[0]})
 		return
-	case slices.ContainsFunc(n.instances, func(in instance) bool { return in.port == port && in.cfg.VRID == r.VRID }):
+	case n.routers[router{port, r.VRID, !ip.Is6()}] != nil:
 		return // of the other family, which is another virtual router
 	default:
 		r.Verdict = fsm.WrongVRID
-		why, shared := n.stranger(port, m)
-		r.Why = why
-		if !shared && !n.cfg.Global.LogUnknownVRIDs {
+		vip, of := n.sharedAddress(port, m)
+		if of < 0 && !n.cfg.Global.LogUnknownVRIDs {
 			book.counts[r.Verdict]++
 			return
 		}
+		why = func() string { return n.stranger(port, m, vip, of) }
 	}
 	if book.add(now, mistake{r.Src, r.VRID, r.Verdict}, 0) {
+		r.Why = why()
 		n.emit(r)
 	}
 }
@@ -147,12 +149,4 @@ func (n *Node) ourMAC(mac proto.MAC) bool {
 		}
 	}
 	return false
-}
-
-// knower is the number of an instance on the port that has the VRID in this family, -1
-// without one.
-func (n *Node) knower(port int, m fsm.Message) int {
-	return slices.IndexFunc(n.instances, func(in instance) bool {
-		return in.port == port && in.cfg.VRID == m.VRRP.VRID() && in.six() == m.IP.Is6()
-	})
 }

@@ -70,6 +70,12 @@ type router struct {
 	six  bool
 }
 
+// sharing is an address on a port, by which nodes of different VRIDs are found out.
+type sharing struct {
+	port int
+	addr netip.Addr
+}
+
 func (n *Node) addInstance(c *config.Instance) error {
 	p, err := n.portNamed(c.At("interface"), c.Interface)
 	if err != nil {
@@ -99,6 +105,9 @@ func (n *Node) addInstance(c *config.Instance) error {
 	n.instances = append(n.instances, in)
 	r := router{p, c.VRID, c.Family() == 6}
 	n.routers[r], n.signs = append(n.routers[r], i), n.signs || c.HMAC != nil
+	for _, a := range c.Addresses {
+		n.advertised[sharing{p, a.Prefix.Addr()}] = i
+	}
 	trackers, err := n.trackers(i)
 	if err != nil {
 		return err

@@ -79,6 +79,7 @@ type Node struct {
 	ports      []port
 	instances  []instance
 	routers    map[router][]int // which of them an advertisement may be for
+	advertised map[sharing]int  // which of them has an address
 	signs      bool             // one of them has auth_hmac
 	vmacs      []VMAC
 	routes     []route // of the instances and static ones, by number
@@ -141,7 +142,7 @@ func New(cfg *config.Config, links []Link, seed uint64) (*Node, error) {
 // compose makes everything that the configuration names, on the ports that there are.
 func (n *Node) compose(table forward.Config) error {
 	cfg := n.cfg
-	n.routers = map[router][]int{}
+	n.routers, n.advertised = map[router][]int{}, map[sharing]int{}
 	if err := n.addVMACs(); err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ringkeep/ringkeep/cmd/internal/config"
 	"github.com/ringkeep/ringkeep/fsm"
 	"github.com/ringkeep/ringkeep/proto"
 )
@@ -192,40 +191,36 @@ func (h Hearing) detail() uint64 {
 	return 0
 }
 
-// stranger says whose a message of an unknown VRID may be; it is of interest where one of
-// our addresses is in it.
-func (n *Node) stranger(port int, m fsm.Message) (why string, shared bool) {
-	iface := n.ports[port].link.Name
-	what := fmt.Sprintf("%s sends VRID %d on %s, no instance here has it", m.IP.Src(), m.VRRP.VRID(), iface)
+// stranger says whose a message of an unknown VRID may be. vip is an address in it that is
+// one of instance number of, which is -1 for none.
+func (n *Node) stranger(port int, m fsm.Message, vip netip.Addr, of int) string {
+	what := fmt.Sprintf("%s sends VRID %d on %s, no instance here has it", m.IP.Src(), m.VRRP.VRID(), n.ports[port].link.Name)
 	change := "if it belongs together, give both the same virtual_router_id"
+	if of >= 0 {
+		change = fmt.Sprintf("it is for %s of %s: give both the same virtual_router_id", vip, n.instances[of].cfg.Name)
+	}
 	var here []string
 	for i := range n.instances {
-		in := &n.instances[i]
-		if in.port == port && in.six() == m.IP.Is6() {
+		if in := &n.instances[i]; in.port == port && in.six() == m.IP.Is6() && len(here) < 4 {
 			here = append(here, fmt.Sprintf("%s has %d", in.cfg.Name, in.cfg.VRID))
-			if vip, ok := sharedAddress(in.cfg, m); ok && !shared {
-				shared = true
-				change = fmt.Sprintf("it is for %s of %s: give both the same virtual_router_id", vip, in.cfg.Name)
-			}
 		}
 	}
 	if here != nil {
-		what += " (" + strings.Join(here[:min(len(here), 4)], ", ") + ")"
+		what += " (" + strings.Join(here, ", ") + ")"
 	}
-	return what + "; " + change, shared
+	return what + "; " + change
 }
 
-// sharedAddress is the first address of the message that is one of the instance's.
-func sharedAddress(in *config.Instance, m fsm.Message) (netip.Addr, bool) {
+// sharedAddress is the first address of a message that an instance on the port advertises,
+// too, and its number, -1 without one.
+func (n *Node) sharedAddress(port int, m fsm.Message) (vip netip.Addr, of int) {
 	if len(m.VRRP) < m.Size() {
-		return netip.Addr{}, false
+		return netip.Addr{}, -1
 	}
 	for i := range m.VRRP.Count() {
-		for _, a := range in.Addresses {
-			if m.Addr(i) == a.Prefix.Addr() {
-				return m.Addr(i), true
-			}
+		if of, ok := n.advertised[sharing{port, m.Addr(i)}]; ok {
+			return m.Addr(i), of
 		}
 	}
-	return netip.Addr{}, false
+	return netip.Addr{}, -1
 }
