@@ -49,7 +49,7 @@ func (f *Forwarder) RemoveService(k ServiceKey) {
 		f.RemoveServer(k, f.servers[svc.view[0].ID].Addr)
 	}
 	svc.local, svc.gone = false, true
-	delete(f.byKey, k.pack())
+	delete(f.byKey, k.place())
 }
 
 // revive finds the number that a removed service had.

@@ -1,7 +1,6 @@
 package forward
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -24,7 +23,7 @@ type Service struct {
 	Scheduler       string        // a name that sched.New knows
 	Options         sched.Options // of the scheduler
 	Persistence     time.Duration // 0: off
-	PersistenceMask int           // prefix length by which clients are told apart, 0 means 32
+	PersistenceMask int           // prefix length by which clients are told apart, 0 means all of the address
 }
 
 // Method is how packets reach a real server.
@@ -113,26 +112,24 @@ type Stats struct{ Conns, Packets, Bytes uint64 }
 type Forwarder struct {
 	services []service
 	servers  []server
-	byKey    map[uint64]int32
+	byKey    map[place]int32
 	table    table
 	counters [verdictCount]uint64
 }
 
 // New makes a forwarder without services.
 func New(c Config) *Forwarder {
-	return &Forwarder{byKey: map[uint64]int32{}, table: newTable(c)}
+	return &Forwarder{byKey: map[place]int32{}, table: newTable(c)}
 }
 
-func addr4(a netip.Addr) uint32 {
-	b := a.As4()
-	return binary.BigEndian.Uint32(b[:])
+// place is a key as packets are looked up by it.
+type place struct {
+	addr     addr
+	port     uint16
+	protocol uint8
 }
 
-func packKey(protocol uint8, addr uint32, port uint16) uint64 {
-	return uint64(addr)<<24 | uint64(port)<<8 | uint64(protocol)
-}
-
-func (k ServiceKey) pack() uint64 { return packKey(k.Protocol, addr4(k.Addr.Addr()), k.Addr.Port()) }
+func (k ServiceKey) place() place { return place{toAddr(k.Addr.Addr()), k.Addr.Port(), k.Protocol} }
 
 // String writes the key as TCP 10.0.0.1:80.
 func (k ServiceKey) String() string {
@@ -146,31 +143,31 @@ func (k ServiceKey) String() string {
 // AddService adds a service without servers. It takes packets once SetLocal has said
 // that its address is here.
 func (f *Forwarder) AddService(s Service) error {
-	if s.Key.Protocol != proto.ProtocolTCP && s.Key.Protocol != proto.ProtocolUDP || !s.Key.Addr.Addr().Is4() {
-		return fmt.Errorf("service %v: only TCP and UDP over IPv4 are forwarded by this version", s.Key)
+	if s.Key.Protocol != proto.ProtocolTCP && s.Key.Protocol != proto.ProtocolUDP {
+		return fmt.Errorf("service %v: only TCP and UDP are forwarded by this version", s.Key)
 	}
-	if _, ok := f.byKey[s.Key.pack()]; ok {
+	if _, ok := f.byKey[s.Key.place()]; ok {
 		return fmt.Errorf("service %v: defined twice", s.Key)
 	}
 	if s.PersistenceMask == 0 {
-		s.PersistenceMask = 32
+		s.PersistenceMask = s.Key.Addr.Addr().BitLen()
 	}
 	scheduler, err := sched.New(s.Scheduler, s.Options)
 	if err != nil {
 		return fmt.Errorf("service %v: %w", s.Key, err)
 	}
 	if i, ok := f.revive(s.Key); ok {
-		f.byKey[s.Key.pack()] = i
+		f.byKey[s.Key.place()] = i
 		f.services[i].Service, f.services[i].sched, f.services[i].gone = s, scheduler, false
 		return nil
 	}
-	f.byKey[s.Key.pack()] = int32(len(f.services))
+	f.byKey[s.Key.place()] = int32(len(f.services))
 	f.services = append(f.services, service{Service: s, sched: scheduler})
 	return nil
 }
 
 func (f *Forwarder) service(k ServiceKey) *service {
-	i, ok := f.byKey[k.pack()]
+	i, ok := f.byKey[k.place()]
 	if !ok {
 		panic(fmt.Sprintf("forward: no service %v", k))
 	}
@@ -179,7 +176,7 @@ func (f *Forwarder) service(k ServiceKey) *service {
 
 // find returns the number of a server of the service, also of a removed one.
 func (f *Forwarder) find(k ServiceKey, addr netip.AddrPort) int32 {
-	svc := f.byKey[k.pack()]
+	svc := f.byKey[k.place()]
 	for i := range f.servers {
 		if f.servers[i].service == svc && f.servers[i].Addr == addr {
 			return int32(i)
@@ -193,13 +190,13 @@ func (f *Forwarder) find(k ServiceKey, addr netip.AddrPort) int32 {
 // its connections. The service must exist.
 func (f *Forwarder) AddServer(k ServiceKey, s Server) (id int, err error) {
 	svc := f.service(k)
-	if !s.Addr.Addr().Is4() || s.Weight < 0 {
-		return 0, fmt.Errorf("server %v of %v: needs an IPv4 address and a weight of 0 or more", s.Addr, k)
+	if s.Addr.Addr().Is4() != k.Addr.Addr().Is4() || s.Weight < 0 {
+		return 0, fmt.Errorf("server %v of %v: needs an address of the same family and a weight of 0 or more", s.Addr, k)
 	}
 	i := f.find(k, s.Addr)
 	if i < 0 {
 		i = int32(len(f.servers))
-		f.servers = append(f.servers, server{service: f.byKey[k.pack()]})
+		f.servers = append(f.servers, server{service: f.byKey[k.place()]})
 	}
 	rs := &f.servers[i]
 	if rs.present {

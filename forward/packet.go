@@ -9,8 +9,8 @@ import (
 	"github.com/ringkeep/ringkeep/sched"
 )
 
-// Packet decides on one IPv4 packet, without its Ethernet header, in place: a packet
-// to be forwarded has its TTL decremented. Nothing is allocated.
+// Packet decides on one packet of IPv4 or IPv6, without its Ethernet header, in place: one
+// that is forwarded has its TTL or hop limit decremented. Nothing is allocated.
 func (f *Forwarder) Packet(now time.Duration, b []byte) Decision {
 	d := f.decide(now, b)
 	f.counters[d.Verdict]++
@@ -18,38 +18,61 @@ func (f *Forwarder) Packet(now time.Duration, b []byte) Decision {
 }
 
 func (f *Forwarder) decide(now time.Duration, b []byte) Decision {
-	ip, err := proto.ParseIPv4(b)
+	p, err := parse(b)
 	if err != nil {
 		return Decision{Verdict: Malformed}
 	}
-	if ip.FragmentOffset() != 0 {
+	if p.later {
 		return Decision{Verdict: Fragment}
 	}
-	switch ip.Protocol() {
+	switch p.protocol {
 	case proto.ProtocolTCP:
-		t, err := proto.ParseTCP(ip.Payload())
+		t, err := proto.ParseTCP(p.payload)
 		if err != nil {
 			return Decision{Verdict: Malformed}
 		}
-		return f.transport(now, ip, t.SrcPort(), t.DstPort(), t.Flags())
+		return f.transport(now, p, t.SrcPort(), t.DstPort(), t.Flags())
 	case proto.ProtocolUDP:
-		u, err := proto.ParseUDP(ip.Payload())
+		u, err := proto.ParseUDP(p.payload)
 		if err != nil {
 			return Decision{Verdict: Malformed}
 		}
-		return f.transport(now, ip, u.SrcPort(), u.DstPort(), 0)
-	case proto.ProtocolICMP:
-		return f.icmp(ip)
+		return f.transport(now, p, u.SrcPort(), u.DstPort(), 0)
+	case proto.ProtocolICMP, proto.ProtocolICMPv6:
+		return f.icmp(p)
 	}
 	return Decision{}
 }
 
-// transport handles TCP and UDP: the connection's server, or a new connection.
-func (f *Forwarder) transport(now time.Duration, ip proto.IPv4, sport, dport uint16, flags uint8) Decision {
-	k := key{
-		client: binary.BigEndian.Uint32(ip[12:]), virtual: binary.BigEndian.Uint32(ip[16:]),
-		cport: sport, vport: dport, protocol: ip.Protocol(),
+// packet is a packet of either family taken apart.
+type packet struct {
+	ip       proto.IP
+	src, dst addr
+	protocol uint8  // of payload
+	payload  []byte // behind the extension headers
+	later    bool   // a fragment, and not the first
+}
+
+func parse(b []byte) (packet, error) {
+	if len(b) > 0 && b[0]>>4 == 6 {
+		ip, err := proto.ParseIPv6(b)
+		if err != nil {
+			return packet{}, err
+		}
+		p := packet{ip: proto.IP(ip), src: addr6(ip[8:]), dst: addr6(ip[24:])}
+		p.protocol, p.payload, p.later, err = ip.Transport()
+		return p, err
 	}
+	ip, err := proto.ParseIPv4(b)
+	if err != nil {
+		return packet{}, err
+	}
+	return packet{proto.IP(ip), addr4(ip[12:]), addr4(ip[16:]), ip.Protocol(), ip.Payload(), ip.FragmentOffset() != 0}, nil
+}
+
+// transport handles TCP and UDP: the connection's server, or a new connection.
+func (f *Forwarder) transport(now time.Duration, p packet, sport, dport uint16, flags uint8) Decision {
+	k := key{client: p.src, virtual: p.dst, cport: sport, vport: dport, protocol: p.protocol}
 	i := f.table.find(k)
 	if i != 0 && f.reused(i, flags) {
 		f.end(i)
@@ -76,11 +99,11 @@ func (f *Forwarder) transport(now time.Duration, ip proto.IPv4, sport, dport uin
 	if c.packets < ^uint32(0) {
 		c.packets++
 	}
-	return f.transmit(ip, c.server)
+	return f.transmit(p.ip, c.server)
 }
 
 // transmit counts the packet and prepares it for its way.
-func (f *Forwarder) transmit(ip proto.IPv4, id int32) Decision {
+func (f *Forwarder) transmit(ip proto.IP, id int32) Decision {
 	rs := &f.servers[id]
 	if rs.Method == DR && ip.TTL() <= 1 {
 		return Decision{Verdict: TTLExceeded}
@@ -109,9 +132,9 @@ const ftpData = 20
 
 // open schedules a new connection. The verdict is Forward if it did.
 func (f *Forwarder) open(now time.Duration, k key, flags uint8) (int32, Verdict) {
-	id, ok := f.byKey[packKey(k.protocol, k.virtual, k.vport)]
+	id, ok := f.byKey[place{k.virtual, k.vport, k.protocol}]
 	if !ok {
-		if id, ok = f.byKey[packKey(k.protocol, k.virtual, 0)]; !ok {
+		if id, ok = f.byKey[place{k.virtual, 0, k.protocol}]; !ok {
 			return 0, NotMine
 		}
 	}
@@ -151,7 +174,7 @@ func (f *Forwarder) schedule(now time.Duration, svc *service, id int32, k key) (
 		target, v = f.pick(now, svc, k)
 		return target, 0, v
 	}
-	tk := key{client: k.client &^ (1<<(32-svc.PersistenceMask) - 1), virtual: k.virtual, vport: svc.Key.Addr.Port(), protocol: k.protocol, template: true}
+	tk := key{client: k.client.masked(svc.PersistenceMask), virtual: k.virtual, vport: svc.Key.Addr.Port(), protocol: k.protocol, template: true}
 	template = f.table.find(tk)
 	if template != 0 && !f.servers[f.table.at(template).server].present {
 		f.table.unhash(template) // lives on unseen until its connections are gone
@@ -179,12 +202,6 @@ func (f *Forwarder) pick(now time.Duration, svc *service, k key) (int32, Verdict
 		return 0, NoDestination
 	}
 	return svc.view[at].ID, Forward
-}
-
-func addrPort(a uint32, port uint16) netip.AddrPort {
-	var b [4]byte
-	binary.BigEndian.PutUint32(b[:], a)
-	return netip.AddrPortFrom(netip.AddrFrom4(b), port)
 }
 
 // setState moves a connection and its server's counters.
@@ -236,21 +253,17 @@ func (f *Forwarder) end(i int32) {
 }
 
 // icmp finds the connection that an ICMP error is about: the error quotes a packet
-// from the virtual service to the client (RFC 792). It goes where the connection goes.
-func (f *Forwarder) icmp(ip proto.IPv4) Decision {
-	m := ip.Payload()
-	if len(m) < 8 || m[0] != proto.ICMPUnreachable && m[0] != proto.ICMPTimeExceeded {
+// from the virtual service to the client (RFC 792, RFC 4443). It goes where the connection goes.
+func (f *Forwarder) icmp(p packet) Decision {
+	m, err := proto.ParseICMP(p.payload)
+	if err != nil || !reports(p, m.Type()) {
 		return Decision{}
 	}
-	q := m[8:]
-	if len(q) < 20 || q[0]>>4 != 4 || len(q) < int(q[0]&15)*4+4 {
+	k, ok := quoted(m.Payload())
+	if !ok {
 		return Decision{}
 	}
-	ports := q[int(q[0]&15)*4:]
-	i := f.table.find(key{
-		client: binary.BigEndian.Uint32(q[16:]), virtual: binary.BigEndian.Uint32(q[12:]),
-		cport: binary.BigEndian.Uint16(ports[2:]), vport: binary.BigEndian.Uint16(ports), protocol: q[9],
-	})
+	i := f.table.find(k)
 	if i == 0 {
 		return Decision{}
 	}
@@ -258,7 +271,43 @@ func (f *Forwarder) icmp(ip proto.IPv4) Decision {
 	if !rs.present || !f.services[rs.service].local {
 		return Decision{Verdict: ServerGone}
 	}
-	return f.transmit(ip, f.table.at(i).server)
+	return f.transmit(p.ip, f.table.at(i).server)
+}
+
+// reports tells which ICMP messages are about a connection: unreachable, source quench
+// and time exceeded, and every error of ICMPv6.
+func reports(p packet, typ uint8) bool {
+	if p.ip.Is6() {
+		return p.protocol == proto.ProtocolICMPv6 && typ < 128
+	}
+	return p.protocol == proto.ProtocolICMP && (typ == proto.ICMPUnreachable || typ == proto.ICMPSourceQuench || typ == proto.ICMPTimeExceeded)
+}
+
+// quoted is the connection of which an error quotes a packet, of the beginning of which
+// the ports are there at least; ok is false for none, and for a later fragment.
+func quoted(q []byte) (k key, ok bool) {
+	switch {
+	case len(q) >= proto.IPv4Len && q[0]>>4 == 4:
+		ip := proto.IPv4(q)
+		ports := ip.HeaderLen()
+		if ports < proto.IPv4Len || len(q) < ports+4 || ip.FragmentOffset() != 0 {
+			return key{}, false
+		}
+		return reversed(addr4(q[12:]), addr4(q[16:]), q[ports:], ip.Protocol()), true
+	case len(q) >= proto.IPv6Len && q[0]>>4 == 6:
+		ip := proto.IPv6(q)
+		protocol, payload, later, err := ip.Transport()
+		if err != nil || later || len(payload) < 4 {
+			return key{}, false
+		}
+		return reversed(addr6(q[8:]), addr6(q[24:]), payload, protocol), true
+	}
+	return key{}, false
+}
+
+// reversed is the connection of a packet from src to dst that is an answer.
+func reversed(src, dst addr, ports []byte, protocol uint8) key {
+	return key{client: dst, virtual: src, cport: binary.BigEndian.Uint16(ports[2:]), vport: binary.BigEndian.Uint16(ports), protocol: protocol}
 }
 
 // Conn is one entry of the table as it stands.

@@ -19,7 +19,7 @@ func serverAddr(i int) netip.AddrPort {
 
 // segment is a TCP packet of one of many clients.
 func segment(client uint32, port uint16, flags uint8) []byte {
-	src := addrPort(client, port).Addr()
+	src := netip.AddrFrom4([4]byte{byte(client >> 24), byte(client >> 16), byte(client >> 8), byte(client)})
 	b := proto.IPv4Header{TTL: 64, Protocol: proto.ProtocolTCP, Src: src, Dst: web.Addr.Addr()}.Append(nil, 20)
 	return proto.TCPHeader{SrcPort: port, DstPort: 80, Flags: flags}.Append(b)
 }
@@ -83,7 +83,7 @@ func step(t *rapid.T, f *Forwarder, now time.Duration, placed map[[2]uint32]int3
 	port := uint16(rapid.IntRange(1000, 1004).Draw(t, "port"))
 	flags := rapid.SampledFrom([]uint8{proto.TCPSyn, proto.TCPAck, proto.TCPAck, proto.TCPFin | proto.TCPAck, proto.TCPRst}).Draw(t, "flags")
 	id := [2]uint32{client, uint32(port)}
-	known := f.table.find(key{client: client, virtual: addr4(web.Addr.Addr()), cport: port, vport: 80, protocol: proto.ProtocolTCP})
+	known := f.table.find(key{client: addr{lo: mapped | uint64(client)}, virtual: toAddr(web.Addr.Addr()), cport: port, vport: 80, protocol: proto.ProtocolTCP})
 	reused := known != 0 && f.reused(known, flags)
 	d := f.Packet(now, segment(client, port, flags))
 	if d.Verdict != Forward {
@@ -107,8 +107,8 @@ func agree(t *rapid.T, f *Forwarder) {
 
 func FuzzPacket(f *testing.F) {
 	f.Add(segment(0x0a020001, 1000, proto.TCPSyn))
-	f.Add(packet(f, []string{"10.0.0.1:1000", ">", "10.0.0.100:53"}))
-	f.Add(packet(f, []string{"10.0.0.100:80", ">", "10.0.0.1:1000", "icmp"}))
+	f.Add(build(f, []string{"10.0.0.1:1000", ">", "10.0.0.100:53"}))
+	f.Add(build(f, []string{"10.0.0.100:80", ">", "10.0.0.1:1000", "icmp"}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		fw := New(Config{MaxConns: 4, Seed: 1})
 		if err := fw.AddService(Service{Key: web, Scheduler: "rr"}); err != nil {

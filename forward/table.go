@@ -1,11 +1,14 @@
 package forward
 
-import "time"
+import (
+	"math/bits"
+	"time"
+)
 
 // conn is a connection, or a persistence template (whose client port is 0). It holds
 // no pointer: the collector never looks at the table.
 type conn struct {
-	client, virtual uint32 // IPv4 addresses
+	client, virtual addr
 	cport, vport    uint16
 	protocol        uint8
 	state           state
@@ -23,7 +26,7 @@ type conn struct {
 
 // key is what a packet is looked up by.
 type key struct {
-	client, virtual uint32
+	client, virtual addr
 	cport, vport    uint16
 	protocol        uint8
 	template        bool
@@ -57,19 +60,17 @@ func newTable(c Config) table {
 	for buckets < c.MaxConns {
 		buckets <<= 1
 	}
-	return table{seed: c.Seed, max: c.MaxConns, buckets: make([]int32, buckets), made: 1}
+	return table{seed: c.Seed | 1, max: c.MaxConns, buckets: make([]int32, buckets), made: 1}
 }
 
 func (t *table) at(i int32) *conn { return &t.chunks[i/chunkSize][i%chunkSize] }
 
-// bucket hashes the client's side, keyed by the seed.
+// bucket hashes the client's side, keyed by the seed: a reply finds the same one.
 func (t *table) bucket(k key) *int32 {
-	x := uint64(k.client)<<32 | uint64(k.cport)<<16 | uint64(k.vport)
-	x ^= t.seed
-	x = (x ^ x>>32) * 0xd6e8feb86659fd93
-	x ^= uint64(k.virtual)<<8 | uint64(k.protocol)
-	x = (x ^ x>>32) * 0xd6e8feb86659fd93
-	x ^= x >> 32
+	hi, lo := bits.Mul64(k.client.hi^t.seed, k.client.lo^0x9e3779b97f4a7c15)
+	x := hi ^ lo ^ uint64(k.cport)<<16 ^ uint64(k.protocol)
+	hi, lo = bits.Mul64(x^t.seed, 0xd6e8feb86659fd93)
+	x = hi ^ lo
 	return &t.buckets[x&uint64(len(t.buckets)-1)]
 }
 

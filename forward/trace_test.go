@@ -128,14 +128,14 @@ func (w *traceWorld) packets(t *testing.T, input string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := packet(t, words[1:])
+		p := build(t, words[1:])
 		d := w.f.Packet(at, p)
 		fmt.Fprintf(&out, "%s", d.Verdict)
 		if d.Verdict == Forward || d.Verdict == Deliver {
 			s, _ := w.f.Server(d.Server)
-			fmt.Fprintf(&out, " %v ttl=%d", s.Addr.Addr(), proto.IPv4(p).TTL())
+			fmt.Fprintf(&out, " %v ttl=%d", s.Addr.Addr(), proto.IP(p).TTL())
 		}
-		if !proto.IPv4(p).ChecksumOK() {
+		if !proto.IP(p).ChecksumOK() {
 			t.Errorf("%s: header checksum is wrong afterwards", line)
 		}
 		out.WriteByte('\n')
@@ -143,8 +143,8 @@ func (w *traceWorld) packets(t *testing.T, input string) string {
 	return out.String()
 }
 
-// packet builds `SRC > DST WORD...`.
-func packet(t testing.TB, words []string) []byte {
+// build makes `SRC > DST WORD...`.
+func build(t testing.TB, words []string) []byte {
 	src, dst := netip.MustParseAddrPort(words[0]), netip.MustParseAddrPort(words[2])
 	h := proto.IPv4Header{TTL: 64, Protocol: proto.ProtocolUDP, Src: src.Addr(), Dst: dst.Addr()}
 	var flags uint8
@@ -159,6 +159,7 @@ func packet(t testing.TB, words []string) []byte {
 			h.TTL = uint8(n)
 		case key == "frag":
 			fragment = n
+		case w == "options":
 		case w == "icmp":
 			icmp = true
 		default:
@@ -168,6 +169,9 @@ func packet(t testing.TB, words []string) []byte {
 	payload := []byte{byte(src.Port() >> 8), byte(src.Port()), byte(dst.Port() >> 8), byte(dst.Port()), 0, 8, 0, 0}
 	if h.Protocol == proto.ProtocolTCP {
 		payload = proto.TCPHeader{SrcPort: src.Port(), DstPort: dst.Port(), Flags: flags}.Append(nil)
+	}
+	if src.Addr().Is6() {
+		return build6(t, h, words[3:], payload, fragment, icmp)
 	}
 	b := append(h.Append(nil, len(payload)), payload...)
 	if icmp { // a router tells the sender of this packet that it cannot go on
@@ -180,6 +184,27 @@ func packet(t testing.TB, words []string) []byte {
 		b[10], b[11] = 0, 0
 		sum := proto.Checksum(b[:20])
 		b[10], b[11] = byte(sum>>8), byte(sum)
+	}
+	return b
+}
+
+// build6 is the packet with the header h in IPv6; one hop-by-hop header stands before it
+// when the words have "options".
+func build6(t testing.TB, h proto.IPv4Header, words []string, payload []byte, fragment int, icmp bool) []byte {
+	next := h.Protocol
+	if fragment > 0 {
+		payload = append([]byte{next, 0, byte(fragment >> 8), byte(fragment), 0, 0, 0, 1}, payload...)
+		next = 44
+	}
+	if slices.Contains(words, "options") {
+		payload = append([]byte{next, 0, 1, 4, 0, 0, 0, 0}, payload...)
+		next = 0
+	}
+	b := append(proto.IPv6Header{HopLimit: h.TTL, NextHeader: next, Src: h.Src, Dst: h.Dst}.Append(nil, len(payload)), payload...)
+	if icmp {
+		quoted := append([]byte{1, 4, 0, 0, 0, 0, 0, 0}, b...)
+		e := proto.IPv6Header{HopLimit: 64, NextHeader: proto.ProtocolICMPv6, Src: netip.MustParseAddr("2001:db8:9::1"), Dst: h.Src}
+		return append(e.Append(nil, len(quoted)), quoted...)
 	}
 	return b
 }

@@ -62,6 +62,16 @@ func (p IP) Payload() []byte {
 // ChecksumOK verifies the header checksum; IPv6 has none.
 func (p IP) ChecksumOK() bool { return p.Is6() || IPv4(p).ChecksumOK() }
 
+// DecrementTTL takes one hop from the TTL or hop limit in place. The caller has made
+// sure that there is one.
+func (p IP) DecrementTTL() {
+	if p.Is6() {
+		IPv6(p).DecrementHopLimit()
+	} else {
+		IPv4(p).DecrementTTL()
+	}
+}
+
 // IsFragment reports whether p is any part of a fragmented packet. In IPv6 that is a
 // header of its own, and so another protocol.
 func (p IP) IsFragment() bool { return !p.Is6() && IPv4(p).IsFragment() }

@@ -92,6 +92,44 @@ func SolicitedNode(addr netip.Addr) netip.Addr {
 	return netip.AddrFrom16([16]byte{0xff, 0x02, 11: 0x01, 12: 0xff, a[13], a[14], a[15]})
 }
 
+// Next headers that are extension headers (RFC 8200 §4).
+const (
+	ip6HopByHop    = 0
+	ip6Routing     = 43
+	ip6Fragment    = 44
+	ip6Destination = 60
+)
+
+// Transport finds what the extension headers end with: its protocol, its bytes, which
+// alias p, and whether it is a fragment other than the first, whose bytes begin anywhere. It
+// works on a packet that was cut, such as the one in an ICMPv6 error, as far as that goes:
+// the error is [ErrShort] where a header is not whole.
+func (p IPv6) Transport() (protocol uint8, payload []byte, later bool, err error) {
+	protocol, payload = p[ip6NextHeader], p[IPv6Len:]
+	for {
+		size := 8
+		switch protocol {
+		case ip6HopByHop, ip6Routing, ip6Destination:
+			if len(payload) >= 8 {
+				size += int(payload[1]) * 8
+			}
+		case ip6Fragment:
+			if len(payload) >= 8 {
+				later = binary.BigEndian.Uint16(payload[2:])>>3 != 0
+			}
+		default:
+			return protocol, payload, false, nil
+		}
+		if len(payload) < size {
+			return protocol, nil, false, ErrShort
+		}
+		protocol, payload = payload[0], payload[size:]
+		if later {
+			return protocol, payload, true, nil
+		}
+	}
+}
+
 // GroupMAC6 is the MAC of an IPv6 group (RFC 2464 §7).
 func GroupMAC6(group netip.Addr) MAC {
 	a := group.As16()
