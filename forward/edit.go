@@ -12,7 +12,7 @@ import (
 func (f *Forwarder) EditService(s Service) error {
 	svc := f.service(s.Key)
 	if s.PersistenceMask == 0 {
-		s.PersistenceMask = 32
+		s.PersistenceMask = s.Key.Addr.Addr().BitLen()
 	}
 	if s.Scheduler != svc.Scheduler || s.Options != svc.Options {
 		scheduler, err := sched.New(s.Scheduler, s.Options)

@@ -10,11 +10,12 @@ import (
 	"github.com/ringkeep/ringkeep/sched"
 )
 
-// ServiceKey names a virtual service. Port 0 takes every port that no other service
-// of the address has.
+// ServiceKey names a virtual service: of a protocol, an address and a port, of which 0 takes
+// every port that no other service of the address has; or of all packets with a mark.
 type ServiceKey struct {
-	Protocol uint8 // proto.ProtocolTCP or ProtocolUDP
-	Addr     netip.AddrPort
+	Protocol uint8          // proto.ProtocolTCP or ProtocolUDP; 0 for a mark
+	Addr     netip.AddrPort // with a mark the unspecified address of the family, port 0
+	Mark     uint32         // 0 for none
 }
 
 // Service is a virtual service.
@@ -24,6 +25,7 @@ type Service struct {
 	Options         sched.Options // of the scheduler
 	Persistence     time.Duration // 0: off
 	PersistenceMask int           // prefix length by which clients are told apart, 0 means all of the address
+	OnePacket       bool          // every datagram is scheduled by itself (UDP only)
 }
 
 // Method is how packets reach a real server.
@@ -32,8 +34,37 @@ type Method uint8
 // The methods.
 const (
 	DR    Method = iota // direct routing: only the Ethernet addresses change
+	NAT                 // the packet gets the server's address and port, its answer the service's
+	TUN                 // the packet travels inside another, see [Tunnel]
 	Local               // the server is this host
 )
+
+// TunnelType is what the packets of a TUN server are wrapped into.
+type TunnelType uint8
+
+// The types, with the numbers that the kernel gives them.
+const (
+	IPIP TunnelType = iota // RFC 2003, RFC 2473, RFC 4213
+	GUE                    // draft-ietf-intarea-gue
+	GRE                    // RFC 2784
+)
+
+// TunnelSum is the checksum of GUE and GRE headers.
+type TunnelSum uint8
+
+// The checksums, with the numbers that the kernel gives them.
+const (
+	NoSum     TunnelSum = iota
+	Sum                 // of the outer UDP or GRE header
+	RemoteSum           // GUE's remote checksum offload
+)
+
+// Tunnel is how packets for a TUN server are wrapped.
+type Tunnel struct {
+	Type TunnelType
+	Sum  TunnelSum
+	Port uint16 // UDP destination port of GUE
+}
 
 // Server is a real server of a service. From Upper connections on, active and inactive
 // together, it takes no new ones, until they are fewer than Lower, or with Lower 0 than
@@ -41,6 +72,7 @@ const (
 type Server struct {
 	Addr         netip.AddrPort
 	Method       Method
+	Tunnel       Tunnel // of TUN
 	Weight       int32
 	Upper, Lower uint32
 }
@@ -52,6 +84,7 @@ type Verdict uint8
 const (
 	NotMine       Verdict = iota // no service: the kernel's business
 	Forward                      // to Decision.Server; the TTL was decremented
+	Return                       // an answer of a NAT server: to Decision.Hop; the TTL was decremented
 	Deliver                      // to the local stack
 	NotLocal                     // the service's address is not here at present
 	NoConn                       // TCP in midstream without a connection: answer with a reset
@@ -65,17 +98,31 @@ const (
 )
 
 var verdicts = [verdictCount]string{
-	"not mine", "forward", "deliver", "address not here", "no connection", "no destination",
+	"not mine", "forward", "return", "deliver", "address not here", "no connection", "no destination",
 	"TTL exceeded", "server gone", "table full", "fragment", "malformed",
 }
 
 // String names the verdict.
 func (v Verdict) String() string { return verdicts[v] }
 
-// Decision is what to do with a packet. Server is meaningful with Forward and Deliver.
+// Decision is what to do with a packet. Server is meaningful with Forward and Deliver, Hop
+// with Return.
 type Decision struct {
 	Verdict Verdict
 	Server  int32
+	Hop     Hop
+}
+
+// Hop is a neighbour on a port, by which packets of a client came.
+type Hop struct {
+	Port int32
+	MAC  proto.MAC
+}
+
+// Ingress is how a packet came: from whom, and what its sender left for the hardware to do.
+type Ingress struct {
+	From   Hop
+	Virtio proto.Virtio // nil for nothing
 }
 
 // Config bounds a forwarder. MaxConns is the most connections and templates together;
@@ -131,10 +178,15 @@ type place struct {
 
 func (k ServiceKey) place() place { return place{toAddr(k.Addr.Addr()), k.Addr.Port(), k.Protocol} }
 
-// String writes the key as TCP 10.0.0.1:80.
+// String writes the key as TCP 10.0.0.1:80 or FWM 7.
 func (k ServiceKey) String() string {
 	name := "TCP "
-	if k.Protocol == proto.ProtocolUDP {
+	switch {
+	case k.Mark != 0 && k.Addr.Addr().Is6():
+		return fmt.Sprintf("FWM %d IPv6", k.Mark)
+	case k.Mark != 0:
+		return fmt.Sprintf("FWM %d", k.Mark)
+	case k.Protocol == proto.ProtocolUDP:
 		name = "UDP "
 	}
 	return name + k.Addr.String()

@@ -11,13 +11,13 @@ import (
 
 // Packet decides on one packet of IPv4 or IPv6, without its Ethernet header, in place: one
 // that is forwarded has its TTL or hop limit decremented. Nothing is allocated.
-func (f *Forwarder) Packet(now time.Duration, b []byte) Decision {
-	d := f.decide(now, b)
+func (f *Forwarder) Packet(now time.Duration, in Ingress, b []byte) Decision {
+	d := f.decide(now, in, b)
 	f.counters[d.Verdict]++
 	return d
 }
 
-func (f *Forwarder) decide(now time.Duration, b []byte) Decision {
+func (f *Forwarder) decide(now time.Duration, in Ingress, b []byte) Decision {
 	p, err := parse(b)
 	if err != nil {
 		return Decision{Verdict: Malformed}
@@ -113,10 +113,10 @@ func (f *Forwarder) transmit(ip proto.IP, id int32) Decision {
 		s.Bytes += uint64(len(ip))
 	}
 	if rs.Method == Local {
-		return Decision{Deliver, id}
+		return Decision{Verdict: Deliver, Server: id}
 	}
 	ip.DecrementTTL()
-	return Decision{Forward, id}
+	return Decision{Verdict: Forward, Server: id}
 }
 
 // reused tells whether a SYN opens a new connection over a finished one of the same

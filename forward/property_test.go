@@ -11,7 +11,7 @@ import (
 	"github.com/ringkeep/ringkeep/proto"
 )
 
-var web = ServiceKey{proto.ProtocolTCP, netip.MustParseAddrPort("10.0.0.100:80")}
+var web = ServiceKey{Protocol: proto.ProtocolTCP, Addr: netip.MustParseAddrPort("10.0.0.100:80")}
 
 func serverAddr(i int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 1, byte(i)}), 80)
@@ -85,7 +85,7 @@ func step(t *rapid.T, f *Forwarder, now time.Duration, placed map[[2]uint32]int3
 	id := [2]uint32{client, uint32(port)}
 	known := f.table.find(key{client: addr{lo: mapped | uint64(client)}, virtual: toAddr(web.Addr.Addr()), cport: port, vport: 80, protocol: proto.ProtocolTCP})
 	reused := known != 0 && f.reused(known, flags)
-	d := f.Packet(now, segment(client, port, flags))
+	d := f.Packet(now, Ingress{}, segment(client, port, flags))
 	if d.Verdict != Forward {
 		return
 	}
@@ -119,7 +119,7 @@ func FuzzPacket(f *testing.F) {
 		}
 		fw.SetLocal(web.Addr.Addr(), true)
 		for range 2 {
-			if d := fw.Packet(0, b); d.Verdict == Forward && !proto.IPv4(b).ChecksumOK() && fw.Len() > 1 {
+			if d := fw.Packet(0, Ingress{}, b); d.Verdict == Forward && !proto.IPv4(b).ChecksumOK() && fw.Len() > 1 {
 				t.Fatal("one packet made two connections")
 			}
 		}
@@ -141,7 +141,7 @@ func loaded(tb testing.TB, n int) *Forwarder {
 	f.SetLocal(web.Addr.Addr(), true)
 	for i := range n {
 		for _, flags := range []uint8{proto.TCPSyn, proto.TCPAck} {
-			if d := f.Packet(0, segment(uint32(0x0b000000+i), 1000, flags)); d.Verdict != Forward {
+			if d := f.Packet(0, Ingress{}, segment(uint32(0x0b000000+i), 1000, flags)); d.Verdict != Forward {
 				tb.Fatal(d.Verdict)
 			}
 		}
@@ -152,7 +152,7 @@ func loaded(tb testing.TB, n int) *Forwarder {
 func TestPacketDoesNotAllocate(t *testing.T) {
 	f := loaded(t, 100)
 	p := segment(0x0b000007, 1000, proto.TCPAck)
-	if n := testing.AllocsPerRun(1000, func() { p[8] = 64; f.Packet(0, p) }); n != 0 {
+	if n := testing.AllocsPerRun(1000, func() { p[8] = 64; f.Packet(0, Ingress{}, p) }); n != 0 {
 		t.Errorf("established: %v allocations", n)
 	}
 	port := uint16(0)
@@ -160,7 +160,7 @@ func TestPacketDoesNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, func() {
 		port++
 		p[8], p[20], p[21] = 64, byte(port>>8), byte(port)
-		f.Packet(0, p)
+		f.Packet(0, Ingress{}, p)
 	}); n > 0.01 { // a chunk of the table now and then
 		t.Errorf("new: %v allocations", n)
 	}
@@ -184,7 +184,7 @@ func BenchmarkPacketEstablished(b *testing.B) {
 	for b.Loop() {
 		i = (i + 7919) % n
 		p[8], p[12], p[13], p[14], p[15] = 64, 0x0b, byte(i>>16), byte(i>>8), byte(i)
-		if d := f.Packet(0, p); d.Verdict != Forward {
+		if d := f.Packet(0, Ingress{}, p); d.Verdict != Forward {
 			b.Fatal(d.Verdict)
 		}
 	}
@@ -202,7 +202,7 @@ func BenchmarkPacketNew(b *testing.B) {
 			now += 100 * time.Millisecond
 			f.Expire(now)
 		}
-		if d := f.Packet(now, p); d.Verdict != Forward {
+		if d := f.Packet(now, Ingress{}, p); d.Verdict != Forward {
 			b.Fatal(d.Verdict)
 		}
 	}

@@ -95,7 +95,7 @@ func (w *traceWorld) service(t *testing.T, how string, args []string, options ma
 	if args[0] == "udp" {
 		protocol = proto.ProtocolUDP
 	}
-	s := Service{Key: ServiceKey{protocol, netip.MustParseAddrPort(args[1])}, Scheduler: args[2]}
+	s := Service{Key: ServiceKey{Protocol: protocol, Addr: netip.MustParseAddrPort(args[1])}, Scheduler: args[2]}
 	if p := options["persistence"]; p != "" {
 		var err error
 		if s.Persistence, err = time.ParseDuration(p); err != nil {
@@ -129,7 +129,7 @@ func (w *traceWorld) packets(t *testing.T, input string) string {
 			t.Fatal(err)
 		}
 		p := build(t, words[1:])
-		d := w.f.Packet(at, p)
+		d := w.f.Packet(at, Ingress{}, p)
 		fmt.Fprintf(&out, "%s", d.Verdict)
 		if d.Verdict == Forward || d.Verdict == Deliver {
 			s, _ := w.f.Server(d.Server)

@@ -268,6 +268,9 @@ func (l *Loop) service() (busy bool) {
 			l.Node.Frame(l.now, port, f.Buf[:ring.VNetLen], f.Data(), &l.batch)
 		}
 		l.carryFrames(n)
+		for _, b := range l.batch.Built {
+			l.queue(l.Ports[b.Port].Service, b.Buf)
+		}
 		for _, a := range l.batch.Actions {
 			l.do(a)
 		}

@@ -19,6 +19,8 @@ const (
 	Delivered
 	// Held frames were copied: they wait for the MAC of their real server.
 	Held
+	// Rebuilt frames leave as others, which were appended to the batch's Built.
+	Rebuilt
 )
 
 // Verdict is the fate of one frame.
@@ -32,10 +34,22 @@ type Verdict struct {
 type Batch struct {
 	Verdicts []Verdict
 	Actions  []Action
+	Built    []Built
+
+	arena []byte // of the Built, until Reset
 }
 
-// Reset empties the batch for the next one.
-func (b *Batch) Reset() { b.Verdicts, b.Actions = b.Verdicts[:0], b.Actions[:0] }
+// Built is a frame that was made anew, as one that is wrapped or cut: the virtio header,
+// then the Ethernet frame.
+type Built struct {
+	Port int32
+	Buf  []byte
+}
+
+// Reset empties the batch for the next one. The frames of Built must have been sent.
+func (b *Batch) Reset() {
+	b.Verdicts, b.Actions, b.Built, b.arena = b.Verdicts[:0], b.Actions[:0], b.Built[:0], b.arena[:0]
+}
 
 // Frame decides on one frame of a virtual service that came in on port, and
 // appends the verdict to out. A forwarded frame is rewritten in place: its TTL and
@@ -51,10 +65,14 @@ func (n *Node) judge(now time.Duration, port int, head, frame []byte, out *Batch
 	if err != nil || eth.Type() != proto.EtherTypeIPv4 || !n.mine(port, eth.Dst()) {
 		return Verdict{} // seen by the tap, addressed to somebody else
 	}
-	d := n.fwd.Packet(now, eth.Payload())
+	d := n.fwd.Packet(now, forward.Ingress{From: forward.Hop{Port: int32(port), MAC: eth.Src()}, Virtio: head}, eth.Payload())
 	switch d.Verdict {
 	case forward.Forward:
 		return n.sendTo(now, d.Server, head, frame, out)
+	case forward.Return:
+		eth.SetDst(d.Hop.MAC)
+		eth.SetSrc(n.ports[d.Hop.Port].link.MAC)
+		return Verdict{Fate: Forwarded, Port: d.Hop.Port}
 	case forward.Deliver:
 		return Verdict{Fate: Delivered}
 	case forward.NoConn:
