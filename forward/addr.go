@@ -47,3 +47,17 @@ func (a addr) masked(bits int) addr {
 }
 
 func addrPort(a addr, port uint16) netip.AddrPort { return netip.AddrPortFrom(a.netip(), port) }
+
+// put16 writes the sixteen bytes of an address.
+func (a addr) put16(b []byte) {
+	binary.BigEndian.PutUint64(b, a.hi)
+	binary.BigEndian.PutUint64(b[8:], a.lo)
+}
+
+// unspecified is the unspecified address of the same family.
+func (a addr) unspecified() addr {
+	if a.is4() {
+		return addr{lo: mapped}
+	}
+	return addr{}
+}

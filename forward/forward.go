@@ -26,17 +26,45 @@ type Service struct {
 	Persistence     time.Duration // 0: off
 	PersistenceMask int           // prefix length by which clients are told apart, 0 means all of the address
 	OnePacket       bool          // every datagram is scheduled by itself (UDP only)
+	Midstream       Midstream     // what becomes of a TCP segment of no connection
+	ExpireNoDest    bool          // a connection whose server is gone, or has weight 0 and a new SYN, is placed anew
+	ExpireQuiescent bool          // a persistent client leaves a server with weight 0
+	CacheBypass     bool          // of a mark: without a server packets go where they were sent
+	Reuse           ReuseMode
 }
+
+// Midstream is what becomes of a TCP segment that belongs to no connection and opens none.
+type Midstream uint8
+
+// The ways. With Schedule the service's scheduler places it, which makes sense where two
+// directors agree on the place, as with mh.
+const (
+	Reset Midstream = iota
+	Drop
+	Schedule
+)
+
+// ReuseMode is when a SYN that meets a connection of the same addresses and ports is
+// placed anew, as conn_reuse_mode of IPVS; a persistent one never is.
+type ReuseMode uint8
+
+// The modes. The kernel's default is 1, which here is the zero value.
+const (
+	ReuseClosed  ReuseMode = iota // a connection in TIME_WAIT or CLOSE (1)
+	ReuseFinWait                  // in FIN_WAIT, too, where the answers are not seen (2)
+	ReuseNever                    // (0)
+)
 
 // Method is how packets reach a real server.
 type Method uint8
 
 // The methods.
 const (
-	DR    Method = iota // direct routing: only the Ethernet addresses change
-	NAT                 // the packet gets the server's address and port, its answer the service's
-	TUN                 // the packet travels inside another, see [Tunnel]
-	Local               // the server is this host
+	DR     Method = iota // direct routing: only the Ethernet addresses change
+	NAT                  // the packet gets the server's address and port, its answer the service's
+	TUN                  // the packet travels inside another, see [Tunnel]
+	Local                // the server is this host
+	bypass               // no server: to where the packet was sent
 )
 
 // TunnelType is what the packets of a TUN server are wrapped into.
@@ -88,17 +116,18 @@ const (
 	Deliver                      // to the local stack
 	NotLocal                     // the service's address is not here at present
 	NoConn                       // TCP in midstream without a connection: answer with a reset
+	Unwanted                     // the same, dropped without an answer
 	NoDestination                // no server can take it: answer with ICMP port unreachable
 	TTLExceeded                  // answer with ICMP time exceeded
 	ServerGone                   // the connection's server was removed: dropped, it may come back
 	TableFull                    // no room for a new connection
-	Fragment                     // not the first fragment
+	Fragment                     // not the first fragment, and the first was not seen
 	Malformed                    // lengths contradict each other
 	verdictCount
 )
 
 var verdicts = [verdictCount]string{
-	"not mine", "forward", "return", "deliver", "address not here", "no connection", "no destination",
+	"not mine", "forward", "return", "deliver", "address not here", "no connection", "unwanted", "no destination",
 	"TTL exceeded", "server gone", "table full", "fragment", "malformed",
 }
 
@@ -127,9 +156,12 @@ type Ingress struct {
 
 // Config bounds a forwarder. MaxConns is the most connections and templates together;
 // Seed keys the hash, so that nobody can aim for one bucket.
+// With Recycle a full table gives up the oldest half-open connection for a new one;
+// without, new ones are refused.
 type Config struct {
 	MaxConns int
 	Seed     uint64
+	Recycle  bool
 }
 
 // service is a virtual service with its servers in list order, the latest first.
@@ -140,43 +172,78 @@ type service struct {
 	local bool
 	gone  bool // it was removed
 	stats Stats
+	// bypass is the number of the server that stands for none, -1 where it was not needed yet.
+	bypass int32
 }
 
 // server is a real server. It stays when it is removed, since connections point to
 // it and resume when it comes back.
 type server struct {
 	Server
+	addr                      addr // of Server.Addr
 	service                   int32
 	present                   bool
 	active, inactive, persist uint32
 	stats                     Stats
 }
 
-// Stats count since the start.
-type Stats struct{ Conns, Packets, Bytes uint64 }
+// Stats count since the start. Out are the answers of NAT servers; bytes are those of the IP
+// packets.
+type Stats struct{ Conns, Packets, Bytes, OutPackets, OutBytes uint64 }
 
 // Forwarder is the data plane of one director. It is not safe for concurrent use.
 type Forwarder struct {
-	services []service
-	servers  []server
-	byKey    map[place]int32
-	table    table
-	counters [verdictCount]uint64
+	services  []service
+	servers   []server
+	byKey     map[place]int32
+	away      map[addr]bool // addresses that are not here at present
+	table     table
+	fragments fragments
+	half      halfOpen
+	timeouts  [len(defaultTimeouts)]time.Duration
+	nat       bool // there was a NAT server
+	counters  [verdictCount]uint64
 }
 
 // New makes a forwarder without services.
 func New(c Config) *Forwarder {
-	return &Forwarder{byKey: map[place]int32{}, table: newTable(c)}
+	f := &Forwarder{byKey: map[place]int32{}, away: map[addr]bool{}, table: newTable(c), timeouts: defaultTimeouts}
+	f.fragments.seed = f.table.seed
+	if c.Recycle {
+		f.half.most = c.MaxConns
+	}
+	return f
+}
+
+// SetTimeouts changes how long established TCP connections, those in FIN_WAIT and UDP live
+// without a packet; 0 leaves one as it is. What is in the table follows with its next packet.
+func (f *Forwarder) SetTimeouts(tcp, fin, udp time.Duration) {
+	for _, s := range [...]struct {
+		state state
+		to    time.Duration
+	}{{stEstablished, tcp}, {stFinWait, fin}, {stUDP, udp}} {
+		if s.to > 0 {
+			f.timeouts[s.state] = s.to
+		}
+	}
+}
+
+// Timeouts are those that SetTimeouts changes.
+func (f *Forwarder) Timeouts() (tcp, fin, udp time.Duration) {
+	return f.timeouts[stEstablished], f.timeouts[stFinWait], f.timeouts[stUDP]
 }
 
 // place is a key as packets are looked up by it.
 type place struct {
 	addr     addr
+	mark     uint32
 	port     uint16
 	protocol uint8
 }
 
-func (k ServiceKey) place() place { return place{toAddr(k.Addr.Addr()), k.Addr.Port(), k.Protocol} }
+func (k ServiceKey) place() place {
+	return place{toAddr(k.Addr.Addr()), k.Mark, k.Addr.Port(), k.Protocol}
+}
 
 // String writes the key as TCP 10.0.0.1:80 or FWM 7.
 func (k ServiceKey) String() string {
@@ -188,6 +255,8 @@ func (k ServiceKey) String() string {
 		return fmt.Sprintf("FWM %d", k.Mark)
 	case k.Protocol == proto.ProtocolUDP:
 		name = "UDP "
+	case k.Protocol == proto.ProtocolSCTP:
+		name = "SCTP "
 	}
 	return name + k.Addr.String()
 }
@@ -195,8 +264,8 @@ func (k ServiceKey) String() string {
 // AddService adds a service without servers. It takes packets once SetLocal has said
 // that its address is here.
 func (f *Forwarder) AddService(s Service) error {
-	if s.Key.Protocol != proto.ProtocolTCP && s.Key.Protocol != proto.ProtocolUDP {
-		return fmt.Errorf("service %v: only TCP and UDP are forwarded by this version", s.Key)
+	if k := s.Key; k.Mark == 0 && k.Protocol != proto.ProtocolTCP && k.Protocol != proto.ProtocolUDP && k.Protocol != proto.ProtocolSCTP {
+		return fmt.Errorf("service %v: only TCP, UDP and SCTP are forwarded", s.Key)
 	}
 	if _, ok := f.byKey[s.Key.place()]; ok {
 		return fmt.Errorf("service %v: defined twice", s.Key)
@@ -210,11 +279,12 @@ func (f *Forwarder) AddService(s Service) error {
 	}
 	if i, ok := f.revive(s.Key); ok {
 		f.byKey[s.Key.place()] = i
-		f.services[i].Service, f.services[i].sched, f.services[i].gone = s, scheduler, false
+		svc := &f.services[i]
+		svc.Service, svc.sched, svc.gone, svc.local = s, scheduler, false, s.Key.Mark != 0
 		return nil
 	}
 	f.byKey[s.Key.place()] = int32(len(f.services))
-	f.services = append(f.services, service{Service: s, sched: scheduler})
+	f.services = append(f.services, service{Service: s, sched: scheduler, local: s.Key.Mark != 0, bypass: -1})
 	return nil
 }
 
@@ -230,7 +300,7 @@ func (f *Forwarder) service(k ServiceKey) *service {
 func (f *Forwarder) find(k ServiceKey, addr netip.AddrPort) int32 {
 	svc := f.byKey[k.place()]
 	for i := range f.servers {
-		if f.servers[i].service == svc && f.servers[i].Addr == addr {
+		if f.servers[i].service == svc && f.servers[i].Addr == addr && f.servers[i].Method != bypass {
 			return int32(i)
 		}
 	}
@@ -254,7 +324,8 @@ func (f *Forwarder) AddServer(k ServiceKey, s Server) (id int, err error) {
 	if rs.present {
 		return 0, fmt.Errorf("server %v of %v: added twice", s.Addr, k)
 	}
-	rs.Server, rs.present = s, true
+	rs.Server, rs.addr, rs.present = s, toAddr(s.Addr.Addr()), true
+	f.nat = f.nat || s.Method == NAT
 	svc.view = slices.Insert(svc.view, 0, sched.Server{
 		ID: i, Weight: s.Weight, Active: rs.active, Inactive: rs.inactive, Sum: sched.Fold(s.Addr.Addr()) + uint32(s.Addr.Port()),
 	})
@@ -296,8 +367,13 @@ func (s *service) place(id int32) int {
 // SetLocal says whether vip is an address of this host. IPVS looks at packets on
 // their way to the local stack: without the address its services rest.
 func (f *Forwarder) SetLocal(vip netip.Addr, local bool) {
+	if local {
+		delete(f.away, toAddr(vip))
+	} else {
+		f.away[toAddr(vip)] = true
+	}
 	for i := range f.services {
-		if f.services[i].Key.Addr.Addr() == vip && !f.services[i].gone {
+		if f.services[i].Key.Mark == 0 && f.services[i].Key.Addr.Addr() == vip && !f.services[i].gone {
 			f.services[i].local = local
 		}
 	}

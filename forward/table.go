@@ -3,33 +3,61 @@ package forward
 import (
 	"math/bits"
 	"time"
+
+	"github.com/ringkeep/ringkeep/proto"
 )
 
-// conn is a connection, or a persistence template (whose client port is 0). It holds
-// no pointer: the collector never looks at the table.
+// conn is what a packet needs of a connection or template: one line of the processor's
+// cache. It holds no pointer: the collector never looks at the table.
 type conn struct {
-	client, virtual addr
-	cport, vport    uint16
-	protocol        uint8
-	state           state
-	template        bool
-	hashed          bool
-	server          int32
-	control         int32 // template that chose the server, 0 for none
-	controlled      int32 // connections that point here
-	chain           int32 // next of the bucket
-	next, prev      int32 // of the wheel's slot
-	slot            int32
-	expires         time.Duration
-	packets         uint32
+	client, virtual     addr
+	cport, vport, rport uint16 // of the client, the service and the server
+	protocol            uint8
+	kind                kind
+	state               state
+	flags               flags
+	port                uint16 // from which the client's packets come (NAT)
+	server              int32
+	chain               int32 // next of the bucket
+	packets             uint32
+	expires             time.Duration
 }
+
+// more is the rest of a connection.
+type more struct {
+	control    int32     // template that chose the server, 0 for none
+	controlled int32     // connections that point here
+	next, prev int32     // of the wheel's slot
+	slot       int32     // -1: in none
+	born       uint32    // how many were made before
+	mac        proto.MAC // from which the client's packets come (NAT)
+}
+
+// kind tells entries apart that may have the same key.
+type kind uint8
+
+const (
+	ordinary kind = iota
+	template      // the client's port is 0
+	single        // for the answers to datagrams that are scheduled one by one; one for each server
+)
+
+type flags uint8
+
+const (
+	hashed flags = 1 << iota
+	seenOutput
+	assured   // of a template: one of its connections was established
+	inputOnly // the answers do not come by here
+	controls  // more.control is not 0
+)
 
 // key is what a packet is looked up by.
 type key struct {
 	client, virtual addr
 	cport, vport    uint16
 	protocol        uint8
-	template        bool
+	kind            kind
 }
 
 // The wheel has slots of one second. An entry whose time moved on is put into its
@@ -49,10 +77,16 @@ type table struct {
 	used    int
 	made    int32 // entries ever made, 0 included
 	free    int32 // chain of freed entries
+	born    uint32
 	buckets []int32
-	chunks  [][]conn
+	chunks  []*chunk
 	slots   [slotCount]int32
 	turn    int64 // the slot number that comes up next, counted from time 0
+}
+
+type chunk struct {
+	conns [chunkSize]conn
+	more  [chunkSize]more
 }
 
 func newTable(c Config) table {
@@ -63,7 +97,9 @@ func newTable(c Config) table {
 	return table{seed: c.Seed | 1, max: c.MaxConns, buckets: make([]int32, buckets), made: 1}
 }
 
-func (t *table) at(i int32) *conn { return &t.chunks[i/chunkSize][i%chunkSize] }
+func (t *table) at(i int32) *conn { return &t.chunks[uint32(i)/chunkSize].conns[uint32(i)%chunkSize] }
+
+func (t *table) more(i int32) *more { return &t.chunks[uint32(i)/chunkSize].more[uint32(i)%chunkSize] }
 
 // bucket hashes the client's side, keyed by the seed: a reply finds the same one.
 func (t *table) bucket(k key) *int32 {
@@ -75,7 +111,7 @@ func (t *table) bucket(k key) *int32 {
 }
 
 func (c *conn) key() key {
-	return key{c.client, c.virtual, c.cport, c.vport, c.protocol, c.template}
+	return key{c.client, c.virtual, c.cport, c.vport, c.protocol, c.kind}
 }
 
 // find returns the number of the entry with that key, 0 if there is none.
@@ -83,8 +119,24 @@ func (t *table) find(k key) int32 {
 	for i := *t.bucket(k); i != 0; {
 		c := t.at(i)
 		if c.client == k.client && c.cport == k.cport && c.virtual == k.virtual && c.vport == k.vport &&
-			c.protocol == k.protocol && c.template == k.template {
+			c.protocol == k.protocol && c.kind == k.kind {
 			return i
+		}
+		i = c.chain
+	}
+	return 0
+}
+
+// findAnswer returns the number of the connection of a packet from a NAT server at src:sport
+// to a client, 0 if there is none.
+func (f *Forwarder) findAnswer(client, src addr, cport, sport uint16, protocol uint8) int32 {
+	t := &f.table
+	for i := *t.bucket(key{client: client, cport: cport, protocol: protocol}); i != 0; {
+		c := t.at(i)
+		if c.client == client && c.cport == cport && c.rport == sport && c.protocol == protocol && c.kind != template {
+			if rs := &f.servers[c.server]; rs.Method == NAT && rs.addr == src {
+				return i
+			}
 		}
 		i = c.chain
 	}
@@ -102,14 +154,16 @@ func (t *table) insert(k key) (i int32, ok bool) {
 		i = t.made
 		t.made++
 		if int(i/chunkSize) == len(t.chunks) {
-			t.chunks = append(t.chunks, make([]conn, chunkSize))
+			t.chunks = append(t.chunks, new(chunk))
 		}
 	}
 	b := t.bucket(k)
 	*t.at(i) = conn{
 		client: k.client, virtual: k.virtual, cport: k.cport, vport: k.vport, protocol: k.protocol,
-		template: k.template, hashed: true, chain: *b, slot: -1,
+		kind: k.kind, flags: hashed, chain: *b,
 	}
+	*t.more(i) = more{slot: -1, born: t.born}
+	t.born++
 	*b = i
 	t.used++
 	return i, true
@@ -118,10 +172,10 @@ func (t *table) insert(k key) (i int32, ok bool) {
 // unhash hides entry i from find. It lives on while others point to it.
 func (t *table) unhash(i int32) {
 	c := t.at(i)
-	if !c.hashed {
+	if c.flags&hashed == 0 {
 		return
 	}
-	c.hashed = false
+	c.flags &^= hashed
 	for at := t.bucket(c.key()); *at != 0; at = &t.at(*at).chain {
 		if *at == i {
 			*at = c.chain
@@ -142,7 +196,17 @@ func (t *table) remove(i int32) {
 // arm sets when entry i expires. Only a shorter time moves it to another slot now.
 func (t *table) arm(i int32, at time.Duration) {
 	c := t.at(i)
+	if was := c.expires; was != 0 && was <= at {
+		c.expires = at // its slot comes up no later
+		return
+	}
 	c.expires = at
+	t.place(i, at)
+}
+
+// place puts entry i into the slot of at, unless it is in an earlier one.
+func (t *table) place(i int32, at time.Duration) {
+	c := t.more(i)
 	turn := max(int64(at/slotTime)+1, t.turn)
 	turn = min(turn, t.turn+slotCount-1)
 	if c.slot >= 0 {
@@ -155,7 +219,7 @@ func (t *table) arm(i int32, at time.Duration) {
 	head := &t.slots[c.slot]
 	c.next, c.prev = *head, 0
 	if *head != 0 {
-		t.at(*head).prev = i
+		t.more(*head).prev = i
 	}
 	*head = i
 }
@@ -167,17 +231,17 @@ func (t *table) turnOf(slot int32) int64 {
 }
 
 func (t *table) unlink(i int32) {
-	c := t.at(i)
+	c := t.more(i)
 	if c.slot < 0 {
 		return
 	}
 	if c.prev != 0 {
-		t.at(c.prev).next = c.next
+		t.more(c.prev).next = c.next
 	} else {
 		t.slots[c.slot] = c.next
 	}
 	if c.next != 0 {
-		t.at(c.next).prev = c.prev
+		t.more(c.next).prev = c.prev
 	}
 	c.slot, c.next, c.prev = -1, 0, 0
 }
@@ -202,9 +266,10 @@ func (f *Forwarder) Expire(now time.Duration) {
 		switch {
 		case c.expires > now:
 			// Its slot of this turn is being emptied: it belongs to a later one.
-			t.arm(i, max(c.expires, time.Duration(t.turn)*slotTime))
-		case c.template && c.controlled > 0:
-			t.arm(i, now+templateGrace)
+			t.place(i, max(c.expires, time.Duration(t.turn)*slotTime))
+		case c.kind == template && t.more(i).controlled > 0:
+			c.expires = now + templateGrace
+			t.place(i, c.expires)
 		default:
 			f.end(i)
 		}

@@ -15,11 +15,11 @@ import (
 )
 
 // TestTraces plays testdata. Commands: `service tcp|udp ADDR:PORT SCHEDULER
-// [persistence=60s] [mask=24]`, `edit` with the same, `gone` for the last service, `server
-// ADDR:PORT weight=N [upper=N] [lower=N] [local]`, `limit` with the first and the last two, and `remove`,
+// [persistence=60s] [mask=24] [POLICY...]`, `edit` with the same, `gone` for the last service, `server
+// ADDR:PORT weight=N [upper=N] [lower=N] [nat|tun|local]`, `limit` with the first and the last two, and `remove`,
 // `weight` for the last service, `vip ADDR up|down`, `packets` with a packet a line
-// (`1s 10.0.0.1:1000 > 10.0.0.100:80 SYN`, UDP without flags, ttl=, frag=, icmp for an
-// error about it), `expire at=`, `conns`, `status`.
+// (`1s 10.0.0.1:1000 > 10.0.0.100:80 SYN`, UDP without flags, ttl=, mf and frag= for fragments,
+// icmp for an error about it), `expire at=`, `conns`, `status`, `recycle` for a table that does.
 func TestTraces(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		w := &traceWorld{f: New(Config{MaxConns: 8, Seed: 1})}
@@ -45,6 +45,8 @@ func (w *traceWorld) run(t *testing.T, d *datadriven.TestData) string {
 	switch d.Cmd {
 	case "service", "edit":
 		return w.service(t, d.Cmd, args, options)
+	case "recycle":
+		w.f = New(Config{MaxConns: 8, Seed: 1, Recycle: true})
 	case "gone":
 		w.f.RemoveService(w.last)
 	case "server":
@@ -52,8 +54,10 @@ func (w *traceWorld) run(t *testing.T, d *datadriven.TestData) string {
 		upper, _ := strconv.Atoi(options["upper"])
 		lower, _ := strconv.Atoi(options["lower"])
 		s := Server{Addr: netip.MustParseAddrPort(args[0]), Weight: int32(weight), Upper: uint32(upper), Lower: uint32(lower)}
-		if slices.Contains(args, "local") {
-			s.Method = Local
+		for method, word := range []string{"dr", "nat", "tun", "local"} {
+			if slices.Contains(args, word) {
+				s.Method = Method(method)
+			}
 		}
 		if _, err := w.f.AddServer(w.last, s); err != nil {
 			return err.Error() + "\n"
@@ -91,11 +95,28 @@ func (w *traceWorld) run(t *testing.T, d *datadriven.TestData) string {
 }
 
 func (w *traceWorld) service(t *testing.T, how string, args []string, options map[string]string) string {
-	protocol := uint8(proto.ProtocolTCP)
-	if args[0] == "udp" {
-		protocol = proto.ProtocolUDP
-	}
+	protocol := map[string]uint8{"tcp": proto.ProtocolTCP, "udp": proto.ProtocolUDP, "sctp": proto.ProtocolSCTP}[args[0]]
 	s := Service{Key: ServiceKey{Protocol: protocol, Addr: netip.MustParseAddrPort(args[1])}, Scheduler: args[2]}
+	for _, word := range args[3:] {
+		switch word {
+		case "ops":
+			s.OnePacket = true
+		case "drop":
+			s.Midstream = Drop
+		case "schedule":
+			s.Midstream = Schedule
+		case "expire-nodest":
+			s.ExpireNoDest = true
+		case "expire-quiescent":
+			s.ExpireQuiescent = true
+		case "reuse-fin-wait":
+			s.Reuse = ReuseFinWait
+		case "reuse-never":
+			s.Reuse = ReuseNever
+		default:
+			t.Fatalf("unknown word %s", word)
+		}
+	}
 	if p := options["persistence"]; p != "" {
 		var err error
 		if s.Persistence, err = time.ParseDuration(p); err != nil {
@@ -129,84 +150,26 @@ func (w *traceWorld) packets(t *testing.T, input string) string {
 			t.Fatal(err)
 		}
 		p := build(t, words[1:])
-		d := w.f.Packet(at, Ingress{}, p)
+		src := proto.IP(p).Src().As16()
+		d := w.f.Packet(at, Ingress{From: Hop{Port: 1, MAC: proto.MAC{2, 0, 0, 0, 0, src[15]}}}, p)
 		fmt.Fprintf(&out, "%s", d.Verdict)
-		if d.Verdict == Forward || d.Verdict == Deliver {
-			s, _ := w.f.Server(d.Server)
-			fmt.Fprintf(&out, " %v ttl=%d", s.Addr.Addr(), proto.IP(p).TTL())
+		ip := proto.IP(p)
+		switch s, _ := w.f.Server(d.Server); {
+		case d.Verdict == Return:
+			fmt.Fprintf(&out, " %v port %d ttl=%d as %s", d.Hop.MAC, d.Hop.Port, ip.TTL(), ends(p))
+		case d.Verdict == Forward && s.Method == NAT:
+			fmt.Fprintf(&out, " %v ttl=%d as %s", s.Addr.Addr(), ip.TTL(), ends(p))
+		case d.Verdict == Forward && ip.Dst() == s.Addr.Addr():
+			t.Errorf("%s: the destination was changed", line)
+		case d.Verdict == Forward || d.Verdict == Deliver:
+			fmt.Fprintf(&out, " %v ttl=%d", s.Addr.Addr(), ip.TTL())
 		}
-		if !proto.IP(p).ChecksumOK() {
-			t.Errorf("%s: header checksum is wrong afterwards", line)
+		if err := sound(p); err != nil {
+			t.Errorf("%s: %v", line, err)
 		}
 		out.WriteByte('\n')
 	}
 	return out.String()
-}
-
-// build makes `SRC > DST WORD...`.
-func build(t testing.TB, words []string) []byte {
-	src, dst := netip.MustParseAddrPort(words[0]), netip.MustParseAddrPort(words[2])
-	h := proto.IPv4Header{TTL: 64, Protocol: proto.ProtocolUDP, Src: src.Addr(), Dst: dst.Addr()}
-	var flags uint8
-	icmp, fragment := false, 0
-	for _, w := range words[3:] {
-		key, value, _ := strings.Cut(w, "=")
-		n, _ := strconv.Atoi(value)
-		switch {
-		case flagBits[w] != 0 || w == "TCP":
-			h.Protocol, flags = proto.ProtocolTCP, flags|flagBits[w]
-		case key == "ttl":
-			h.TTL = uint8(n)
-		case key == "frag":
-			fragment = n
-		case w == "options":
-		case w == "icmp":
-			icmp = true
-		default:
-			t.Fatalf("unknown word %s", w)
-		}
-	}
-	payload := []byte{byte(src.Port() >> 8), byte(src.Port()), byte(dst.Port() >> 8), byte(dst.Port()), 0, 8, 0, 0}
-	if h.Protocol == proto.ProtocolTCP {
-		payload = proto.TCPHeader{SrcPort: src.Port(), DstPort: dst.Port(), Flags: flags}.Append(nil)
-	}
-	if src.Addr().Is6() {
-		return build6(t, h, words[3:], payload, fragment, icmp)
-	}
-	b := append(h.Append(nil, len(payload)), payload...)
-	if icmp { // a router tells the sender of this packet that it cannot go on
-		quoted := append([]byte{proto.ICMPUnreachable, 3, 0, 0, 0, 0, 0, 0}, b[:28]...)
-		e := proto.IPv4Header{TTL: 64, Protocol: proto.ProtocolICMP, Src: netip.MustParseAddr("192.0.2.1"), Dst: src.Addr()}
-		return append(e.Append(nil, len(quoted)), quoted...)
-	}
-	if fragment > 0 {
-		b[6], b[7] = byte(fragment/8>>8), byte(fragment/8)
-		b[10], b[11] = 0, 0
-		sum := proto.Checksum(b[:20])
-		b[10], b[11] = byte(sum>>8), byte(sum)
-	}
-	return b
-}
-
-// build6 is the packet with the header h in IPv6; one hop-by-hop header stands before it
-// when the words have "options".
-func build6(t testing.TB, h proto.IPv4Header, words []string, payload []byte, fragment int, icmp bool) []byte {
-	next := h.Protocol
-	if fragment > 0 {
-		payload = append([]byte{next, 0, byte(fragment >> 8), byte(fragment), 0, 0, 0, 1}, payload...)
-		next = 44
-	}
-	if slices.Contains(words, "options") {
-		payload = append([]byte{next, 0, 1, 4, 0, 0, 0, 0}, payload...)
-		next = 0
-	}
-	b := append(proto.IPv6Header{HopLimit: h.TTL, NextHeader: next, Src: h.Src, Dst: h.Dst}.Append(nil, len(payload)), payload...)
-	if icmp {
-		quoted := append([]byte{1, 4, 0, 0, 0, 0, 0, 0}, b...)
-		e := proto.IPv6Header{HopLimit: 64, NextHeader: proto.ProtocolICMPv6, Src: netip.MustParseAddr("2001:db8:9::1"), Dst: h.Src}
-		return append(e.Append(nil, len(quoted)), quoted...)
-	}
-	return b
 }
 
 func (w *traceWorld) conns() string {
@@ -215,6 +178,9 @@ func (w *traceWorld) conns() string {
 		kind := c.State
 		if c.Template {
 			kind = "template"
+		}
+		if c.State == "ASSURED" {
+			kind = "assured template"
 		}
 		lines = append(lines, fmt.Sprintf("%v > %v at %v %s until %v\n", c.Client, c.Virtual, c.Server.Addr(), kind, c.Expires))
 	}
@@ -225,7 +191,11 @@ func (w *traceWorld) conns() string {
 func (w *traceWorld) status() string {
 	var out strings.Builder
 	for _, s := range w.f.Services() {
-		fmt.Fprintf(&out, "%v %s conns=%d packets=%d bytes=%d\n", s.Key, s.Scheduler, s.Conns, s.Packets, s.Bytes)
+		fmt.Fprintf(&out, "%v %s conns=%d packets=%d bytes=%d", s.Key, s.Scheduler, s.Conns, s.Packets, s.Bytes)
+		if s.OutPackets > 0 {
+			fmt.Fprintf(&out, " out=%d/%d", s.OutPackets, s.OutBytes)
+		}
+		out.WriteByte('\n')
 		for _, r := range s.Servers {
 			gone := ""
 			if !r.Present {

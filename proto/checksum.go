@@ -68,3 +68,15 @@ func Checksum(b []byte) uint16 { return Sum(0).Add(b).Checksum() }
 func UpdateChecksum(sum, old, now uint16) uint16 {
 	return Sum(^sum).AddUint16(^old).AddUint16(now).Checksum()
 }
+
+// Less takes away the bytes of b, which were part of the sum: an even number of them.
+func (s Sum) Less(b []byte) Sum {
+	for ; len(b) >= 2; b = b[2:] {
+		s += Sum(^binary.BigEndian.Uint16(b))
+	}
+	return s
+}
+
+// Update is the checksum after the data that it is of changed by s, to which the old bytes were
+// given with Less and the new ones with Add (RFC 1624 §3, equation 3).
+func (s Sum) Update(checksum uint16) uint16 { return s.AddUint16(^checksum).Checksum() }

@@ -13,6 +13,7 @@ const (
 	ProtocolAH     uint8 = 51
 	ProtocolICMPv6 uint8 = 58
 	ProtocolVRRP   uint8 = 112
+	ProtocolSCTP   uint8 = 132
 )
 
 // IPv4Len is the length of an IPv4 header without options, in bytes.

@@ -130,6 +130,28 @@ func (p IPv6) Transport() (protocol uint8, payload []byte, later bool, err error
 	}
 }
 
+// Fragment finds the fragment header: the identification, where the fragment belongs in the
+// whole, in bytes, and whether more follow. ok is false for a packet that is none.
+func (p IPv6) Fragment() (id uint32, offset int, more, ok bool) {
+	next, rest := p[ip6NextHeader], p[IPv6Len:]
+	for len(rest) >= 8 {
+		switch next {
+		case ip6HopByHop, ip6Routing, ip6Destination:
+			size := 8 + int(rest[1])*8
+			if size > len(rest) {
+				return 0, 0, false, false
+			}
+			next, rest = rest[0], rest[size:]
+		case ip6Fragment:
+			at := binary.BigEndian.Uint16(rest[2:])
+			return binary.BigEndian.Uint32(rest[4:]), int(at &^ 7), at&1 != 0, true
+		default:
+			return 0, 0, false, false
+		}
+	}
+	return 0, 0, false, false
+}
+
 // GroupMAC6 is the MAC of an IPv6 group (RFC 2464 §7).
 func GroupMAC6(group netip.Addr) MAC {
 	a := group.As16()
