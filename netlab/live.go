@@ -75,6 +75,8 @@ func (v *live) stop() {
 		close(v.quit)
 		if v.judge != nil {
 			<-v.done
+			// A node may have reacted to a frame that the wire has delivered and is about to tell.
+			v.l.wire.with(func() {})
 			v.until(v.now())
 		}
 	})
