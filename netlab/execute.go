@@ -326,8 +326,12 @@ func (l *lab) traffic(w []string) error {
 		go f.connect(ctx, int(n), l.port)
 	case "download":
 		go f.download(ctx, n)
+	case "syns":
+		go f.flood(ctx, int(n))
+	case "datagrams":
+		go f.datagrams(ctx, int(n))
 	default:
-		return fmt.Errorf("%s: must be connect or download", w[3])
+		return fmt.Errorf("%s: must be connect, download, datagrams or syns", w[3])
 	}
 	return nil
 }

@@ -193,7 +193,7 @@ var forms = map[string]struct {
 	"tolerate":   {2, 2, "tolerate two-masters, no-master, early or another invariant"},
 	"wait":       {4, 99, "wait TIME CONDITION"},
 	"stays":      {4, 99, "stays TIME CONDITION"},
-	"flow":       {6, 6, "flow NAME HOST connect ADDR:PORT RATE, or download ADDR:PORT BYTES"},
+	"flow":       {6, 6, "flow NAME HOST connect ADDR:PORT RATE, download ADDR:PORT BYTES, datagrams ADDR:PORT BYTES, or syns ADDR:PORT RATE"},
 	"probe":      {5, 5, "probe NAME HOST udp|http ADDR:PORT"},
 	"stopflow":   {2, 2, "stopflow NAME"},
 	"mark":       {1, 1, "mark"},

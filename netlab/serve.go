@@ -89,7 +89,7 @@ func (h *host) serveUDP6(key, port string) error {
 		return err
 	}
 	go func() {
-		buf := make([]byte, 2048)
+		buf := make([]byte, 1<<16)
 		for {
 			n, asked, from, err := c.ReadFrom(buf)
 			if err != nil {
@@ -113,7 +113,7 @@ func (h *host) unserve(kind, port string) error {
 }
 
 func (h *host) answer(c *ipv4.PacketConn) {
-	buf := make([]byte, 2048)
+	buf := make([]byte, 1<<16)
 	for {
 		n, asked, from, err := c.ReadFrom(buf)
 		if err != nil {
