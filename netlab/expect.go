@@ -17,7 +17,7 @@ func (l *lab) expect(w []string) error {
 		return l.between("gap of "+f.name, f.longest(), w[3], w[4])
 	case "silence":
 		return l.expectSilence(w)
-	case "even", "served", "clean":
+	case "even", "served", "share", "clean":
 		f := l.flows[w[2]]
 		if f == nil {
 			return fmt.Errorf("no flow %s", w[2])
@@ -30,7 +30,7 @@ func (l *lab) expect(w []string) error {
 		}
 		return JudgeFlow(w, f.served, f.failures, first)
 	}
-	return fmt.Errorf("%s: must be gap, silence, clean, even or served", w[1])
+	return fmt.Errorf("%s: must be gap, silence, clean, even, share or served", w[1])
 }
 
 func (l *lab) expectSilence(w []string) error {

@@ -197,7 +197,7 @@ var forms = map[string]struct {
 	"probe":      {5, 5, "probe NAME HOST udp|http ADDR:PORT"},
 	"stopflow":   {2, 2, "stopflow NAME"},
 	"mark":       {1, 1, "mark"},
-	"expect":     {3, 99, "expect gap|silence|clean|even|served ..."},
+	"expect":     {3, 99, "expect gap|silence|clean|even|share|served ..."},
 	"ask":        {5, 5, "ask HOST http|udp|tcp ADDR:PORT NAME[|NAME]"},
 	"say":        {2, 99, "say TEXT"},
 	"needs":      {2, 2, "needs namespaces"},

@@ -30,7 +30,7 @@ func Found(m report.Measure) string {
 	return fmt.Sprintf("%s: %v (expected %v to %v)", m.Text, m.Got, m.Low, m.High)
 }
 
-// JudgeFlow carries out expect clean, even and served: served counts the connections by
+// JudgeFlow carries out expect clean, even, share and served: served counts the connections by
 // server, failure is the first that failed, if there is one.
 func JudgeFlow(w []string, served map[string]int, failures int, failure string) error {
 	switch {
@@ -40,6 +40,8 @@ func JudgeFlow(w []string, served map[string]int, failures int, failure string) 
 		return nil
 	case w[1] == "even" && len(w) == 4:
 		return even(served, w[3])
+	case w[1] == "share" && len(w) == 6:
+		return share(served, w[3], w[4], w[5])
 	}
 	for _, name := range w[3:] {
 		if served[name] == 0 {
@@ -48,6 +50,19 @@ func JudgeFlow(w []string, served map[string]int, failures int, failure string) 
 	}
 	if len(w)-3 != len(served) {
 		return fmt.Errorf("served by %v", served)
+	}
+	return nil
+}
+
+// share holds what one server got against two bounds.
+func share(served map[string]int, name, low, high string) error {
+	from, err := strconv.Atoi(low)
+	to, err2 := strconv.Atoi(high)
+	if err != nil || err2 != nil {
+		return fmt.Errorf("%s %s: must be two numbers of connections", low, high)
+	}
+	if n := served[name]; n < from || n > to {
+		return fmt.Errorf("%s served %d: %v", name, n, served)
 	}
 	return nil
 }

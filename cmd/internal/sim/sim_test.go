@@ -25,7 +25,8 @@ const library = "../../../netlab/scenarios"
 var seeds = flag.Int("seeds", 3, "how many seeds of every scenario; heavy ones get fewer")
 
 // heavy scenarios have many frames: what part of the seeds they get.
-var heavy = map[string]int{"01-two-node": 10, "demo": 10, "gap-of-a-client": 5, "director-fails": 3, "direct-routing": 3, "real-server-dies": 3, "day": 50}
+var heavy = map[string]int{"01-two-node": 10, "demo": 10, "gap-of-a-client": 5, "director-fails": 3, "direct-routing": 3, "real-server-dies": 3, "day": 50,
+	"shares-equal": 170, "shares-weighted": 170, "shares-hashed": 170, "shares-kept": 170, "shares-drawn": 170, "shares-one": 170}
 
 func scenarios(t testing.TB) []*netlab.Scenario {
 	t.Helper()
@@ -57,7 +58,7 @@ func TestScenarios(t *testing.T) {
 			name := strings.ReplaceAll(filepath.Base(s.Name), ".txtar", "")
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				n := max(1, *seeds/max(1, heavy[name]))
+				n := max(1, *seeds/max(1, heavy[strings.TrimSuffix(filepath.Base(s.File), ".txtar")]))
 				for seed := range n {
 					r := Run(s, Options{Seed: uint64(seed + 1)})
 					if r.Failure != nil {
