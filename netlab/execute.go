@@ -20,6 +20,11 @@ func (l *lab) build(st Statement) error {
 	w := st.Words
 	switch w[0] {
 	case "lan":
+		if IsBridge(w) {
+			if err := l.addBridge(w[1]); err != nil {
+				return err
+			}
+		}
 		return l.fault(w)
 	case "host", "router", "realserver", "node":
 		m, _, err := ParseMachine(w)
@@ -205,8 +210,10 @@ func (l *lab) fault(w []string) (err error) {
 		switch w[0] {
 		case "heal":
 			l.wire.network.Heal()
+			err = l.cutPorts()
 		case "partition":
 			l.wire.network.Partition(w)
+			err = l.cutPorts()
 		case "lan":
 			err = l.wire.network.SetLan(w)
 		default:
@@ -313,6 +320,9 @@ func (l *lab) traffic(w []string) error {
 	}
 	if w[0] == "probe" {
 		f, ctx := l.newFlow(w[1], l.hosts[w[2]], w[4])
+		if w[3] == "icmp" {
+			return f.ping(ctx, l)
+		}
 		go f.probe(ctx, w[3])
 		return nil
 	}

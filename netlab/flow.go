@@ -37,12 +37,18 @@ type flow struct {
 	took     time.Duration
 	last     time.Time
 	gap      time.Duration // longest between two answers, since mark
+	marked   time.Time
 	answers  int
+
+	told  bool       // answers come from a process, some time after they were received:
+	until time.Time  // those received until then have come
+	news  *sync.Cond // more of them
 }
 
 func (l *lab) newFlow(name string, client *host, to string) (*flow, context.Context) {
 	ctx, cancel := context.WithCancel(l.ctx)
 	f := &flow{name: name, began: time.Now(), client: client, to: to, cancel: cancel, done: make(chan struct{}), served: map[string]int{}}
+	f.news = sync.NewCond(&f.mu)
 	context.AfterFunc(ctx, f.end)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -234,7 +240,7 @@ func (f *flow) probe(ctx context.Context, kind string) {
 		for ctx.Err() == nil {
 			c, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 			if _, err := askHTTP(c, f.to); err == nil {
-				f.answered()
+				f.answered(time.Now())
 			}
 			cancel()
 			pause(ctx, time.Millisecond)
@@ -254,7 +260,7 @@ func (f *flow) probeUDP(ctx context.Context) {
 		for ctx.Err() == nil {
 			c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
 			if _, err := c.Read(buf); err == nil {
-				f.answered()
+				f.answered(time.Now())
 			}
 		}
 	}()
@@ -273,32 +279,41 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (f *flow) answered() {
+// answered notes an answer that was received at a time.
+func (f *flow) answered(at time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	now := time.Now()
-	if !f.last.IsZero() {
-		f.gap = max(f.gap, now.Sub(f.last))
-		f.gaps = AddGap(f.gaps, f.last.Sub(f.began), now.Sub(f.began), time.Millisecond)
-	}
-	f.last = now
 	f.answers++
+	if at.Before(f.last) { // the two came by two processors, almost together
+		return
+	}
+	if !f.last.IsZero() {
+		if at.After(f.marked) {
+			f.gap = max(f.gap, at.Sub(f.last))
+		}
+		f.gaps = AddGap(f.gaps, f.last.Sub(f.began), at.Sub(f.began), time.Millisecond)
+	}
+	f.last = at
 }
 
 // longest is the longest time without an answer since mark, the present one included.
 func (f *flow) longest() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	now := time.Now()
+	for f.told && f.until.Before(now) {
+		f.news.Wait()
+	}
 	if f.last.IsZero() {
 		return f.gap
 	}
-	return max(f.gap, time.Since(f.last))
+	return max(f.gap, now.Sub(f.last))
 }
 
 func (f *flow) mark() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.gap = 0
+	f.gap, f.marked = 0, time.Now()
 }
 
 // summary is one line for the end.

@@ -167,6 +167,9 @@ func (h *host) plug(l *lab, p *nic) error {
 		name string
 	}{{l.wireSpace.nl, p.device}, {h.nl, p.iface}} {
 		link, err := end.nl.LinkByName(end.name)
+		if err == nil && end.name == p.device {
+			err = l.join(p, link)
+		}
 		if err == nil {
 			err = end.nl.LinkSetUp(link)
 		}
@@ -285,6 +288,9 @@ func (l *lab) carrier(h *host, up bool, iface ...string) error {
 			continue
 		}
 		found = true
+		if up && n.cut { // a bridge opens the port of a link that comes up
+			return fmt.Errorf("%s is cut off by a partition: heal must come first", h.name)
+		}
 		l.live.link(h.name, n.iface, up)
 		link, err := l.wireSpace.nl.LinkByName(n.device)
 		if err != nil {

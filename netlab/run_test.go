@@ -95,7 +95,7 @@ var played = []string{
 	"interop-reload", "interop-sync-group", "interop-v2-keepalived-first", "interop-v2-over-ipv6",
 	"interop-v2-ringkeep-first", "interop-v3-keepalived-first", "interop-v3-ringkeep-first",
 	"interop-v6-keepalived-first", "interop-v6-ringkeep-first", "no-accept", "notify-fifo", "refusals-said",
-	"reload", "reload-macvlan", "reload-services", "routes-move", "routes-removed", "script-user", "track-group", "track-process",
+	"reload", "reload-macvlan", "reload-services", "routes-move", "routes-removed", "script-user", "takeover-exact", "track-group", "track-process",
 	"track-weights", "wrong-password",
 	"fleet-ringkeep-ringkeep", "fleet-ringkeep-keepalived", "fleet-keepalived-ringkeep", "fleet-keepalived-keepalived",
 	"fleet-ringkeep-frr", "fleet-frr-ringkeep", "fleet-frr-frr",

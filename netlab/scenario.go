@@ -3,6 +3,7 @@ package netlab
 import (
 	"bytes"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -119,12 +120,13 @@ func (s Statement) expand() []Statement {
 // mostFlaps bounds what one flap statement becomes.
 const mostFlaps = 1000
 
-// Needs tells whether the scenario needs one of the back ends: because it says so, or
-// because of a node of kind frr, whose configuration only FRR reads.
+// Needs tells whether the scenario needs one of the back ends: because it says so,
+// because of a node of kind frr, whose configuration only FRR reads, or of a probe that a
+// kernel answers.
 func (s *Scenario) Needs(what string) bool {
 	return slices.ContainsFunc(s.Statements, func(st Statement) bool {
 		w := st.Words
-		return w[0] == "needs" && w[1] == what || w[0] == "node" && w[2] == "frr" && what == "namespaces"
+		return w[0] == "needs" && w[1] == what || what == "namespaces" && (w[0] == "node" && w[2] == "frr" || w[0] == "probe" && w[3] == "icmp")
 	})
 }
 
@@ -160,7 +162,7 @@ var forms = map[string]struct {
 	least, most int
 	usage       string
 }{
-	"lan":        {2, 10, "lan NAME [delay TIME] [jitter TIME] [loss SHARE] [rate RATE]"},
+	"lan":        {2, 10, "lan NAME [delay TIME] [jitter TIME] [loss SHARE] [rate RATE], or lan NAME bridge"},
 	"host":       {4, 99, "host NAME LAN:IFACE ADDR/LEN... [LAN:IFACE ...] [via ADDR]"},
 	"router":     {6, 99, "router NAME LAN:IFACE ADDR/LEN LAN:IFACE ADDR/LEN..."},
 	"realserver": {6, 99, "realserver NAME LAN:IFACE ADDR/LEN vip ADDR [via ADDR]"},
@@ -194,7 +196,7 @@ var forms = map[string]struct {
 	"wait":       {4, 99, "wait TIME CONDITION"},
 	"stays":      {4, 99, "stays TIME CONDITION"},
 	"flow":       {6, 6, "flow NAME HOST connect ADDR:PORT RATE, download ADDR:PORT BYTES, datagrams ADDR:PORT BYTES, or syns ADDR:PORT RATE"},
-	"probe":      {5, 5, "probe NAME HOST udp|http ADDR:PORT"},
+	"probe":      {5, 5, "probe NAME HOST udp|http ADDR:PORT, or probe NAME HOST icmp ADDR"},
 	"stopflow":   {2, 2, "stopflow NAME"},
 	"mark":       {1, 1, "mark"},
 	"expect":     {3, 99, "expect gap|silence|clean|even|share|served ..."},
@@ -284,6 +286,9 @@ func (s *Scenario) checkNames(st Statement, known map[string]string) error {
 		}
 		return st.host(known, 1)
 	case "drop", "duplicate", "corrupt", "delay", "reorder":
+		if err := s.checkBridged(st, known); err != nil {
+			return err
+		}
 		if i := slices.Index(w, "to") + 1; i > 0 && i < len(w) {
 			if err := st.host(known, i); err != nil {
 				return err
@@ -309,6 +314,7 @@ func (s *Scenario) checkNames(st Statement, known map[string]string) error {
 				return err
 			}
 		}
+		return s.checkBridged(st, known)
 	case "run", "at":
 		if d, err := time.ParseDuration(w[1]); err != nil || d < 0 {
 			return st.Errorf(1, "%s: must be a time such as 4s", w[1])
@@ -334,7 +340,15 @@ func (s *Scenario) checkNames(st Statement, known map[string]string) error {
 		return st.host(known, 1)
 	case "serve", "unserve", "addr", "ask":
 		return st.host(known, 1)
-	case "flow", "probe":
+	case "flow":
+		return st.host(known, 2)
+	case "probe":
+		if _, err := netip.ParseAddr(w[4]); w[3] == "icmp" && err != nil {
+			return st.Errorf(4, "%s: must be an address", w[4])
+		}
+		if !slices.Contains([]string{"udp", "http", "icmp"}, w[3]) {
+			return st.Errorf(3, "%s: must be udp, http or icmp", w[3])
+		}
 		return st.host(known, 2)
 	}
 	return nil
