@@ -33,7 +33,7 @@ func Compatibility(w io.Writer) error {
 - **spelling** (%d): another spelling of a keyword.
 
 A keyword that is *only here* is none of keepalived's: its line begins with `+"`@ringkeep`"+`, which
-keepalived skips ([services.md](services.md) has what they are good for).
+keepalived skips ([services.md](services.md) and [forwarding.md](forwarding.md) have what they are good for).
 
 `, total, counts[done], counts[later], counts[accepted], counts[refused], counts[alias])
 	b.WriteString(differences)

@@ -44,6 +44,15 @@ func (m *PacketMarks) read(a *args) bool {
 
 func (m *PacketMarks) words() []string { return nil } // written one a line, by print
 
+// text is all lines, to be compared.
+func (m PacketMarks) text() string {
+	var b strings.Builder
+	for i := range m {
+		b.WriteString(strings.Join(m[i].line(), " ") + "\n")
+	}
+	return b.String()
+}
+
 // part reads one part of a line: iif NAME, ip saddr, tcp dport and their like.
 func (m *PacketMark) part(a *args) bool {
 	switch t := a.next(); t.text {

@@ -199,6 +199,10 @@ func TestPacketMarks(t *testing.T) {
 	if got := send(1, "10.0.0.51:9"); got != Forwarded {
 		t.Errorf("the own virtual address: %v", got)
 	}
+	m.reload(t, parse(t, strings.Replace(strings.Replace(text, "8000-8010", "8011", 1), "iif eth1", "iif eth0", 1)))
+	if old, is := send(2, "10.2.0.1:8000"), send(1, "10.2.0.1:8011"); old != Dropped || is != Forwarded {
+		t.Errorf("after a reload: %v %v", old, is)
+	}
 	_, err := New(parse(t, strings.Replace(text, "eth1", "eth9", 1)), hostLinks(), 1)
 	if want := "test.conf:2:11: interface eth9 does not exist (this host has lo, eth0, eth1)"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
