@@ -1,11 +1,9 @@
 package ring
 
 import (
-	"cmp"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"golang.org/x/net/bpf"
 )
@@ -174,144 +172,7 @@ func (p *program) finish(accept, reject label) {
 	p.emit(bpf.RetConstant{Val: accepted})
 }
 
-// Match is one virtual service as a filter knows it.
-type Match struct {
-	Protocol uint8
-	Addr     netip.Addr // IPv4
-	Port     uint16     // 0 for every port
-}
-
-// precision is how closely a service filter looks.
-type precision int
-
-const (
-	byPort precision = iota
-	byProtocol
-	byAddress
-	byFamily
-)
-
-// ServiceFilter passes the IPv4 packets that belong to the services: to their
-// protocol, address and port; later fragments to such an address, which carry
-// no port; and ICMP errors to it (RFC 792: types 3, 4, 11, 12). Frames of a VLAN
-// do not pass. With no services nothing does.
-//
-// Services too many for the kernel's 4096 instructions are matched more
-// coarsely: by protocol and address, by address, or all of IPv4 at last. The
-// reader must look again anyway. An address other than IPv4 is an error.
-func ServiceFilter(services []Match) ([]bpf.RawInstruction, error) {
-	services = slices.Clone(services)
-	for i, m := range services {
-		services[i].Addr = m.Addr.Unmap()
-		if !services[i].Addr.Is4() {
-			return nil, fmt.Errorf("filter for service %v: not an IPv4 address", m.Addr)
-		}
-	}
-	slices.SortFunc(services, compareMatch)
-	services = slices.Compact(services)
-	for how := byPort; ; how++ {
-		p := servicesProgram(services, how)
-		if !p.tooLong() || how == byFamily {
-			return p.assemble()
-		}
-	}
-}
-
-func compareMatch(a, b Match) int {
-	return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
-}
-
-func servicesProgram(services []Match, how precision) *program {
-	p := newProgram()
-	accept, reject := p.label(), p.label()
-	if len(services) > 0 {
-		p.native(reject)
-		p.emit(bpf.LoadAbsolute{Off: offEtherType, Size: 2})
-		p.jumpIf(bpf.JumpNotEqual, etherTypeIPv4, reject)
-		if how == byFamily {
-			p.jump(accept)
-		} else {
-			p.emit(bpf.LoadAbsolute{Off: offIPDst, Size: 4})
-			p.search(groups(services), how, accept, reject)
-		}
-	}
-	p.finish(accept, reject)
-	return p
-}
-
-// groups cuts the sorted services into runs of one address each.
-func groups(services []Match) [][]Match {
-	var out [][]Match
-	for start, i := 0, 1; i <= len(services); i++ {
-		if i == len(services) || services[i].Addr != services[start].Addr {
-			out = append(out, services[start:i])
-			start = i
-		}
-	}
-	return out
-}
-
-// search finds the accumulator, a destination address, among the groups by
-// bisection and goes on with the group's own checks.
-func (p *program) search(g [][]Match, how precision, accept, reject label) {
-	if len(g) == 1 {
-		p.jumpIf(bpf.JumpNotEqual, addrValue(g[0][0].Addr), reject)
-		if how == byAddress {
-			p.jump(accept)
-		} else {
-			p.address(g[0], how, accept, reject)
-		}
-		return
-	}
-	half := len(g) / 2
-	upper := p.label()
-	p.jumpIf(bpf.JumpGreaterOrEqual, addrValue(g[half][0].Addr), upper)
-	p.search(g[:half], how, accept, reject)
-	p.set(upper)
-	p.search(g[half:], how, accept, reject)
-}
-
 func addrValue(a netip.Addr) uint32 {
 	b := a.As4()
 	return binary.BigEndian.Uint32(b[:])
-}
-
-// address decides on a packet to one address, whose services are ms.
-func (p *program) address(ms []Match, how precision, accept, reject label) {
-	p.emit(bpf.LoadAbsolute{Off: offFragment, Size: 2})
-	p.jumpIf(bpf.JumpBitsSet, fragmentMask, accept)
-	p.emit(bpf.LoadMemShift{Off: offIP}, bpf.LoadAbsolute{Off: offProtocol, Size: 1})
-	icmp := p.label()
-	p.jumpIf(bpf.JumpEqual, protoICMP, icmp)
-	for len(ms) > 0 {
-		n := 1
-		for n < len(ms) && ms[n].Protocol == ms[0].Protocol {
-			n++
-		}
-		next := p.label()
-		p.jumpIf(bpf.JumpNotEqual, uint32(ms[0].Protocol), next)
-		p.ports(ms[:n], how, accept, reject)
-		p.set(next)
-		ms = ms[n:]
-	}
-	p.jump(reject)
-	p.set(icmp)
-	p.emit(bpf.LoadIndirect{Off: offICMPType, Size: 1})
-	for _, typ := range []uint32{3, 4, 11, 12} {
-		p.jumpIf(bpf.JumpEqual, typ, accept)
-	}
-	p.jump(reject)
-}
-
-// ports decides on a packet of one address and protocol. Port 0 sorts first.
-func (p *program) ports(ms []Match, how precision, accept, reject label) {
-	if how == byProtocol || ms[0].Port == 0 {
-		p.jump(accept)
-		return
-	}
-	p.emit(bpf.LoadIndirect{Off: offPort, Size: 2})
-	for _, m := range ms {
-		p.jumpIf(bpf.JumpEqual, uint32(m.Port), accept)
-	}
-	p.jump(reject)
 }

@@ -299,15 +299,6 @@ func (n *Node) swapSorry(now time.Duration, s *service, in bool) {
 	}
 }
 
-// Flows lists what the ring forwards and the kernel must therefore not answer.
-func (n *Node) Flows() []forward.ServiceKey {
-	var keys []forward.ServiceKey
-	for i := range n.services {
-		keys = append(keys, n.services[i].key)
-	}
-	return keys
-}
-
 // LocalServers tells whether a frame may have to be handed to the local stack.
 func (n *Node) LocalServers() bool {
 	for i := range n.services {
