@@ -261,12 +261,12 @@ func (h *host) reboot(l *lab) error {
 }
 
 // quietARP makes a real server for direct routing of the host: the address is on lo,
-// and ARP neither answers for it nor tells it.
+// and ARP neither answers for it nor tells it, as neighbour discovery of itself does not.
 func (h *host) quietARP(l *lab, vip netip.Addr) error {
 	if err := h.strictARP(l); err != nil {
 		return err
 	}
-	return h.addr(l, true, netip.PrefixFrom(vip, 32), "lo")
+	return h.addr(l, true, netip.PrefixFrom(vip, vip.BitLen()), "lo")
 }
 
 // strictARP has every interface answer and ask with its own addresses only.

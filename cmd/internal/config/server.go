@@ -368,8 +368,6 @@ func (r *reader) served(vs *VirtualServer) {
 		vs.Disabled = fmt.Sprintf("lb_kind %s is not available in this version (DR is)", vs.Method.Forwarding)
 	case vs.Protocol == 132:
 		vs.Disabled = "SCTP is not available in this version"
-	case vs.Addr.Addr().Is6():
-		vs.Disabled = "IPv6 is not available in this version"
 	default:
 		return
 	}
