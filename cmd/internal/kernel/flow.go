@@ -20,11 +20,9 @@ type Flow struct {
 	// Answer is for what a server, Src, sends through us to clients. What it sends to this
 	// host itself, to a group or to all passes: health checks live on it.
 	Answer bool
-	// Pass lets packets be seen that a later flow would drop; it does not save those of
-	// services with one address, or of answers.
+	// Pass lets packets be seen that a flow behind it in the list would drop.
 	Pass bool
-	// Interface is where alone it holds, "" for everywhere. Only with a prefix that is
-	// no single address, with Pass, or with both ends given.
+	// Interface is where alone it holds, "" for everywhere. Not with Answer.
 	Interface string
 }
 
@@ -99,15 +97,17 @@ type dropRules struct {
 
 func newDropRules(flows []Flow) (*dropRules, error) {
 	r := &dropRules{elements: map[setKind][]nftables.SetElement{}, seen: map[string]bool{}}
+	ordered := false // since there is something to pass
 	for _, f := range flows {
 		if err := f.check(); err != nil {
 			return nil, err
 		}
+		ordered = ordered || f.Pass
 		f.Src, f.Dst = f.Src.Masked(), f.Dst.Masked()
 		switch {
 		case f.Answer:
 			r.add(true, f.Src.Addr(), f.Protocol, f.SrcPorts[0])
-		case f.single():
+		case ordered || f.single():
 			r.single = append(r.single, f)
 		default:
 			r.add(false, f.Dst.Addr(), f.Protocol, f.DstPorts[0])

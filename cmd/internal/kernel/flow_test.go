@@ -249,6 +249,8 @@ func TestDropRulesOneByOne(t *testing.T) {
 			{Protocol: 6, Dst: wide, DstPorts: [2]uint16{300, 300}, Interface: "v0"},
 			{Protocol: 6, DstPorts: [2]uint16{400, 401}},
 			{Protocol: 17, Dst: wide},
+			{Protocol: 6, Src: near, DstPorts: [2]uint16{500, 500}, Pass: true},
+			serviceFlow(6, netip.MustParseAddr(client), 500),
 		}))
 		var want []uint16
 		for _, p := range []struct {
@@ -264,6 +266,8 @@ func TestDropRulesOneByOne(t *testing.T) {
 			{server, 2000, 88, true},
 			{server, 2000, 89, true},
 			{map[int]string{0: "10.1.0.64", 1: "2001:db8:1::80"}[i], 2000, 80, true},
+			{map[int]string{0: "10.1.0.64", 1: "2001:db8:1::80"}[i], 2000, 500, false},
+			{server, 2000, 500, true},
 			{server, 2000, 200, true},
 			{server, 2000, 300, false},
 			{server, 2000, 401, false},
