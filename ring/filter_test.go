@@ -214,9 +214,6 @@ func TestWatchFilter(t *testing.T) {
 			}
 		}
 	}
-	if _, err := ring.WatchFilter(nil, []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::1]:80")}); err == nil {
-		t.Error("an IPv6 address was taken")
-	}
 	if _, err := ring.WatchFilter(nil, make([]netip.AddrPort, 1)); err == nil {
 		t.Error("no address was taken")
 	}
@@ -226,6 +223,32 @@ func TestWatchFilter(t *testing.T) {
 	}
 	if _, err := ring.WatchFilter(nil, many); err == nil {
 		t.Error("more flows than a filter holds were taken")
+	}
+}
+
+func TestWatchFilterOfFlows6(t *testing.T) {
+	filter := must(ring.WatchFilter(nil, []netip.AddrPort{netip.AddrPortFrom(vip6, 80), netip.AddrPortFrom(vip4, 80)}))
+	tcp := must(ring.WatchFilter([]uint8{6}, nil))
+	for _, c := range []struct {
+		name       string
+		p          packet
+		flows, all bool
+	}{
+		{"to the service", packet{proto: 6, from: far6, to: vip6, port: 80}, true, true},
+		{"from the service", packet{proto: 17, from: vip6, to: far6, fromPort: 80}, true, false},
+		{"another port", packet{proto: 6, from: far6, to: vip6, port: 81}, false, true},
+		{"another address", packet{proto: 17, from: far6, to: other6, port: 80}, false, false},
+		{"the port at the other end", packet{proto: 17, from: far6, to: vip6, fromPort: 80}, false, false},
+		{"echo", packet{proto: 58, from: far6, to: vip6, icmp: 128}, false, false},
+		{"neighbour solicitation", packet{proto: 58, from: far6, to: vip6, icmp: 135}, true, true},
+	} {
+		c.p.typ = 0x86dd
+		if got := passes(t, filter, c.p.bytes()); got != c.flows {
+			t.Errorf("%s: passes %v", c.name, got)
+		}
+		if got := passes(t, tcp, c.p.bytes()); got != c.all {
+			t.Errorf("%s, all TCP: passes %v", c.name, got)
+		}
 	}
 }
 
