@@ -196,6 +196,7 @@ type Forwarder struct {
 	services  []service
 	servers   []server
 	byKey     map[place]int32
+	marks     []markRule
 	away      map[addr]bool // addresses that are not here at present
 	table     table
 	fragments fragments
@@ -312,7 +313,7 @@ func (f *Forwarder) find(k ServiceKey, addr netip.AddrPort) int32 {
 // its connections. The service must exist.
 func (f *Forwarder) AddServer(k ServiceKey, s Server) (id int, err error) {
 	svc := f.service(k)
-	if s.Addr.Addr().Is4() != k.Addr.Addr().Is4() || s.Weight < 0 {
+	if s.Addr.Addr().Is4() != k.Addr.Addr().Is4() && s.Method != TUN || s.Weight < 0 {
 		return 0, fmt.Errorf("server %v of %v: needs an address of the same family and a weight of 0 or more", s.Addr, k)
 	}
 	i := f.find(k, s.Addr)

@@ -102,7 +102,7 @@ func (f *Forwarder) transport(now time.Duration, in Ingress, p packet, flags uin
 	}
 	if i == 0 {
 		var v Verdict
-		if i, v = f.open(now, k, flags); v != Forward {
+		if i, v = f.open(now, k, f.mark(in.From.Port, p, sport, dport), flags); v != Forward {
 			return Decision{Verdict: v}
 		}
 		if i < 0 { // a datagram that leaves nothing behind

@@ -10,9 +10,7 @@ import (
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
 	"github.com/ringkeep/ringkeep/cmd/internal/kernel"
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
-	"github.com/ringkeep/ringkeep/forward"
 	"github.com/ringkeep/ringkeep/fsm"
-	"github.com/ringkeep/ringkeep/proto"
 	"github.com/ringkeep/ringkeep/ring"
 )
 
@@ -181,9 +179,9 @@ func (l *Loop) report(a node.Action) {
 	case node.Tally:
 		l.Log.Info("advertisements refused or remarked since the start", "instance", a.Instance, "iface", a.Interface, "reason", a.String())
 	case node.ServerChanged:
-		l.Log.Info(serverWords(a), "vs", service(a.Service), "rs", a.Server, "reason", a.Reason)
+		l.Log.Info(serverWords(a), "vs", a.Service, "rs", a.Server, "reason", a.Reason)
 	case node.QuorumChanged:
-		l.Log.Info(quorumWords(a), "vs", service(a.Service), "sorry", a.Sorry)
+		l.Log.Info(quorumWords(a), "vs", a.Service, "sorry", a.Sorry)
 	case node.ScriptChanged:
 		words := "failed"
 		if a.Up {
@@ -217,15 +215,6 @@ func transition(a node.Changed) string {
 		return fmt.Sprintf("(%s) Stopped", a.Instance)
 	}
 	return fmt.Sprintf("(%s) Entering %s STATE", a.Instance, state)
-}
-
-// service writes a virtual service as keepalived does: [10.0.0.1]:tcp:80.
-func service(k forward.ServiceKey) string {
-	name := "udp"
-	if k.Protocol == proto.ProtocolTCP {
-		name = "tcp"
-	}
-	return fmt.Sprintf("[%s]:%s:%d", k.Addr.Addr(), name, k.Addr.Port())
 }
 
 func serverWords(a node.ServerChanged) string {

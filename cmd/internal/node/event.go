@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
-	"github.com/ringkeep/ringkeep/forward"
 	"github.com/ringkeep/ringkeep/fsm"
 	"github.com/ringkeep/ringkeep/proto"
 )
@@ -161,7 +160,7 @@ type (
 	}
 	// ServerChanged reports a real server that went up or down.
 	ServerChanged struct {
-		Service forward.ServiceKey
+		Service string // its name, as keepalived's log has it
 		Server  netip.AddrPort
 		Up      bool
 		Inhibit bool
@@ -170,7 +169,7 @@ type (
 	// QuorumChanged reports a virtual service that gained or lost its quorum.
 	// Sorry is the sorry server that stepped in or out, if there is one.
 	QuorumChanged struct {
-		Service forward.ServiceKey
+		Service string // its name, as keepalived's log has it
 		Up      bool
 		Sorry   netip.AddrPort
 	}

@@ -97,10 +97,10 @@ func (n *Node) judge(now time.Duration, port int, head, frame []byte, out *Batch
 // sendTo addresses the frame to its real server, or keeps it until that answers.
 func (n *Node) sendTo(now time.Duration, server int32, head, frame []byte, out *Batch) Verdict {
 	n.armExpiry()
-	h := n.hops[server]
-	if h < 0 {
+	if int(server) >= len(n.hops) || n.hops[server] < 0 {
 		return Verdict{}
 	}
+	h := n.hops[server]
 	nb := &n.neighbours[h]
 	if nb.resolved {
 		n.address(frame, nb)

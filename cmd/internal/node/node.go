@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -91,6 +92,8 @@ type Node struct {
 	files      []file
 	processes  []process
 	services   []service
+	marks      []forward.Rule
+	timeouts   config.Timeouts // of connections
 	checks     []checker
 	neighbours []neighbour
 	gateways   map[Peer]netip.Addr
@@ -122,7 +125,7 @@ type Node struct {
 // strangerGone is how long a router that is none of ours must be silent to be news again.
 const strangerGone = 10 * time.Minute
 
-// maxConnections bounds the connection table.
+// maxConnections bounds the connection table, unless the file does.
 const maxConnections = 1 << 20
 
 // New composes a director from its configuration and the links of its host. The
@@ -134,7 +137,8 @@ func New(cfg *config.Config, links []Link, seed uint64) (*Node, error) {
 	for _, l := range links {
 		n.ports = append(n.ports, port{link: l, prefixes: slices.Clone(l.Prefixes), book: book{patience: strangerGone}})
 	}
-	if err := n.compose(forward.Config{MaxConns: maxConnections, Seed: seed}); err != nil {
+	table := cfg.Global.ConnectionTable
+	if err := n.compose(forward.Config{MaxConns: cmp.Or(table.Size, maxConnections), Seed: seed, Recycle: table.Recycle}); err != nil {
 		return nil, err
 	}
 	return n, nil
@@ -172,6 +176,10 @@ func (n *Node) compose(table forward.Config) error {
 	n.addGroups()
 	n.fwd = forward.New(table)
 	n.fwdTimer = n.newTimer(timerForward, 0)
+	n.addTimeouts()
+	if err := n.addMarks(); err != nil {
+		return err
+	}
 	for _, c := range cfg.VirtualServers {
 		if c.Disabled != "" {
 			continue
@@ -364,6 +372,7 @@ func (n *Node) addressChanged(now time.Duration, ev AddressChanged) {
 		p.prefixes = slices.DeleteFunc(p.prefixes, func(q netip.Prefix) bool { return q == ev.Prefix })
 	}
 	n.localChanged(ev.Prefix.Addr())
+	n.refit(now, ev.Prefix.Addr())
 	for i := range n.instances {
 		if n.instances[i].port == ev.Port {
 			n.instanceSource(now, i)
