@@ -159,11 +159,16 @@ func (d *director) reopen(port int) (loop.Sockets, error) {
 func (d *director) shield() error {
 	var flows []kernel.Flow
 	for _, f := range d.node.Flows() {
-		if !f.Quoted {
-			flows = append(flows, kernel.Flow{
-				Protocol: f.Protocol, Src: f.Src, Dst: f.Dst, SrcPorts: f.SrcPorts, DstPorts: f.DstPorts, Answer: f.Answer,
-			})
+		if f.Quoted {
+			continue
 		}
+		one := kernel.Flow{
+			Protocol: f.Protocol, Src: f.Src, Dst: f.Dst, SrcPorts: f.SrcPorts, DstPorts: f.DstPorts, Answer: f.Answer, Pass: f.Pass,
+		}
+		if f.Port != node.AnyPort {
+			one.Interface = d.links[f.Port].Name
+		}
+		flows = append(flows, one)
 	}
 	if len(flows) == 0 && len(d.flows) == 0 {
 		return nil
@@ -228,7 +233,11 @@ func (d *director) refilter(port int, flows []ring.Match) error {
 func (d *director) matches() []ring.Match {
 	var list []ring.Match
 	for _, f := range d.node.Flows() {
-		list = append(list, ring.Match(f))
+		if !f.Pass { // the node looks again
+			list = append(list, ring.Match{
+				Protocol: f.Protocol, Src: f.Src, Dst: f.Dst, SrcPorts: f.SrcPorts, DstPorts: f.DstPorts, Answer: f.Answer, Quoted: f.Quoted,
+			})
+		}
 	}
 	return list
 }

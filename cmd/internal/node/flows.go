@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/ringkeep/ringkeep/cmd/internal/config"
+	"github.com/ringkeep/ringkeep/forward"
 	"github.com/ringkeep/ringkeep/proto"
 )
 
@@ -17,26 +17,39 @@ type Flow struct {
 	SrcPorts, DstPorts [2]uint16
 	Answer             bool // what a NAT server sends back to clients; what it sends to this host is not
 	Quoted             bool // only ICMP errors about such packets, which the kernel may see
+	Pass               bool // none of it, whatever the flows of marks below say
+	Port               int  // by which alone they come in, AnyPort for every one
 }
 
-// Flows lists them, as the configuration has services and servers, none twice.
+// AnyPort as the Port of a [Flow] stands for every one.
+const AnyPort = anyPort
+
+// Flows lists them, as the configuration has services and servers, none twice. Those of
+// marks come last, in the order of their rules.
 func (n *Node) Flows() []Flow {
 	var list []Flow
 	seen := map[Flow]bool{}
-	add := func(f Flow) {
-		if !seen[f] {
-			seen[f] = true
-			list = append(list, f)
+	add := func(flows ...Flow) {
+		for _, f := range flows {
+			if !seen[f] {
+				seen[f] = true
+				list = append(list, f)
+			}
 		}
 	}
-	for _, s := range n.fwd.Services() {
-		if k := s.Key; k.Mark == 0 {
-			add(Flow{Protocol: k.Protocol, Dst: only(k.Addr.Addr()), DstPorts: [2]uint16{k.Addr.Port(), k.Addr.Port()}})
+	for i := range n.services {
+		for _, k := range n.services[i].keys {
+			if k.Mark == 0 {
+				add(Flow{Protocol: k.Protocol, Dst: only(k.Addr.Addr()), DstPorts: one(k.Addr.Port()), Port: AnyPort})
+			}
+			for _, s := range n.known(&n.services[i], k) {
+				add(comingBack(k, s)...)
+			}
 		}
 	}
-	for s := range n.served {
-		for _, f := range s.flows() {
-			add(f)
+	for _, r := range n.marks {
+		for _, six := range []bool{false, true} {
+			add(n.marked(r, six)...)
 		}
 	}
 	return list
@@ -44,55 +57,43 @@ func (n *Node) Flows() []Flow {
 
 func only(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
-// member is a real server of a virtual server, with the method by which it is reached.
-type member struct {
-	of     *config.VirtualServer
-	addr   netip.AddrPort
-	method config.Method
-}
+func one(port uint16) [2]uint16 { return [2]uint16{port, port} }
 
-// served yields the real servers of all services, sorry servers too, but none on this host.
-func (n *Node) served(yield func(member) bool) {
-	for _, vs := range n.cfg.VirtualServers {
-		if vs.Disabled != "" {
-			continue
-		}
-		servers := slices.Clone(vs.RealServers)
-		if vs.SorryServer != nil {
-			servers = append(servers, vs.SorryServer)
-		}
-		for _, r := range servers {
-			m := member{vs, r.Addr, r.Method}
-			if m.method.Forwarding == "" && r == vs.SorryServer {
-				m.method = vs.SorryServerMethod
-			}
-			if m.method.Forwarding == "" {
-				m.method = vs.Method
-			}
-			if !r.Addr.Addr().IsLoopback() && !n.local(r.Addr.Addr()) && !yield(m) {
-				return
-			}
+// known lists the servers that service k may have at any time, the sorry server too.
+func (n *Node) known(s *service, k forward.ServiceKey) (list []forward.Server) {
+	servers := slices.Clone(s.cfg.RealServers)
+	if s.cfg.SorryServer != nil {
+		servers = append(servers, s.cfg.SorryServer)
+	}
+	for _, r := range servers {
+		if n.serves(k, r) {
+			list = append(list, n.server(k, r, 0))
 		}
 	}
+	return list
 }
 
-// flows is what comes back about a server: by NAT its answers, from a tunnel the errors
+// comingBack is what comes back about a server: by NAT its answers, from a tunnel the errors
 // about the packets that carry others.
-func (m member) flows() (list []Flow) {
-	to := only(m.addr.Addr())
-	switch m.method.Forwarding {
-	case "NAT":
-		for _, protocol := range m.protocols() {
-			list = append(list, Flow{Protocol: protocol, Src: to, SrcPorts: [2]uint16{m.addr.Port(), m.addr.Port()}, Answer: true})
+func comingBack(k forward.ServiceKey, s forward.Server) (list []Flow) {
+	at := only(s.Addr.Addr())
+	switch s.Method {
+	case forward.NAT:
+		for _, protocol := range protocolsOf(k.Protocol) {
+			list = append(list, Flow{Protocol: protocol, Src: at, SrcPorts: one(s.Addr.Port()), Answer: true, Port: AnyPort})
 		}
-	case "TUN":
-		switch m.method.Tunnel {
-		case "gue":
-			list = append(list, Flow{Protocol: proto.ProtocolUDP, Dst: to, DstPorts: [2]uint16{m.method.Port, m.method.Port}, Quoted: true})
-		case "gre":
-			list = append(list, Flow{Protocol: protocolGRE, Dst: to, Quoted: true})
+	case forward.TUN:
+		switch s.Tunnel.Type {
+		case forward.GUE:
+			list = append(list, Flow{Protocol: proto.ProtocolUDP, Dst: at, DstPorts: one(s.Tunnel.Port), Quoted: true, Port: AnyPort})
+		case forward.GRE:
+			list = append(list, Flow{Protocol: protocolGRE, Dst: at, Quoted: true, Port: AnyPort})
 		default:
-			list = append(list, Flow{Protocol: protocolIPv4, Dst: to, Quoted: true}, Flow{Protocol: protocolIPv6, Dst: to, Quoted: true})
+			carried := uint8(protocolIPv4)
+			if k.Addr.Addr().Is6() {
+				carried = protocolIPv6
+			}
+			list = append(list, Flow{Protocol: carried, Dst: at, Quoted: true, Port: AnyPort})
 		}
 	}
 	return list
@@ -105,12 +106,73 @@ const (
 	protocolGRE  = 47
 )
 
-// protocols are those of the service; a mark has any that is forwarded.
-func (m member) protocols() []uint8 {
-	if m.of.ByMark {
-		return []uint8{proto.ProtocolTCP, proto.ProtocolUDP}
+// protocolsOf is the one, or for 0 all that are forwarded.
+func protocolsOf(protocol uint8) []uint8 {
+	if protocol != 0 {
+		return []uint8{protocol}
 	}
-	return []uint8{uint8(m.of.Protocol)}
+	return []uint8{proto.ProtocolTCP, proto.ProtocolUDP, proto.ProtocolSCTP}
+}
+
+// marked is what a rule gives its mark to, of one family. A mark that nobody serves is an
+// exception from the rules below.
+func (n *Node) marked(r forward.Rule, six bool) (list []Flow) {
+	if r.Family != 0 && (r.Family == 6) != six {
+		return nil
+	}
+	src, okay := ofFamily(r.Src, six)
+	dst, ok := ofFamily(r.Dst, six)
+	if !ok || !okay {
+		return nil
+	}
+	f := Flow{Pass: !n.servesMark(r.Mark, six), Port: int(r.Port)}
+	for _, f.Protocol = range protocolsOf(r.Protocol) {
+		for _, f.Src = range src {
+			for _, f.Dst = range dst {
+				for _, f.SrcPorts = range pairs(r.SrcPorts) {
+					for _, f.DstPorts = range pairs(r.DstPorts) {
+						list = append(list, f)
+					}
+				}
+			}
+		}
+	}
+	return list
+}
+
+// ofFamily is the prefixes of a family, all addresses for no prefix; ok is false if there
+// are prefixes, but none of the family.
+func ofFamily(list []netip.Prefix, six bool) (of []netip.Prefix, ok bool) {
+	for _, p := range list {
+		if p.Addr().Is6() == six {
+			of = append(of, p)
+		}
+	}
+	switch {
+	case len(list) > 0:
+		return of, len(of) > 0
+	case six:
+		return []netip.Prefix{netip.PrefixFrom(netip.IPv6Unspecified(), 0)}, true
+	}
+	return []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0)}, true
+}
+
+// pairs is the ranges as flows have them, every port for none.
+func pairs(list []forward.PortRange) [][2]uint16 {
+	if len(list) == 0 {
+		return [][2]uint16{{}}
+	}
+	var out [][2]uint16
+	for _, r := range list {
+		out = append(out, [2]uint16{r.From, r.To})
+	}
+	return out
+}
+
+func (n *Node) servesMark(mark uint32, six bool) bool {
+	return mark != 0 && slices.ContainsFunc(n.services, func(s service) bool {
+		return slices.ContainsFunc(s.keys, func(k forward.ServiceKey) bool { return k.Mark == mark && k.Addr.Addr().Is6() == six })
+	})
 }
 
 // answerer is a server whose packets to others the kernel does not see, and its port, 0 for
@@ -127,12 +189,10 @@ const laterFragments = -1
 // answerers finds the NAT servers.
 func (n *Node) answerers() map[answerer]bool {
 	found := map[answerer]bool{}
-	for m := range n.served {
-		for _, f := range m.flows() {
-			if f.Answer {
-				found[answerer{f.Src.Addr(), int32(f.SrcPorts[0]), f.Protocol}] = true
-				found[answerer{f.Src.Addr(), laterFragments, f.Protocol}] = true
-			}
+	for _, f := range n.Flows() {
+		if f.Answer {
+			found[answerer{f.Src.Addr(), int32(f.SrcPorts[0]), f.Protocol}] = true
+			found[answerer{f.Src.Addr(), laterFragments, f.Protocol}] = true
 		}
 	}
 	return found

@@ -16,7 +16,7 @@ import (
 func serviceBy(addr string, protocol config.Protocol, method config.Method, servers ...string) *config.VirtualServer {
 	vs := &config.VirtualServer{Addr: netip.MustParseAddrPort(addr), Protocol: protocol, Scheduler: "rr", Method: method, Quorum: 1}
 	for _, s := range servers {
-		vs.RealServers = append(vs.RealServers, &config.RealServer{Addr: netip.MustParseAddrPort(s), Weight: 1})
+		vs.RealServers = append(vs.RealServers, &config.RealServer{Addr: netip.MustParseAddrPort(s), Weight: 1, Method: method})
 	}
 	return vs
 }
@@ -49,6 +49,12 @@ func (f Flow) String() string {
 	if f.Quoted {
 		s += " quoted"
 	}
+	if f.Pass {
+		s += " pass"
+	}
+	if f.Port != AnyPort {
+		s += fmt.Sprint(" at ", f.Port)
+	}
 	return s
 }
 
@@ -57,7 +63,7 @@ func TestFlows(t *testing.T) {
 		return config.Method{Forwarding: "TUN", Tunnel: kind, Port: port}
 	}
 	direct := serviceBy("10.0.0.100:80", 6, byDR, "10.0.0.3:80")
-	direct.SorryServer, direct.SorryServerMethod = &config.RealServer{Addr: netip.MustParseAddrPort("10.0.0.9:8080")}, byNAT
+	direct.SorryServer = &config.RealServer{Addr: netip.MustParseAddrPort("10.0.0.9:8080"), Method: byNAT}
 	natted := serviceBy("[2001:db8::100]:0", 17, byNAT, "[2001:db8::3]:0", "[2001:db8::1]:0")
 	again := serviceBy("[2001:db8::100]:53", 17, byNAT, "[2001:db8::3]:0")
 	wrapped := serviceBy("10.0.0.100:443", 6, tun("ipip", 0), "10.0.0.3:443", "10.0.0.4:443", "10.0.0.5:443", "127.0.0.1:443")
@@ -71,15 +77,53 @@ func TestFlows(t *testing.T) {
 	}
 	want := []string{
 		"6 from invalid Prefix [0 0] to 10.0.0.100/32 [80 80]",
-		"17 from invalid Prefix [0 0] to 2001:db8::100/128 [0 0]",
-		"6 from invalid Prefix [0 0] to 10.0.0.100/32 [443 443]",
-		"17 from invalid Prefix [0 0] to 2001:db8::100/128 [53 53]",
 		"6 from 10.0.0.9/32 [8080 8080] to invalid Prefix [0 0] answer",
+		"17 from invalid Prefix [0 0] to 2001:db8::100/128 [0 0]",
 		"17 from 2001:db8::3/128 [0 0] to invalid Prefix [0 0] answer",
+		"6 from invalid Prefix [0 0] to 10.0.0.100/32 [443 443]",
 		"4 from invalid Prefix [0 0] to 10.0.0.3/32 [0 0] quoted",
-		"41 from invalid Prefix [0 0] to 10.0.0.3/32 [0 0] quoted",
 		"17 from invalid Prefix [0 0] to 10.0.0.4/32 [6080 6080] quoted",
 		"47 from invalid Prefix [0 0] to 10.0.0.5/32 [0 0] quoted",
+		"17 from invalid Prefix [0 0] to 2001:db8::100/128 [53 53]",
+		"17 from 2001:db8::3/128 [53 53] to invalid Prefix [0 0] answer",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%q\nwant\n%q", got, want)
+	}
+}
+
+// Of marks: a packet that an earlier rule takes is none of a later one.
+func TestFlowsOfMarks(t *testing.T) {
+	cfg := with(instanceConf(255))
+	prefix := netip.MustParsePrefix
+	cfg.Global.PacketMarks = config.PacketMarks{
+		{Mark: 0, Family: 4, Sources: []netip.Prefix{prefix("10.9.0.0/16")}, Protocol: 6},
+		{Mark: 7, Interface: "eth0", Destinations: []netip.Prefix{prefix("10.0.0.100/32"), prefix("10.0.1.0/24")}, Family: 4, DestinationPorts: []config.PortRange{{From: 80, To: 80}, {From: 8000, To: 8099}}, Protocol: 6},
+		{Mark: 8, Protocol: 17},
+	}
+	for mark, family := range map[uint32]string{7: "inet", 8: "inet6"} {
+		vs := serviceBy("10.0.0.100:0", 0, byNAT)
+		vs.ByMark, vs.Fwmark, vs.Addr, vs.IPFamily = true, mark, netip.AddrPort{}, family
+		cfg.VirtualServers = append(cfg.VirtualServers, vs)
+	}
+	slices.SortFunc(cfg.VirtualServers, func(a, b *config.VirtualServer) int { return int(a.Fwmark) - int(b.Fwmark) })
+	cfg.VirtualServers[0].RealServers = []*config.RealServer{{Addr: netip.MustParseAddrPort("10.0.0.3:8080"), Method: byNAT}}
+	n := newWorld(t, cfg).nodes[0]
+	var got []string
+	for _, f := range n.Flows() {
+		got = append(got, f.String())
+	}
+	want := []string{
+		"6 from 10.0.0.3/32 [8080 8080] to invalid Prefix [0 0] answer",
+		"17 from 10.0.0.3/32 [8080 8080] to invalid Prefix [0 0] answer",
+		"132 from 10.0.0.3/32 [8080 8080] to invalid Prefix [0 0] answer",
+		"6 from 10.9.0.0/16 [0 0] to 0.0.0.0/0 [0 0] pass",
+		"6 from 0.0.0.0/0 [0 0] to 10.0.0.100/32 [80 80] at 1",
+		"6 from 0.0.0.0/0 [0 0] to 10.0.0.100/32 [8000 8099] at 1",
+		"6 from 0.0.0.0/0 [0 0] to 10.0.1.0/24 [80 80] at 1",
+		"6 from 0.0.0.0/0 [0 0] to 10.0.1.0/24 [8000 8099] at 1",
+		"17 from 0.0.0.0/0 [0 0] to 0.0.0.0/0 [0 0] pass",
+		"17 from ::/0 [0 0] to ::/0 [0 0]",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%q\nwant\n%q", got, want)
@@ -166,7 +210,7 @@ func TestServiceOverIPv6(t *testing.T) {
 // What a NAT server sends to others than its clients was kept from the kernel, which is to
 // forward it: as IPVS does with packets without a connection.
 func TestPacketsOfNATServersAreGivenBack(t *testing.T) {
-	n := services(t, serviceBy("10.0.0.100:80", 6, byNAT, "10.0.0.3:8080", "10.0.0.1:8080"), serviceBy(web6.String(), 6, byNAT, "[2001:db8::3]:0"))
+	n := services(t, serviceBy("10.0.0.100:80", 6, byNAT, "10.0.0.3:8080", "10.0.0.1:8080"), serviceBy("[2001:db8::100]:0", 6, byNAT, "[2001:db8::3]:0"))
 	at := netip.MustParseAddrPort
 	later := packetTo(at("10.0.0.3:1"), at("192.0.2.7:40"), 0)
 	later[20], later[21] = 0, 9
