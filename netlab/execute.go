@@ -44,12 +44,14 @@ func (l *lab) declare(m Machine) error {
 	if !slices.Contains(Programs, m.Kind) {
 		l.record.Machine(m, nil, nil)
 	}
+	if m.Forwarding {
+		if err := h.forward(l); err != nil {
+			return err
+		}
+	}
 	switch m.Kind {
-	case "host":
+	case "host", "router":
 		return nil
-	case "router":
-		l.command("ip netns exec %s sysctl net.ipv4.ip_forward=1", h.name)
-		return h.sysctl("net/ipv4/ip_forward", "1")
 	case "realserver":
 		return h.quietARP(l, m.VIP)
 	}

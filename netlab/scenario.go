@@ -163,10 +163,10 @@ var forms = map[string]struct {
 	usage       string
 }{
 	"lan":        {2, 10, "lan NAME [delay TIME] [jitter TIME] [loss SHARE] [rate RATE], or lan NAME bridge"},
-	"host":       {4, 99, "host NAME LAN:IFACE ADDR/LEN... [LAN:IFACE ...] [via ADDR]"},
+	"host":       {4, 99, "host NAME LAN:IFACE ADDR/LEN... [LAN:IFACE ...] [via ADDR] [forwarding]"},
 	"router":     {6, 99, "router NAME LAN:IFACE ADDR/LEN LAN:IFACE ADDR/LEN..."},
 	"realserver": {6, 99, "realserver NAME LAN:IFACE ADDR/LEN vip ADDR [via ADDR]"},
-	"node":       {5, 99, "node NAME ringkeep|keepalived|frr LAN:IFACE ADDR/LEN... [LAN:IFACE ...] [via ADDR]"},
+	"node":       {5, 99, "node NAME ringkeep|keepalived|frr LAN:IFACE ADDR/LEN... [LAN:IFACE ...] [via ADDR] [forwarding]"},
 	"serve":      {4, 4, "serve HOST tcp|udp|http PORT"},
 	"unserve":    {4, 4, "unserve HOST tcp|udp|http PORT"},
 	"addr":       {5, 5, "addr HOST add|del ADDR/LEN IFACE"},

@@ -198,7 +198,7 @@ func TestOtherGoroutinesStayInTheNamespace(t *testing.T) {
 			err = k.JoinGroup("only-here", vrrpGroup())
 		}
 		if err == nil {
-			err = k.DropRules([]string{"only-here"}, []Flow{{6, netip.MustParseAddr("10.1.0.1"), 80}})
+			err = k.DropRules([]string{"only-here"}, []Flow{serviceFlow(6, netip.MustParseAddr("10.1.0.1"), 80)})
 		}
 		done <- err
 	}()

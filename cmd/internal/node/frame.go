@@ -62,7 +62,7 @@ func (n *Node) Frame(now time.Duration, port int, head, frame []byte, out *Batch
 
 func (n *Node) judge(now time.Duration, port int, head, frame []byte, out *Batch) Verdict {
 	eth, err := proto.ParseEthernet(frame)
-	if err != nil || eth.Type() != proto.EtherTypeIPv4 || !n.mine(port, eth.Dst()) {
+	if err != nil || eth.Type() != proto.EtherTypeIPv4 && eth.Type() != proto.EtherTypeIPv6 || !n.mine(port, eth.Dst()) {
 		return Verdict{} // seen by the tap, addressed to somebody else
 	}
 	d := n.fwd.Packet(now, forward.Ingress{From: forward.Hop{Port: int32(port), MAC: eth.Src()}, Virtio: head}, eth.Payload())
@@ -75,15 +75,19 @@ func (n *Node) judge(now time.Duration, port int, head, frame []byte, out *Batch
 		return Verdict{Fate: Forwarded, Port: d.Hop.Port}
 	case forward.Deliver:
 		return Verdict{Fate: Delivered}
+	case forward.NotMine, forward.Fragment:
+		if len(n.natted) > 0 && n.back(eth.Payload()) {
+			return Verdict{Fate: Delivered}
+		}
 	case forward.NoConn:
-		n.reply(port, eth, out, proto.AppendReset)
+		n.reply(port, eth, out, reset)
 	case forward.NoDestination:
 		if n.replies.take(now) {
-			n.reply(port, eth, out, proto.AppendPortUnreachable)
+			n.reply(port, eth, out, unreachable)
 		}
 	case forward.TTLExceeded:
 		if n.replies.take(now) {
-			n.reply(port, eth, out, proto.AppendTimeExceeded)
+			n.reply(port, eth, out, exceeded)
 		}
 	}
 	n.armExpiry()
@@ -125,19 +129,15 @@ func (n *Node) expire(now time.Duration) {
 	n.armExpiry()
 }
 
-// reply answers a frame to where it came from, with the packet that build appends.
-func (n *Node) reply(port int, eth proto.Ethernet, out *Batch, build func(b []byte, ip proto.IPv4) []byte) {
-	ip, err := proto.ParseIPv4(eth.Payload())
-	if err != nil {
-		return
-	}
-	f := proto.AppendEthernet(make([]byte, 0, 14+68), eth.Src(), eth.Dst(), proto.EtherTypeIPv4)
-	if whole := build(f, ip); len(whole) > len(f) {
+// reply answers a frame to where it came from.
+func (n *Node) reply(port int, eth proto.Ethernet, out *Batch, with answers) {
+	f := proto.AppendEthernet(make([]byte, 0, 14+88), eth.Src(), eth.Dst(), eth.Type())
+	if whole := with.to(f, eth.Payload()); len(whole) > len(f) {
 		out.Actions = append(out.Actions, Send{Port: port, Frame: whole})
 	}
 }
 
-// bucket limits ICMP errors (RFC 1812 §4.3.2.8): a thousand a second, fifty at once.
+// bucket limits ICMP errors (RFC 1812 §4.3.2.8, RFC 4443 §2.4 f): a thousand a second, fifty at once.
 type bucket struct {
 	tokens float64
 	last   time.Duration

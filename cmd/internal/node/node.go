@@ -104,6 +104,7 @@ type Node struct {
 	hops       []hop         // by forward's server number
 	fwd        *forward.Forwarder
 	fwdTimer   int
+	natted     map[answerer]bool
 	replies    bucket
 
 	staticRoutes, staticRules span
@@ -187,6 +188,7 @@ func (n *Node) compose(table forward.Config) error {
 			return err
 		}
 	}
+	n.natted = n.answerers()
 	return nil
 }
 

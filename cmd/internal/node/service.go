@@ -252,20 +252,6 @@ func (n *Node) refit(now time.Duration, addr netip.Addr) {
 	}
 }
 
-// Flows lists what the ring forwards and the kernel must therefore not answer; of marks see
-// [Node.Marks].
-func (n *Node) Flows() []forward.ServiceKey {
-	var keys []forward.ServiceKey
-	for i := range n.services {
-		for _, k := range n.services[i].keys {
-			if k.Mark == 0 {
-				keys = append(keys, k)
-			}
-		}
-	}
-	return keys
-}
-
 // LocalServers tells whether a frame may have to be handed to the local stack.
 func (n *Node) LocalServers() bool {
 	for i := range n.services {

@@ -162,7 +162,7 @@ func (p *player) writable(h *host) {
 
 func (p *player) declare(m netlab.Machine) *host {
 	h := &host{
-		w: p.world, machine: m, name: m.Name, via: m.Via, forwards: m.Kind == "router", quiet: []netip.Addr{m.VIP},
+		w: p.world, machine: m, name: m.Name, via: m.Via, forwards: m.Forwarding, quiet: []netip.Addr{m.VIP},
 		servers: map[service]bool{}, conns: map[connKey]*serverConn{},
 	}
 	for i, n := range m.NICs {
