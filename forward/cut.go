@@ -21,7 +21,6 @@ const (
 	fragmentLen    = 8  // the header in IPv6
 	fragmentHeader = 44 // its number
 	moreFragments  = 0x2000
-	dontFragment   = 0x4000
 )
 
 // piecesOf is ok unless there is no room for data.

@@ -167,9 +167,11 @@ func TestErrorsOfTunnels(t *testing.T) {
 				t.Errorf("%s: %v, the client is told %s, want %s", name, d.Verdict, got, want)
 			}
 			ip, v := s.packet()
+			f.Expire(10 * time.Minute)
 			if d := f.Packet(10*time.Minute, Ingress{Virtio: v}, ip); d.Verdict != TooBig || d.MTU != room {
 				t.Errorf("%s: then %v %d, want %d", name, d.Verdict, d.MTU, room)
 			}
+			f.Expire(10*time.Minute + time.Second)
 			ip, v = s.packet()
 			if d := f.Packet(10*time.Minute+time.Second, Ingress{Virtio: v}, ip); d.Verdict != Forward {
 				t.Errorf("%s: ten minutes later %v", name, d.Verdict)
@@ -311,4 +313,76 @@ func FuzzRebuild(f *testing.F) {
 			}
 		}
 	})
+}
+
+// With NAT the packet is as it came when its sender is told, and rewritten when it is cut;
+// answers are held against the client's link.
+func TestLengthsOfNAT(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		in        super
+		back      bool
+		want      string
+		addresses string // of what leaves
+	}{
+		{"to the server", super{df: true, data: make([]byte, 1361)}, false, "too big 1400", "192.0.2.7 > 10.0.0.100"},
+		{"to the server, cut", super{data: make([]byte, 3000), size: 1448}, false, "forward 1396 112 1396 112 144", "192.0.2.7 > 10.0.1.21"},
+		{"to the client", super{df: true, data: make([]byte, 3000), size: 1261}, true, "too big 1300", "10.0.1.21 > 192.0.2.7"},
+		{"to the client, fits", super{df: true, data: make([]byte, 3000), size: 1260}, true, "return", "10.0.0.100 > 192.0.2.7"},
+		{"to the client, cut", super{udp: true, data: make([]byte, 1500)}, true, "return 1300 248", "10.0.0.100 > 192.0.2.7"},
+	} {
+		f := New(Config{MaxConns: 16, Seed: 1})
+		k := ServiceKey{Protocol: proto.ProtocolTCP, Addr: netip.AddrPortFrom(vip4, 80)}
+		if c.in.udp {
+			k.Protocol = proto.ProtocolUDP
+		}
+		if err := f.AddService(Service{Key: k, Scheduler: "rr"}); err != nil {
+			t.Fatal(err)
+		}
+		id, err := f.AddServer(k, Server{Addr: netip.AddrPortFrom(far4, 80), Method: NAT, Weight: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.SetLocal(vip4, true)
+		f.SetPath(int32(id), Path{MTU: 1400})
+		f.SetPortMTU(3, 1300)
+		c.in.ttl, c.in.flags = 64, proto.TCPSyn
+		in := Ingress{From: Hop{Port: 3}}
+		if c.back {
+			open, v := super{udp: c.in.udp, ttl: 64, flags: proto.TCPSyn}.packet()
+			in.Virtio = v
+			f.Packet(0, in, open)
+		}
+		ip, v := c.in.packet()
+		if in.Virtio = v; c.back {
+			c.in.flags = proto.TCPSyn | proto.TCPAck
+			p, _ := parse(ip)
+			p.redirect(v, destination, toAddr(client4), 40000)
+			p.redirect(v, source, toAddr(far4), 80)
+		}
+		d := f.Packet(0, in, ip)
+		got := d.Verdict.String()
+		if d.MTU > 0 {
+			got += fmt.Sprint(" ", d.MTU)
+		}
+		out := Packets{Buf: ip, Spans: []Span{{0, len(ip)}}}
+		if d.Rebuild {
+			if out.Reset(); !f.Rebuild(d, in, bytes.Clone(ip), &out) {
+				got += " impossible"
+			}
+			for _, s := range out.Spans {
+				decode(t, out.Buf[s.From:s.To])
+				got += fmt.Sprint(" ", s.To-s.From)
+			}
+		}
+		if got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+		for _, s := range out.Spans {
+			left := proto.IP(out.Buf[s.From:s.To])
+			if got := fmt.Sprint(left.Src(), " > ", left.Dst()); got != c.addresses {
+				t.Errorf("%s: %s, want %s", c.name, got, c.addresses)
+			}
+		}
+	}
 }

@@ -266,7 +266,7 @@ func TestFragments4(t *testing.T) {
 		offset := 0
 		var halves func(b []byte, mtu int)
 		halves = func(b []byte, mtu int) {
-			c, ok := fragmentsOf(b, mtu, 9)
+			c, ok := piecesOf(b, mtu, 9)
 			if !ok {
 				t.Fatal("no room")
 			}
@@ -309,7 +309,7 @@ func TestFragments6(t *testing.T) {
 		s := drawSuper(t)
 		s.six, s.size = true, 0
 		ip := s.cut(t)[0]
-		c, ok := fragmentsOf(ip, rapid.IntRange(100, 1500).Draw(t, "mtu"), 0xabcdef12)
+		c, ok := piecesOf(ip, rapid.IntRange(100, 1500).Draw(t, "mtu"), 0xabcdef12)
 		if !ok {
 			t.Fatal("no room")
 		}

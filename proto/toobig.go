@@ -8,13 +8,13 @@ import "encoding/binary"
 
 // Of ICMPv6 (RFC 4443 §3).
 const (
-	icmp6Unreachable     uint8 = 1
-	icmp6CodeAddress     uint8 = 3 // of icmp6Unreachable
-	icmp6PacketTooBig    uint8 = 2
-	icmp6FirstOfQueries  uint8 = 128 // errors are below
-	icmp6ErrorMax              = 1280
-	icmpCodeHost         uint8 = 1 // of ICMPUnreachable
-	icmpMTU                    = 6 // RFC 1191 §4
+	icmp6Unreachable    uint8 = 1
+	icmp6CodeAddress    uint8 = 3 // of icmp6Unreachable
+	icmp6PacketTooBig   uint8 = 2
+	icmp6FirstOfQueries uint8 = 128 // errors are below
+	icmp6ErrorMax             = 1280
+	icmpCodeHost        uint8 = 1 // of ICMPUnreachable
+	icmpMTU                   = 6 // RFC 1191 §4
 )
 
 // AppendFragmentationNeeded appends the whole IPv4 packet that says that ip, which has DF
