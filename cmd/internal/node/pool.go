@@ -218,9 +218,7 @@ func (n *Node) enter(now time.Duration, s *service, r *config.RealServer, weight
 	for len(n.hops) <= id {
 		n.hops = append(n.hops, -1)
 	}
-	if method == forward.DR {
-		n.hops[id] = hop(n.seek(now, anyPort, r.Addr.Addr()))
-	}
+	n.aim(now, id)
 }
 
 // seek makes the neighbour entry for addr, asks for it and returns its number.
@@ -233,17 +231,6 @@ func (n *Node) seek(now time.Duration, port int, addr netip.Addr) int {
 		n.probe(now, i)
 	}
 	return i
-}
-
-// resolveHops tries again for the servers that no port had a prefix for.
-func (n *Node) resolveHops(now time.Duration) {
-	for id, h := range n.hops {
-		info, ok := n.fwd.Server(int32(id))
-		if h >= 0 || !ok || info.Method != forward.DR || n.route(info.Addr.Addr()) < 0 {
-			continue
-		}
-		n.hops[id] = hop(n.seek(now, anyPort, info.Addr.Addr()))
-	}
 }
 
 // judgeQuorum compares the weight that is alive with the quorum and brings the
