@@ -227,6 +227,9 @@ func (f *Forwarder) enter(rs *server, p packet, v proto.Virtio, out *Packets) bo
 	for ok && s.rest {
 		from := out.begin(e.headerLen(e.dst.Is6(), o.remote))
 		out.Buf = s.append(out.Buf)
+		if len(out.Buf)-from > longestPacket {
+			return false
+		}
 		f.id++
 		o.id = uint16(f.id)
 		e.wrap(out.Buf[from:], o)

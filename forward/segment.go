@@ -50,8 +50,15 @@ func segmentsOf(p packet, v proto.Virtio, remote bool) (s segments, ok bool) {
 	if s.size = len(p.ip) - s.data; v.Super() {
 		s.size = v.GSOSize()
 	}
-	return s, s.agrees(v.GSO()) && !p.later && !p.first && (s.size > 0 || !v.Super())
+	if v.Super() && (s.size == 0 || (len(p.ip)-s.data)/s.size > mostSegments) {
+		return s, false
+	}
+	return s, s.agrees(v.GSO()) && !p.later && !p.first
 }
+
+// mostSegments bounds what a frame becomes: Linux's smallest segments of TCP have 48 bytes
+// of data (tcp_min_snd_mss), of which 1366 fill the longest packet.
+const mostSegments = 1366
 
 // udpLen is the length of UDP's header.
 const udpLen = 8

@@ -236,6 +236,8 @@ func TestSegmentsRefused(t *testing.T) {
 		{"TCPv6 for UDP", udp6, proto.GSOTCPv6, 1000, false},
 		{"UFO", udp6, 3, 1000, false},
 		{"no size", tcp4, proto.GSOTCPv4, 0, false},
+		{"a thousand segments", tcp4, proto.GSOTCPv4, 3, true},
+		{"too many segments", tcp4, proto.GSOTCPv4, 2, false},
 	} {
 		v[1] = c.gso
 		binary.NativeEndian.PutUint16(v[4:], c.size)

@@ -379,3 +379,32 @@ func TestTsharkReadsTunnels(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkTunnel(b *testing.B) {
+	for _, c := range []struct {
+		name   string
+		tunnel Tunnel
+		in     super
+	}{
+		{"ipip-64", tunnels[0], super{df: true, data: make([]byte, 24)}},
+		{"ipip-super", tunnels[0], super{df: true, data: make([]byte, 64000), size: 1428}},
+		{"gue-csum-super", tunnels[2], super{df: true, data: make([]byte, 64000), size: 1408}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			f, _ := tunnelWorld(b, false, false, false, c.tunnel, 1500)
+			c.in.ttl, c.in.flags = 64, proto.TCPSyn
+			ip, v := c.in.packet()
+			in := Ingress{Virtio: v}
+			out := Packets{Room: 24}
+			b.SetBytes(int64(len(ip)))
+			b.ReportAllocs()
+			for b.Loop() {
+				out.Reset()
+				ip[8]++
+				if d := f.Packet(0, in, ip); !f.Rebuild(d, in, ip, &out) {
+					b.Fatal(d.Verdict)
+				}
+			}
+		})
+	}
+}

@@ -211,4 +211,3 @@ func (h *host) learned(to netip.Addr) int {
 	}
 	return routes[0].MTU
 }
-

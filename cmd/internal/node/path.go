@@ -39,12 +39,18 @@ func (n *Node) aim(now time.Duration, id int) {
 	if !ok || !travels(s.Method) {
 		return
 	}
-	to := gateway{AnyPort, s.Addr.Addr()}
-	if g := n.gateways[Peer{AnyPort, to.addr}]; g.addr.IsValid() && s.Method != forward.DR {
-		to = g
-	}
+	to := n.towards(s)
 	n.hops[id] = hop(n.seek(now, to.port, to.addr))
 	n.tellPath(id)
+}
+
+// towards is the neighbour that gets the packets for a server.
+func (n *Node) towards(s forward.Server) gateway {
+	addr := s.Addr.Addr()
+	if g := n.gateways[Peer{AnyPort, addr}]; g.addr.IsValid() && s.Method != forward.DR {
+		return g
+	}
+	return gateway{AnyPort, addr}
 }
 
 // travels tells whether packets of the method leave this host.
@@ -110,7 +116,7 @@ func (n *Node) resolveHops(now time.Duration) {
 		case !ok || !travels(s.Method):
 		case h >= 0 && s.Method == forward.TUN:
 			n.tellPath(id)
-		case h < 0 && n.route(s.Addr.Addr()) >= 0:
+		case h < 0 && n.route(n.towards(s).addr) >= 0:
 			n.aim(now, id)
 		}
 	}
