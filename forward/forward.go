@@ -196,6 +196,7 @@ type Forwarder struct {
 	services  []service
 	servers   []server
 	byKey     map[place]int32
+	numbers   map[member]int32 // of servers, also of removed ones
 	marks     []markRule
 	away      map[addr]bool // addresses that are not here at present
 	table     table
@@ -208,7 +209,7 @@ type Forwarder struct {
 
 // New makes a forwarder without services.
 func New(c Config) *Forwarder {
-	f := &Forwarder{byKey: map[place]int32{}, away: map[addr]bool{}, table: newTable(c), timeouts: defaultTimeouts}
+	f := &Forwarder{byKey: map[place]int32{}, numbers: map[member]int32{}, away: map[addr]bool{}, table: newTable(c), timeouts: defaultTimeouts}
 	f.fragments.seed = f.table.seed
 	if c.Recycle {
 		f.half.most = c.MaxConns
@@ -299,13 +300,16 @@ func (f *Forwarder) service(k ServiceKey) *service {
 
 // find returns the number of a server of the service, also of a removed one.
 func (f *Forwarder) find(k ServiceKey, addr netip.AddrPort) int32 {
-	svc := f.byKey[k.place()]
-	for i := range f.servers {
-		if f.servers[i].service == svc && f.servers[i].Addr == addr && f.servers[i].Method != bypass {
-			return int32(i)
-		}
+	if i, ok := f.numbers[member{f.byKey[k.place()], addr}]; ok {
+		return i
 	}
 	return -1
+}
+
+// member is a server of the service with that number.
+type member struct {
+	service int32
+	addr    netip.AddrPort
 }
 
 // AddServer adds a server at the head of the service's list and returns its number:
@@ -319,7 +323,9 @@ func (f *Forwarder) AddServer(k ServiceKey, s Server) (id int, err error) {
 	i := f.find(k, s.Addr)
 	if i < 0 {
 		i = int32(len(f.servers))
-		f.servers = append(f.servers, server{service: f.byKey[k.place()]})
+		svc := f.byKey[k.place()]
+		f.servers = append(f.servers, server{service: svc})
+		f.numbers[member{svc, s.Addr}] = i
 	}
 	rs := &f.servers[i]
 	if rs.present {
