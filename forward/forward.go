@@ -123,23 +123,30 @@ const (
 	TableFull                    // no room for a new connection
 	Fragment                     // not the first fragment, and the first was not seen
 	Malformed                    // lengths contradict each other
+	TooBig                       // longer than Decision.MTU and not to be cut: answer with ICMP too big
+	TunnelError                  // an error about our tunnel's packet: tell the client, see AppendTunnelError
+	TunnelMTU                    // likewise, of which the client need not be told
 	verdictCount
 )
 
 var verdicts = [verdictCount]string{
 	"not mine", "forward", "return", "deliver", "address not here", "no connection", "unwanted", "no destination",
 	"TTL exceeded", "server gone", "table full", "fragment", "malformed",
+	"too big", "tunnel error", "tunnel MTU",
 }
 
 // String names the verdict.
 func (v Verdict) String() string { return verdicts[v] }
 
 // Decision is what to do with a packet. Server is meaningful with Forward and Deliver, Hop
-// with Return.
+// with Return and TunnelError.
 type Decision struct {
 	Verdict Verdict
+	Rebuild bool   // it leaves as the packets that [Forwarder.Rebuild] makes of it
+	Inner   uint16 // with TunnelError: where the client's packet is quoted
 	Server  int32
 	Hop     Hop
+	MTU     int // with TooBig and TunnelError: what fits, in bytes of packet; 0 for another error
 }
 
 // Hop is a neighbour on a port, by which packets of a client came.
@@ -182,9 +189,11 @@ type server struct {
 	Server
 	addr                      addr // of Server.Addr
 	service                   int32
+	fits                      int32 // the longest packet that passes in one
 	present                   bool
 	active, inactive, persist uint32
 	stats                     Stats
+	path                      path
 }
 
 // Stats count since the start. Out are the answers of NAT servers; bytes are those of the IP
@@ -205,6 +214,10 @@ type Forwarder struct {
 	timeouts  [len(defaultTimeouts)]time.Duration
 	nat       bool // there was a NAT server
 	counters  [verdictCount]uint64
+	back      []int32       // the MTU of each port, 0 for unknown
+	recheck   time.Duration // when what was learned of a path may end, 0 for nothing learned
+	id        uint32        // of the last packet of our own that may be cut
+	scratch   []byte        // such a packet
 }
 
 // New makes a forwarder without services.
@@ -318,7 +331,10 @@ type member struct {
 func (f *Forwarder) AddServer(k ServiceKey, s Server) (id int, err error) {
 	svc := f.service(k)
 	if s.Addr.Addr().Is4() != k.Addr.Addr().Is4() && s.Method != TUN || s.Weight < 0 {
-		return 0, fmt.Errorf("server %v of %v: needs an address of the same family and a weight of 0 or more", s.Addr, k)
+		return 0, fmt.Errorf("server %v of %v: needs an address of the same family, or TUN, and a weight of 0 or more", s.Addr, k)
+	}
+	if s.Method == TUN && s.Tunnel.Type == GUE && s.Tunnel.Port == 0 {
+		return 0, fmt.Errorf("server %v of %v: a GUE tunnel needs a port", s.Addr, k)
 	}
 	i := f.find(k, s.Addr)
 	if i < 0 {
@@ -332,6 +348,7 @@ func (f *Forwarder) AddServer(k ServiceKey, s Server) (id int, err error) {
 		return 0, fmt.Errorf("server %v of %v: added twice", s.Addr, k)
 	}
 	rs.Server, rs.addr, rs.present = s, toAddr(s.Addr.Addr()), true
+	rs.measure()
 	f.nat = f.nat || s.Method == NAT
 	svc.view = slices.Insert(svc.view, 0, sched.Server{
 		ID: i, Weight: s.Weight, Active: rs.active, Inactive: rs.inactive, Sum: sched.Fold(s.Addr.Addr()) + uint32(s.Addr.Port()),

@@ -107,6 +107,7 @@ type host struct {
 	router  bool
 	six     bool // it speaks IPv6
 	servers map[string]func()
+	ends    []*tunnelEnd
 	node    *node // nil for one that is no director
 }
 

@@ -16,7 +16,7 @@ import (
 func nodeLinks(links []kernel.Link) []node.Link {
 	out := make([]node.Link, len(links))
 	for i, l := range links {
-		out[i] = node.Link{Name: l.Name, MAC: proto.MAC(l.MAC), Up: l.Up, Loopback: l.Loopback, Router: l.Router, Missing: l.Index == 0, Base: l.Base, Prefixes: l.Prefixes}
+		out[i] = node.Link{Name: l.Name, MAC: proto.MAC(l.MAC), Up: l.Up, MTU: l.MTU, Loopback: l.Loopback, Router: l.Router, Missing: l.Index == 0, Base: l.Base, Prefixes: l.Prefixes}
 	}
 	return out
 }

@@ -14,6 +14,7 @@ func (r *reload) adopt() {
 	r.adoptNeighbours()
 	r.keepTimer(r.fwdTimer, r.was.fwdTimer)
 	r.adoptPorts()
+	r.tellMTUs()
 	for i := range r.instances {
 		in := &r.instances[i]
 		k := slices.IndexFunc(r.was.instances, func(o instance) bool { return o.cfg.Router() == in.cfg.Router() })

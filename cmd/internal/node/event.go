@@ -27,10 +27,12 @@ type (
 		Frame []byte
 		At    time.Duration
 	}
-	// LinkChanged tells the carrier of a port; Up means IFF_UP and running.
+	// LinkChanged tells the carrier of a port; Up means IFF_UP and running. MTU is in bytes
+	// of IP packet, 0 for as it was.
 	LinkChanged struct {
 		Port int
 		MAC  proto.MAC
+		MTU  int
 		Up   bool
 	}
 	// AddressChanged tells that the kernel gained or lost an address.
@@ -39,11 +41,12 @@ type (
 		Prefix  netip.Prefix
 		Present bool
 	}
-	// Routed tells the gateway towards a unicast peer of [Node.Peers]; Via is invalid
-	// while the peer is on the link, or nowhere.
+	// Routed tells the gateway towards one of [Node.Peers]; Via is invalid while that is
+	// on the link, or nowhere. Out is the port of a gateway towards a server.
 	Routed struct {
 		Peer
 		Via netip.Addr
+		Out int
 	}
 	// Clock tells the time since 1970 (UTC) at which our time was 0. It comes before Start,
 	// and whenever the clock was set; only who has auth_hmac asks, see [Node.AsksClock].

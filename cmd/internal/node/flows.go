@@ -21,9 +21,6 @@ type Flow struct {
 	Port               int  // by which alone they come in, AnyPort for every one
 }
 
-// AnyPort as the Port of a [Flow] stands for every one.
-const AnyPort = anyPort
-
 // Flows lists them, as the configuration has services and servers, none twice. Those of
 // marks come last, in the order of their rules.
 func (n *Node) Flows() []Flow {

@@ -36,7 +36,7 @@ type Batch struct {
 	Actions  []Action
 	Built    []Built
 
-	arena []byte // of the Built, until Reset
+	made forward.Packets // of the Built, until Reset
 }
 
 // Built is a frame that was made anew, as one that is wrapped or cut: the virtio header,
@@ -48,7 +48,8 @@ type Built struct {
 
 // Reset empties the batch for the next one. The frames of Built must have been sent.
 func (b *Batch) Reset() {
-	b.Verdicts, b.Actions, b.Built, b.arena = b.Verdicts[:0], b.Actions[:0], b.Built[:0], b.arena[:0]
+	b.Verdicts, b.Actions, b.Built = b.Verdicts[:0], b.Actions[:0], b.Built[:0]
+	b.made.Reset()
 }
 
 // Frame decides on one frame of a virtual service that came in on port, and
@@ -65,7 +66,11 @@ func (n *Node) judge(now time.Duration, port int, head, frame []byte, out *Batch
 	if err != nil || eth.Type() != proto.EtherTypeIPv4 && eth.Type() != proto.EtherTypeIPv6 || !n.mine(port, eth.Dst()) {
 		return Verdict{} // seen by the tap, addressed to somebody else
 	}
-	d := n.fwd.Packet(now, forward.Ingress{From: forward.Hop{Port: int32(port), MAC: eth.Src()}, Virtio: head}, eth.Payload())
+	in := forward.Ingress{From: forward.Hop{Port: int32(port), MAC: eth.Src()}, Virtio: head}
+	d := n.fwd.Packet(now, in, eth.Payload())
+	if d.Rebuild {
+		return n.rebuild(now, d, in, eth, out)
+	}
 	switch d.Verdict {
 	case forward.Forward:
 		return n.sendTo(now, d.Server, head, frame, out)
@@ -88,6 +93,14 @@ func (n *Node) judge(now time.Duration, port int, head, frame []byte, out *Batch
 	case forward.TTLExceeded:
 		if n.replies.take(now) {
 			n.reply(port, eth, out, exceeded)
+		}
+	case forward.TooBig:
+		if n.replies.take(now) {
+			n.tooBig(port, eth, d.MTU, out)
+		}
+	case forward.TunnelError:
+		if n.replies.take(now) {
+			n.tunnelError(d, eth, out)
 		}
 	}
 	n.armExpiry()

@@ -19,6 +19,7 @@ type Link struct {
 	MAC      proto.MAC
 	Up       bool // IFF_UP and running
 	Missing  bool // it does not exist yet (dynamic_interfaces): only its Name is known
+	MTU      int  // bytes of IP packet, 0 for unknown
 	Loopback bool
 	Router   bool           // forwards IPv6, which neighbour advertisements tell
 	Base     string         // of a macvlan in private mode: the interface under it
@@ -96,7 +97,7 @@ type Node struct {
 	timeouts   config.Timeouts // of connections
 	checks     []checker
 	neighbours []neighbour
-	gateways   map[Peer]netip.Addr
+	gateways   map[Peer]gateway
 	removing   map[netip.Addr]int // addresses that we asked the kernel to remove
 	started    bool
 	began      time.Duration // when it was started
@@ -133,7 +134,7 @@ const maxConnections = 1 << 20
 // the connection table. The error names the position of a configuration line that
 // cannot work on this host.
 func New(cfg *config.Config, links []Link, seed uint64) (*Node, error) {
-	n := &Node{cfg: cfg, seed: seed, gateways: map[Peer]netip.Addr{}, removing: map[netip.Addr]int{}, delay: cfg.Global.StartupDelay}
+	n := &Node{cfg: cfg, seed: seed, gateways: map[Peer]gateway{}, removing: map[netip.Addr]int{}, delay: cfg.Global.StartupDelay}
 	for _, l := range links {
 		n.ports = append(n.ports, port{link: l, prefixes: slices.Clone(l.Prefixes), book: book{patience: strangerGone}})
 	}
@@ -313,6 +314,7 @@ func (n *Node) due(now time.Duration) {
 
 func (n *Node) start(now time.Duration) {
 	n.started, n.began = true, now
+	n.tellMTUs()
 	n.startStatics(now)
 	for i := range n.services {
 		n.startService(now, i)

@@ -212,9 +212,7 @@ func (n *Node) enter(now time.Duration, k forward.ServiceKey, s forward.Server) 
 	for len(n.hops) <= id {
 		n.hops = append(n.hops, -1)
 	}
-	if s.Method != forward.Local {
-		n.hops[id] = hop(n.seek(now, anyPort, s.Addr.Addr()))
-	}
+	n.aim(now, id)
 }
 
 // seek makes the neighbour entry for addr, asks for it and returns its number.
@@ -227,17 +225,6 @@ func (n *Node) seek(now time.Duration, port int, addr netip.Addr) int {
 		n.probe(now, i)
 	}
 	return i
-}
-
-// resolveHops tries again for the servers that no port had a prefix for.
-func (n *Node) resolveHops(now time.Duration) {
-	for id, h := range n.hops {
-		info, ok := n.fwd.Server(int32(id))
-		if h >= 0 || !ok || info.Method == forward.Local || n.route(info.Addr.Addr()) < 0 {
-			continue
-		}
-		n.hops[id] = hop(n.seek(now, anyPort, info.Addr.Addr()))
-	}
 }
 
 // refit follows an address that came to this host or left it: a server with it is local now,

@@ -97,8 +97,8 @@ func (d *director) start() error {
 	clear(d.states)
 	d.h.w.judge.Up(d.h.w.now, d.h.name, true)
 	for _, p := range n.Peers() {
-		if _, hop := d.h.route(p.Addr); hop != p.Addr {
-			d.step(node.Routed{Peer: p, Via: hop})
+		if nic, hop := d.h.route(p.Addr); hop != p.Addr {
+			d.step(node.Routed{Peer: p, Via: hop, Out: d.n.Port(nic.iface)})
 		}
 	}
 	for _, f := range n.Files() {

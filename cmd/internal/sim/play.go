@@ -421,7 +421,7 @@ func (p *player) traffic(w []string) error {
 	if err != nil || n < 1 {
 		return fmt.Errorf("%s: must be a number of connections a second, or of bytes", w[5])
 	}
-	if w[3] == "download" {
+	if w[3] == "download" || w[3] == "upload" {
 		return p.newFlow(w[1], w[2], w[4], true, time.Second, true)
 	}
 	return p.newFlow(w[1], w[2], w[4], true, time.Second/time.Duration(n), false)

@@ -81,8 +81,8 @@ func (d *director) reconfigure(text []byte) error {
 	d.carry(actions)
 	d.unstack(d.n.VMACs())
 	for _, p := range d.n.Peers() {
-		if _, hop := d.h.route(p.Addr); hop != p.Addr {
-			d.step(node.Routed{Peer: p, Via: hop})
+		if nic, hop := d.h.route(p.Addr); hop != p.Addr {
+			d.step(node.Routed{Peer: p, Via: hop, Out: d.n.Port(nic.iface)})
 		}
 	}
 	d.track()
