@@ -43,8 +43,8 @@ func markOf(mark uint32, family int) Endpoint {
 	return Endpoint{netip.AddrPortFrom(netip.IPv4Unspecified(), 0), mark}
 }
 
-// family is 4 or 6: of the address, or of a mark what ip_family says, or else what the real
-// servers are of, if packets do not reach them through tunnels.
+// family is 4 or 6: of the address, or of a mark what ip_family says, or else what
+// persistence_granularity is of, or the real servers that are not behind tunnels.
 func (vs *VirtualServer) family() int {
 	switch {
 	case vs.Addr.IsValid():
@@ -52,13 +52,13 @@ func (vs *VirtualServer) family() int {
 	case vs.IPFamily != "":
 		return families[vs.IPFamily]
 	}
+	if vs.PersistenceMask > 32 {
+		return 6
+	}
 	for _, rs := range vs.RealServers {
 		if cmp.Or(rs.Method.Forwarding, vs.Method.Forwarding) != "TUN" {
 			return familyOf(rs.Addr.Addr())
 		}
-	}
-	if vs.PersistenceMask > 32 {
-		return 6
 	}
 	return 4
 }
@@ -110,10 +110,12 @@ func (one GroupEntry) expand(vs *VirtualServer, list []Endpoint) []Endpoint {
 	}
 }
 
-// serves tells whether a real server can take packets of an endpoint: only a tunnel takes
-// them across families.
-func (rs *RealServer) serves(e Endpoint) bool {
-	return rs.Method.Forwarding == "TUN" || rs.Addr.Addr().Is4() == e.Addr.Addr().Is4()
+// serves tells whether a real server can take packets of a virtual server, if of some of its
+// addresses only: across families no more than a tunnel takes them.
+func (rs *RealServer) serves(vs *VirtualServer) bool {
+	list := vs.Endpoints()
+	like := func(e Endpoint) bool { return rs.Addr.Addr().Is4() == e.Addr.Addr().Is4() }
+	return rs.Method.Forwarding == "TUN" || len(list) == 0 || slices.ContainsFunc(list, like)
 }
 
 // claim leaves every endpoint to the first virtual server that is of it.

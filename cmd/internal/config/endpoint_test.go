@@ -87,6 +87,10 @@ func TestEndpoints(t *testing.T) {
 			name: "ip_family of an address", head: "10.0.0.1 80", lines: "protocol TCP\nip_family inet6", servers: "10.0.0.5 80", want: "10.0.0.1:80: 10.0.0.1:80 <- 10.0.0.5:80",
 			messages: []string{"13:11 virtual_server 10.0.0.1:80: ip_family is for marks; it is ignored"},
 		},
+		{
+			name: "a sorry server of another family", head: "10.0.0.1 80", lines: "protocol TCP\nsorry_server 2001:db8::9 80", servers: "10.0.0.5 80", want: "10.0.0.1:80: 10.0.0.1:80 <- 10.0.0.5:80",
+			messages: []string{"13:1 sorry_server [2001:db8::9]:80: is of another family than the service, which only TUN can bridge; it is ignored"},
+		},
 		{name: "NAT to a port", global: "@ringkeep packet_mark 7 tcp", head: "fwmark 7", lines: "lvs_method NAT", servers: "10.0.0.5 8080", want: "fwmark 7: fwmark 7 <- 10.0.0.5:8080"},
 		{
 			name: "marks in a group", global: "@ringkeep packet_mark 7 tcp", head: "group G", lines: "protocol TCP", servers: "10.0.0.5,2001:db8::5", group: "fwmark 7\nfwmark 7 inet6\nfwmark 8",
@@ -109,6 +113,7 @@ func TestEndpoints(t *testing.T) {
 				"16:1 real_server 10.0.0.5:81 stands at a.conf:14:1 already; this one is ignored",
 			},
 		},
+		{name: "no such group", head: "group H", lines: "protocol TCP", servers: "10.0.0.5", messages: []string{"10:1 virtual_server group H: there is no virtual_server_group of that name; it is ignored"}},
 		{name: "two ports by NAT", head: "group G", lines: "protocol TCP\nlvs_method NAT", servers: "10.0.0.5 80,10.0.0.5 81", group: "10.0.0.1 80", want: "group G: 10.0.0.1:80 <- 10.0.0.5:80 10.0.0.5:81"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -126,7 +131,7 @@ func TestEndpoints(t *testing.T) {
 				text += "real_server " + server + " {\n}\n"
 			}
 			services, messages := servicesOf(text + "}\n")
-			if !slices.Equal(services, []string{tt.want}) {
+			if got := strings.Join(services, "\n"); got != tt.want {
 				t.Errorf("got  %q\nwant %q", services, tt.want)
 			}
 			if !slices.Equal(messages, tt.messages) {
@@ -177,5 +182,50 @@ func TestChecksOfPortlessServers(t *testing.T) {
 			t.Errorf("%+v: %s, %v", tt, got, found)
 		}
 		printsTheSame(t, tt.server, []byte(text))
+	}
+}
+
+// TestMethods has what stands behind lvs_method, and how it is written again, or what is said
+// of it. keepalived 2.2.7 complains of the same.
+func TestMethods(t *testing.T) {
+	for _, tt := range []struct{ line, want, message string }{
+		{"DR", "DR", ""},
+		{"TUN", "TUN type ipip", ""},
+		{"TUN type gue port 6080 remcsum", "TUN type gue port 6080 remcsum", ""},
+		{"TUN type gre csum", "TUN type gre csum", ""},
+		{"TUN type gre remcsum", "TUN type gre", "lvs_method: gre has no remcsum; it is ignored"},
+		{"TUN csum", "TUN type ipip", "lvs_method: ipip has no csum; it is ignored"},
+		{"TUN type gre port 7", "TUN type gre", "lvs_method: gre has no port; it is ignored"},
+		{"NAT csum", "NAT", "lvs_method: NAT has no csum; it is ignored"},
+		{"TUN type gue", "NAT", "lvs_method: a gue tunnel needs a port; the line is ignored"},
+	} {
+		cfg, found := Parse("a.conf", []byte("virtual_server 10.0.0.1 80 {\nlvs_sched rr\nprotocol TCP\nlvs_method "+tt.line+"\nreal_server 10.0.0.5 80 {\n}\n}\n"), Options{})
+		said := ""
+		for _, m := range found {
+			if m.Level != Notice {
+				said += m.Text
+			}
+		}
+		if got := strings.Join(cfg.VirtualServers[0].Method.words(), " "); got != tt.want || said != tt.message {
+			t.Errorf("%s: got %s, %s", tt.line, got, said)
+		}
+	}
+}
+
+// TestSorryServerFirst: what stands above sorry_server is not of it, as in keepalived 2.2.7.
+func TestSorryServerFirst(t *testing.T) {
+	for _, above := range []bool{false, true} {
+		server, lines := "sorry_server 10.0.0.9 80\n", "sorry_server_inhibit\nsorry_server_lvs_method TUN\n"
+		if above {
+			server, lines = lines, server
+		}
+		text := "virtual_server 10.0.0.1 80 {\nlvs_sched rr\nlvs_method DR\nprotocol TCP\n" + server + lines + "real_server 10.0.0.5 80 {\n}\n}\n"
+		_, messages := servicesOf(text)
+		cfg, _ := Parse("a.conf", []byte(text), Options{})
+		vs := cfg.VirtualServers[0]
+		if got := vs.SorryServer.Method.Forwarding == "DR" && !vs.SorryServerInhibit && len(messages) == 2; got != above {
+			t.Errorf("above %v: %+v, %q", above, vs.SorryServer, messages)
+		}
+		printsTheSame(t, "sorry", []byte(text))
 	}
 }

@@ -101,7 +101,7 @@ func (r *reader) resolveService(vs *VirtualServer) {
 		r.say(Notice, vs.Pos, "virtual_server %v: has no lvs_sched: wlc is taken", vs)
 	}
 	r.resolvePersistence(vs)
-	if vs.OPS && vs.Protocol != 17 {
+	if vs.OPS && vs.Protocol != 17 && !vs.ByMark {
 		r.say(Warning, vs.At("ops"), "virtual_server %v: ops is for UDP; it is ignored", vs)
 		vs.OPS = false
 	}
@@ -182,7 +182,7 @@ func (r *reader) resolvePool(vs *VirtualServer) {
 			r.say(Warning, rs.Pos, "real_server %v stands at %v already; this one is ignored", rs.Addr, kept[i].Pos)
 			continue
 		}
-		if !slices.ContainsFunc(vs.Endpoints(), rs.serves) {
+		if !rs.serves(vs) {
 			r.say(Warning, rs.Pos, "real_server %v: is of another family than the service, which only TUN can bridge; it is ignored", rs.Addr)
 			continue
 		}
@@ -193,20 +193,44 @@ func (r *reader) resolvePool(vs *VirtualServer) {
 		r.resolveChecks(rs)
 	}
 	vs.RealServers = kept
-	if s := vs.SorryServer; s != nil {
-		if s.Method = vs.SorryServerMethod; s.Method.Forwarding == "" {
-			s.Method = vs.Method
-		}
-		r.resolvePort(vs, s)
-		s.Virtualhost = vs.Virtualhost
-	} else {
+	r.resolveSorry(vs)
+}
+
+// resolveSorry gives the sorry server its method and port.
+func (r *reader) resolveSorry(vs *VirtualServer) {
+	s := vs.SorryServer
+	if s == nil {
 		for _, keyword := range []string{"sorry_server_inhibit", "sorry_server_lvs_method"} {
 			if vs.Has(keyword) {
 				r.say(Warning, vs.At(keyword), "%s without a sorry_server; it is ignored", keyword)
 			}
 		}
 		vs.SorryServerInhibit, vs.SorryServerMethod = false, Method{}
+		return
 	}
+	early := func(keyword string) bool {
+		is := vs.Has(keyword) && before(vs.At(keyword), s.Pos)
+		if is {
+			r.say(Warning, vs.At(keyword), "%s stands above sorry_server: keepalived ignores it there; it is ignored", keyword)
+		}
+		return is
+	}
+	if early("sorry_server_inhibit") {
+		vs.SorryServerInhibit = false
+	}
+	if early("sorry_server_lvs_method") {
+		vs.SorryServerMethod = Method{}
+	}
+	if s.Method = vs.SorryServerMethod; s.Method.Forwarding == "" {
+		s.Method = vs.Method
+	}
+	if !s.serves(vs) {
+		r.say(Warning, s.Pos, "sorry_server %v: is of another family than the service, which only TUN can bridge; it is ignored", s.Addr)
+		vs.SorryServer, vs.SorryServerInhibit, vs.SorryServerMethod = nil, false, Method{}
+		return
+	}
+	r.resolvePort(vs, s)
+	s.Virtualhost = vs.Virtualhost
 }
 
 // sameServer tells whether two real servers are one to the data plane: behind a group DR and
