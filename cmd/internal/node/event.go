@@ -63,6 +63,19 @@ type (
 		OK     bool
 		Reason string
 	}
+	// Steer is what an operator wants of the flows of a server, or with the zero Server of
+	// all servers of a service. It lasts while the server is configured.
+	Steer struct {
+		Service forward.ServiceKey
+		Server  netip.AddrPort
+		To      forward.Steering
+	}
+	// Evict ends the flows of a server, or with the zero Server of all servers of a service:
+	// their next packets are new ones.
+	Evict struct {
+		Service forward.ServiceKey
+		Server  netip.AddrPort
+	}
 	// FileRead is the number that tracked file number File has now. What is read before
 	// Start is what the elections begin with.
 	FileRead struct{ File, Value int }
@@ -71,6 +84,8 @@ type (
 )
 
 func (FileRead) event()         {}
+func (Steer) event()            {}
+func (Evict) event()            {}
 func (Clock) event()            {}
 func (ProcessesCounted) event() {}
 func (Start) event()            {}
@@ -167,6 +182,19 @@ type (
 		Inhibit bool
 		Reason  string
 	}
+	// Steered reports what an operator wants of a server, or with the zero Server of all
+	// servers of a service.
+	Steered struct {
+		Service forward.ServiceKey
+		Server  netip.AddrPort
+		To      forward.Steering
+	}
+	// Evicted reports that an operator ends the flows of a server, or with the zero Server
+	// of all.
+	Evicted struct {
+		Service forward.ServiceKey
+		Server  netip.AddrPort
+	}
 	// QuorumChanged reports a virtual service that gained or lost its quorum.
 	// Sorry is the sorry server that stepped in or out, if there is one.
 	QuorumChanged struct {
@@ -223,6 +251,8 @@ func (Tally) action()            {}
 func (Remarked) action()         {}
 func (ServerChanged) action()    {}
 func (QuorumChanged) action()    {}
+func (Steered) action()          {}
+func (Evicted) action()          {}
 func (ScriptChanged) action()    {}
 func (Unreachable) action()      {}
 func (Restored) action()         {}

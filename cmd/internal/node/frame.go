@@ -111,8 +111,11 @@ func (n *Node) sendTo(now time.Duration, server int32, head, frame []byte, out *
 	return Verdict{Fate: Held}
 }
 
-// armExpiry keeps one timer for the connection table.
+// armExpiry keeps one timer for the connection table, and one for the rates.
 func (n *Node) armExpiry() {
+	if n.timers.pos[n.rateTimer] < 0 {
+		n.timers.set(n.rateTimer, 0)
+	}
 	if n.timers.pos[n.fwdTimer] < 0 {
 		if at, ok := n.fwd.Deadline(); ok {
 			n.timers.set(n.fwdTimer, at)

@@ -171,7 +171,7 @@ func (n *Node) checkTurned(now time.Duration, c *checker, reason string) {
 // serverTurned takes a real server in or out of the pool. While the sorry server
 // stands in, the pool stays as it is.
 func (n *Node) serverTurned(now time.Duration, s *service, rs *realServer, reason string) {
-	if !s.sorry {
+	if !s.sorry || n.steered(s, rs) {
 		n.pool(now, s, rs, rs.alive)
 	}
 	n.emit(ServerChanged{Service: s.key, Server: rs.cfg.Addr, Up: rs.alive, Inhibit: rs.cfg.InhibitOnFailure, Reason: reason})
@@ -255,6 +255,9 @@ func (n *Node) judgeQuorum(now time.Duration, s *service) {
 			alive += max(0, s.servers[i].cfg.Weight)
 		}
 	}
+	if n.drained(s) {
+		alive = 0
+	}
 	was := s.quorum
 	if was {
 		s.quorum = alive > 0 && alive >= s.cfg.Quorum-s.cfg.Hysteresis
@@ -290,7 +293,7 @@ func (n *Node) swapSorry(now time.Duration, s *service, in bool) {
 		n.enter(now, s, s.cfg.SorryServer, 1)
 	}
 	for i := range s.servers {
-		if rs := &s.servers[i]; rs.alive {
+		if rs := &s.servers[i]; rs.alive && !(in && n.steered(s, rs)) { // its flows go on
 			n.pool(now, s, rs, !in)
 		}
 	}

@@ -111,6 +111,7 @@ func (r *reload) settleServers(s, old *service) {
 		if rs.pooled {
 			r.fwd.RemoveServer(s.key, rs.cfg.Addr)
 		}
+		r.fwd.SteerServer(s.key, rs.cfg.Addr, forward.Serve)
 		r.retire(s, rs)
 	}
 	if s.sorry && (s.cfg.SorryServer == nil || old.cfg.SorryServer.Addr != s.cfg.SorryServer.Addr) {
