@@ -238,12 +238,6 @@ func only(list []forward.ServiceStatus, name string) []forward.ServiceStatus {
 	return slices.DeleteFunc(list, func(s forward.ServiceStatus) bool { return !slices.Contains(serviceNames(s.Key), name) })
 }
 
-// verdicts are all that there are.
-var verdicts = []forward.Verdict{
-	forward.NotMine, forward.Forward, forward.Return, forward.Deliver, forward.NotLocal, forward.NoConn, forward.NoDestination, forward.TTLExceeded,
-	forward.ServerGone, forward.TableFull, forward.Fragment, forward.Malformed,
-}
-
 func (r *reloader) writeReport(ctx context.Context, q statusQuestion, w io.Writer) error {
 	services, err := r.services(ctx)
 	if err != nil {
@@ -257,7 +251,7 @@ func (r *reloader) writeReport(ctx context.Context, q statusQuestion, w io.Write
 	err = r.between(ctx, func() {
 		now, fwd := r.loop.Clock(), r.loop.Node.Forwarder()
 		report.Running, report.Connections = now.Seconds(), fwd.Len()
-		for _, v := range verdicts {
+		for v := forward.NotMine; v <= forward.Malformed; v++ { // the first and the last
 			report.Verdicts[v.String()] = fwd.Counter(v)
 		}
 		tcp, fin, udp := fwd.Timeouts()

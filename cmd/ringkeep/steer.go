@@ -137,7 +137,7 @@ func serverNamed(view *node.ServiceView, name string) (netip.AddrPort, error) {
 
 func explainCommand() *cobra.Command {
 	flow := &cobra.Command{
-		Use:   "flow CLIENT:PORT '->' VIP:PORT [udp]",
+		Use:   "flow CLIENT:PORT '->' VIP:PORT [udp|sctp]",
 		Short: "Where the packets of a flow go, and why",
 		Long: `Tell where the director of this network namespace sends the packets of a flow: to which
 server, since when, by which algorithm or template, and what the candidates are. Of a flow
@@ -163,14 +163,13 @@ that does not exist it tells what would become of it now, and changes nothing.
 func parseFlow(words []string) (f forward.Flow, err error) {
 	words = slices.DeleteFunc(slices.Clone(words), func(w string) bool { return w == "->" })
 	f.Protocol = proto.ProtocolTCP
-	if n := len(words); n > 0 && (words[n-1] == "tcp" || words[n-1] == "udp") {
-		if words[n-1] == "udp" {
-			f.Protocol = proto.ProtocolUDP
+	if n := len(words); n > 0 {
+		if p, ok := map[string]uint8{"tcp": proto.ProtocolTCP, "udp": proto.ProtocolUDP, "sctp": proto.ProtocolSCTP}[words[n-1]]; ok {
+			f.Protocol, words = p, words[:n-1]
 		}
-		words = words[:n-1]
 	}
 	if len(words) != 2 {
-		return f, errors.New("a flow is CLIENT:PORT VIP:PORT, with udp behind it unless it is TCP ('->' between them needs quotes)")
+		return f, errors.New("a flow is CLIENT:PORT VIP:PORT, with udp or sctp behind it unless it is TCP ('->' between them needs quotes)")
 	}
 	for i, to := range []*netip.AddrPort{&f.Client, &f.Virtual} {
 		if *to, err = netip.ParseAddrPort(words[i]); err != nil {

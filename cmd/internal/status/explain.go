@@ -9,6 +9,7 @@ import (
 
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
 	"github.com/ringkeep/ringkeep/forward"
+	"github.com/ringkeep/ringkeep/proto"
 )
 
 // Explain writes where a flow goes and why, for people. The view is that of the service.
@@ -18,14 +19,14 @@ func Explain(e *forward.Explanation, view *node.ServiceView, now time.Duration) 
 	switch {
 	case e.Fails:
 		b.WriteString("has a connection to a server that fails, by an operator: ")
-		if e.Conn == nil && e.Protocol != protocolUDP {
+		if e.Protocol == proto.ProtocolTCP {
 			b.WriteString("its next packet is answered with a reset, unless it is a SYN\n")
 		} else {
 			b.WriteString("its next packet is placed anew\n")
 		}
 	case e.Conn != nil:
 		fmt.Fprintf(&b, "%s for %s, %s\n", outcome(e), Span((now - e.Conn.Began).Seconds()), placed(e))
-		fmt.Fprintf(&b, "state %s, %s of the client, expires in %s\n", e.Conn.State, Plural(int(e.Conn.Packets), "packet"), Span(max(0, e.Conn.Expires-now).Seconds()))
+		fmt.Fprintf(&b, "state %s, %s, expires in %s\n", e.Conn.State, Plural(int(e.Conn.Packets), "packet"), Span(max(0, e.Conn.Expires-now).Seconds()))
 		if e.Verdict == forward.ServerGone {
 			b.WriteString("its packets are dropped until the server comes back\n")
 		}
@@ -52,9 +53,6 @@ func Explain(e *forward.Explanation, view *node.ServiceView, now time.Duration) 
 	}
 	return b.String()
 }
-
-// protocolUDP is the IP protocol number of UDP.
-const protocolUDP = 17
 
 func outcome(e *forward.Explanation) string {
 	switch e.Verdict {

@@ -41,9 +41,6 @@ type Options struct {
 // Version is that of the IPVS whose behaviour this is.
 const Version = "1.2.1"
 
-// protocolSCTP is the IP protocol number of SCTP.
-const protocolSCTP = 132
-
 // Heading is what stands above all services; size is the table's. Save has none.
 func Heading(o Options, size int) string {
 	if o.Form == Save {
@@ -235,7 +232,7 @@ func option(k forward.ServiceKey) string {
 		return fmt.Sprintf("-f %d", k.Mark)
 	case k.Protocol == proto.ProtocolUDP:
 		return "-u " + k.Addr.String()
-	case k.Protocol == protocolSCTP:
+	case k.Protocol == proto.ProtocolSCTP:
 		return "--sctp-service " + k.Addr.String()
 	}
 	return "-t " + k.Addr.String()
@@ -248,7 +245,7 @@ func ProtocolName(number uint8) string {
 		return "TCP"
 	case proto.ProtocolUDP:
 		return "UDP"
-	case protocolSCTP:
+	case proto.ProtocolSCTP:
 		return "SCTP"
 	}
 	return "IP"

@@ -71,7 +71,7 @@ var example = []forward.ServiceStatus{
 	},
 	{
 		Service: forward.Service{
-			Key: key(protocolSCTP, "192.0.2.9:8080"), Scheduler: "sh", Options: sched.Options{Fallback: true, Port: true}, Persistence: 30 * time.Second, PersistenceMask: 16,
+			Key: key(proto.ProtocolSCTP, "192.0.2.9:8080"), Scheduler: "sh", Options: sched.Options{Fallback: true, Port: true}, Persistence: 30 * time.Second, PersistenceMask: 16,
 		},
 	},
 	{Service: forward.Service{Key: key(proto.ProtocolTCP, "192.0.2.9:81"), Scheduler: "wlc", Persistence: time.Hour, PersistenceMask: 32, OnePacket: true}},

@@ -107,7 +107,7 @@ type Conn struct {
 	Expires  float64        `json:"expires"` // in so many seconds
 	Age      float64        `json:"age"`     // in whole seconds
 	By       string         `json:"by"`      // the scheduler that placed it, or its template
-	Packets  uint32         `json:"packets"` // from the client; at most 4294967295
+	Packets  uint32         `json:"packets"` // that passed by here; at most 4294967295
 }
 
 // AppendJSON appends a connection as one line.
