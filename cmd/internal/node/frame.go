@@ -86,13 +86,13 @@ func (n *Node) judge(now time.Duration, port int, head, frame []byte, out *Batch
 			n.reply(port, eth, out, proto.AppendTimeExceeded)
 		}
 	}
-	n.armExpiry()
+	n.armTraffic()
 	return Verdict{}
 }
 
 // sendTo addresses the frame to its real server, or keeps it until that answers.
 func (n *Node) sendTo(now time.Duration, server int32, head, frame []byte, out *Batch) Verdict {
-	n.armExpiry()
+	n.armTraffic()
 	h := n.hops[server]
 	if h < 0 {
 		return Verdict{}
@@ -111,11 +111,16 @@ func (n *Node) sendTo(now time.Duration, server int32, head, frame []byte, out *
 	return Verdict{Fate: Held}
 }
 
-// armExpiry keeps one timer for the connection table, and one for the rates.
-func (n *Node) armExpiry() {
+// armTraffic keeps one timer for the connection table, and while packets come one for the
+// rates.
+func (n *Node) armTraffic() {
 	if n.timers.pos[n.rateTimer] < 0 {
-		n.timers.set(n.rateTimer, 0)
+		n.timers.set(n.rateTimer, 0) // at once
 	}
+	n.armExpiry()
+}
+
+func (n *Node) armExpiry() {
 	if n.timers.pos[n.fwdTimer] < 0 {
 		if at, ok := n.fwd.Deadline(); ok {
 			n.timers.set(n.fwdTimer, at)
