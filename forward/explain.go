@@ -14,6 +14,7 @@ import (
 type Flow struct {
 	Protocol        uint8
 	Client, Virtual netip.AddrPort
+	Mark            uint32 // of a packet that opens it, 0 for none
 }
 
 // Explanation tells where a flow goes and why.
@@ -29,8 +30,8 @@ type Explanation struct {
 	// Verdict is that on the next packet: of the connection, or without one on a packet that
 	// opens it (a SYN of TCP).
 	Verdict Verdict
-	// Server is where the packet goes, with Forward and Deliver; with ServerGone it was
-	// removed.
+	// Server is where the packet goes, with Forward and Deliver, and zero where that is where
+	// it was sent (cache bypass); with ServerGone it was removed.
 	Server netip.AddrPort
 	// Fails says that the flow had a connection to a server that an operator lets fail: the
 	// next packet of TCP is reset unless it opens a new one.
@@ -78,14 +79,14 @@ func (f *Forwarder) Explain(now time.Duration, flow Flow) Explanation {
 
 // foresee tells what becomes of a packet that opens a connection, as open decides it.
 func (f *Forwarder) foresee(now time.Duration, k key, e *Explanation) {
-	id, ok := f.serviceFor(k, 0)
+	id, ok := f.serviceFor(k, e.Mark)
 	if !ok {
 		return
 	}
 	svc := &f.services[id]
 	st := f.serviceStatus(svc)
 	e.Service = &st
-	if !svc.local {
+	if !svc.local || svc.Key.Mark != 0 && f.away[k.virtual] {
 		e.Verdict = NotLocal
 		return
 	}
@@ -104,20 +105,26 @@ func (f *Forwarder) foresee(now time.Duration, k key, e *Explanation) {
 	}
 	if target < 0 {
 		at := sched.Peek(svc.sched, svc.view, k.flow(now))
-		if at < 0 {
+		switch {
+		case at >= 0:
+			target = svc.view[at].ID
+		case svc.Key.Mark == 0 || !svc.CacheBypass:
 			e.Verdict = NoDestination
 			return
+		default: // it goes where it was sent, and by no template
+			room = 1
 		}
-		target = svc.view[at].ID
 	}
-	if once && f.servers[target].Method != NAT {
+	if once && (target < 0 || f.servers[target].Method != NAT) {
 		room-- // nothing is kept of a datagram
 	}
 	if f.table.used+room > f.table.max && !f.half.some(f) {
 		e.Verdict = TableFull
 		return
 	}
-	e.Verdict, e.Server = f.servers[target].reached(), f.servers[target].Addr
+	if e.Verdict = Deliver; target >= 0 {
+		e.Verdict, e.Server = f.servers[target].reached(), f.servers[target].Addr
+	}
 }
 
 // opener is what a packet that opens a connection has for flags.
@@ -143,7 +150,7 @@ func (h *halfOpen) some(f *Forwarder) bool {
 
 // reached is the verdict on a packet that a server takes.
 func (s *server) reached() Verdict {
-	if s.Method == Local {
+	if s.Method >= Local {
 		return Deliver
 	}
 	return Forward

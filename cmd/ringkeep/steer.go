@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -137,11 +138,12 @@ func serverNamed(view *node.ServiceView, name string) (netip.AddrPort, error) {
 
 func explainCommand() *cobra.Command {
 	flow := &cobra.Command{
-		Use:   "flow CLIENT:PORT '->' VIP:PORT [udp|sctp]",
+		Use:   "flow CLIENT:PORT '->' VIP:PORT [udp|sctp] [mark N]",
 		Short: "Where the packets of a flow go, and why",
 		Long: `Tell where the director of this network namespace sends the packets of a flow: to which
 server, since when, by which algorithm or template, and what the candidates are. Of a flow
-that does not exist it tells what would become of it now, and changes nothing.
+that does not exist it tells what would become of it now, with that mark, and changes
+nothing.
 
   ringkeep explain flow 192.0.2.7:40000 10.0.0.100:80
   ringkeep explain flow '192.0.2.7:53123 -> 10.0.0.100:53' udp`,
@@ -162,6 +164,13 @@ that does not exist it tells what would become of it now, and changes nothing.
 
 func parseFlow(words []string) (f forward.Flow, err error) {
 	words = slices.DeleteFunc(slices.Clone(words), func(w string) bool { return w == "->" })
+	if n := len(words); n > 1 && words[n-2] == "mark" {
+		mark, err := strconv.ParseUint(words[n-1], 0, 32)
+		if err != nil {
+			return f, fmt.Errorf("mark %s: must be a number", words[n-1])
+		}
+		f.Mark, words = uint32(mark), words[:n-2]
+	}
 	f.Protocol = proto.ProtocolTCP
 	if n := len(words); n > 0 {
 		if p, ok := map[string]uint8{"tcp": proto.ProtocolTCP, "udp": proto.ProtocolUDP, "sctp": proto.ProtocolSCTP}[words[n-1]]; ok {

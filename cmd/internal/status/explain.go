@@ -59,6 +59,9 @@ func outcome(e *forward.Explanation) string {
 	case forward.Forward:
 		return fmt.Sprintf("goes to %v", e.Server)
 	case forward.Deliver:
+		if !e.Server.IsValid() {
+			return "goes where it was sent (cache_bypass)"
+		}
 		return fmt.Sprintf("goes to %v on this host", e.Server)
 	case forward.ServerGone:
 		return fmt.Sprintf("belongs to %v, which was removed,", e.Server)
