@@ -33,7 +33,7 @@ func (f *Forwarder) SteerServer(k ServiceKey, addr netip.AddrPort, s Steering) {
 	if s == Serve && f.find(k, addr) < 0 {
 		return
 	}
-	id := f.member(k, addr)
+	id := f.number(k, addr)
 	f.servers[id].wish = s
 	f.steer(id)
 }

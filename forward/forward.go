@@ -123,23 +123,30 @@ const (
 	TableFull                    // no room for a new connection
 	Fragment                     // not the first fragment, and the first was not seen
 	Malformed                    // lengths contradict each other
+	TooBig                       // longer than Decision.MTU and not to be cut: answer with ICMP too big
+	TunnelError                  // an error about our tunnel's packet: tell the client, see AppendTunnelError
+	TunnelMTU                    // likewise, of which the client need not be told
 	verdictCount
 )
 
 var verdicts = [verdictCount]string{
 	"not mine", "forward", "return", "deliver", "address not here", "no connection", "unwanted", "no destination",
 	"TTL exceeded", "server gone", "table full", "fragment", "malformed",
+	"too big", "tunnel error", "tunnel MTU",
 }
 
 // String names the verdict.
 func (v Verdict) String() string { return verdicts[v] }
 
 // Decision is what to do with a packet. Server is meaningful with Forward and Deliver, Hop
-// with Return.
+// with Return and TunnelError.
 type Decision struct {
 	Verdict Verdict
+	Rebuild bool   // it leaves as the packets that [Forwarder.Rebuild] makes of it
+	Inner   uint16 // with TunnelError: where the client's packet is quoted
 	Server  int32
 	Hop     Hop
+	MTU     int // with TooBig and TunnelError: what fits, in bytes of packet; 0 for another error
 }
 
 // Hop is a neighbour on a port, by which packets of a client came.
@@ -186,6 +193,7 @@ type server struct {
 	Server
 	addr                      addr // of Server.Addr
 	service                   int32
+	fits                      int32 // the longest packet that passes in one
 	present                   bool
 	cut                       bool     // connections of it may have to end at their next packet
 	evicted                   bool     // those before born end, see Evict
@@ -196,6 +204,7 @@ type server struct {
 	active, inactive, persist uint32
 	stats                     Stats
 	rate                      estimator
+	path                      path
 }
 
 // Stats count since the start. Out are the answers of NAT servers; bytes are those of the IP
@@ -207,6 +216,8 @@ type Forwarder struct {
 	services  []service
 	servers   []server
 	byKey     map[place]int32
+	numbers   map[member]int32 // of servers, also of removed ones
+	marks     []markRule
 	away      map[addr]bool // addresses that are not here at present
 	table     table
 	fragments fragments
@@ -217,11 +228,15 @@ type Forwarder struct {
 	ranks     uint64 // that were given out
 	sweep     span
 	estimate  time.Duration // when the rates are next due, 0 while they rest
+	back      []int32       // the MTU of each port, 0 for unknown
+	recheck   time.Duration // when what was learned of a path may end, 0 for nothing learned
+	id        uint32        // of the last packet of our own that may be cut
+	scratch   []byte        // such a packet
 }
 
 // New makes a forwarder without services.
 func New(c Config) *Forwarder {
-	f := &Forwarder{byKey: map[place]int32{}, away: map[addr]bool{}, table: newTable(c), timeouts: defaultTimeouts}
+	f := &Forwarder{byKey: map[place]int32{}, numbers: map[member]int32{}, away: map[addr]bool{}, table: newTable(c), timeouts: defaultTimeouts}
 	f.fragments.seed = f.table.seed
 	if c.Recycle {
 		f.half.most = c.MaxConns
@@ -312,22 +327,26 @@ func (f *Forwarder) service(k ServiceKey) *service {
 
 // find returns the number of a server of the service, also of a removed one.
 func (f *Forwarder) find(k ServiceKey, addr netip.AddrPort) int32 {
-	svc := &f.services[f.byKey[k.place()]]
-	for _, i := range svc.members {
-		if f.servers[i].Addr == addr {
-			return i
-		}
+	if i, ok := f.numbers[member{f.byKey[k.place()], addr}]; ok {
+		return i
 	}
 	return -1
 }
 
-// member is find for a server that is needed, known or not.
-func (f *Forwarder) member(k ServiceKey, addr netip.AddrPort) int32 {
+// member is a server of the service with that number.
+type member struct {
+	service int32
+	addr    netip.AddrPort
+}
+
+// number is find for a server that is needed, known or not.
+func (f *Forwarder) number(k ServiceKey, addr netip.AddrPort) int32 {
 	i := f.find(k, addr)
 	if i < 0 {
 		i = int32(len(f.servers))
 		svc := f.byKey[k.place()]
 		f.servers = append(f.servers, server{Server: Server{Addr: addr}, service: svc})
+		f.numbers[member{svc, addr}] = i
 		f.services[svc].members = append(f.services[svc].members, i)
 		f.steer(i)
 	}
@@ -339,16 +358,20 @@ func (f *Forwarder) member(k ServiceKey, addr netip.AddrPort) int32 {
 // its connections. The service must exist.
 func (f *Forwarder) AddServer(k ServiceKey, s Server) (id int, err error) {
 	f.service(k)
-	if s.Addr.Addr().Is4() != k.Addr.Addr().Is4() || s.Weight < 0 {
-		return 0, fmt.Errorf("server %v of %v: needs an address of the same family and a weight of 0 or more", s.Addr, k)
+	if s.Addr.Addr().Is4() != k.Addr.Addr().Is4() && s.Method != TUN || s.Weight < 0 {
+		return 0, fmt.Errorf("server %v of %v: needs an address of the same family, or TUN, and a weight of 0 or more", s.Addr, k)
 	}
-	i := f.member(k, s.Addr)
+	if s.Method == TUN && s.Tunnel.Type == GUE && s.Tunnel.Port == 0 {
+		return 0, fmt.Errorf("server %v of %v: a GUE tunnel needs a port", s.Addr, k)
+	}
+	i := f.number(k, s.Addr)
 	rs := &f.servers[i]
 	if rs.present {
 		return 0, fmt.Errorf("server %v of %v: added twice", s.Addr, k)
 	}
 	f.ranks++
 	rs.Server, rs.addr, rs.present, rs.rank = s, toAddr(s.Addr.Addr()), true, f.ranks
+	rs.measure()
 	f.nat = f.nat || s.Method == NAT
 	f.list(i)
 	return int(i), nil

@@ -11,8 +11,8 @@ const ftpData = 20
 
 // open schedules a new connection. The verdict is Forward if it did; a number below 0 is that
 // of a server for a datagram of which nothing is kept, as ^number.
-func (f *Forwarder) open(now time.Duration, k key, flags uint8) (int32, Verdict) {
-	id, ok := f.serviceFor(k, 0)
+func (f *Forwarder) open(now time.Duration, k key, mark uint32, flags uint8) (int32, Verdict) {
+	id, ok := f.serviceFor(k, mark)
 	if !ok {
 		return 0, NotMine
 	}

@@ -41,7 +41,7 @@ func (f *Forwarder) decide(now time.Duration, in Ingress, b []byte) Decision {
 		}
 		flags = p.payload[sctpHeader]
 	case proto.ProtocolICMP, proto.ProtocolICMPv6:
-		return f.icmp(p)
+		return f.icmp(now, p)
 	default:
 		return Decision{}
 	}
@@ -111,7 +111,7 @@ func (f *Forwarder) transport(now time.Duration, in Ingress, p packet, flags uin
 	}
 	if i == 0 {
 		var v Verdict
-		if i, v = f.open(now, k, flags); v != Forward {
+		if i, v = f.open(now, k, f.mark(in.From.Port, p, sport, dport), flags); v != Forward {
 			return Decision{Verdict: v}
 		}
 		if i < 0 { // a datagram that leaves nothing behind
@@ -130,7 +130,7 @@ func (f *Forwarder) transport(now time.Duration, in Ingress, p packet, flags uin
 		return Decision{Verdict: ServerGone}
 	}
 	f.touch(now, i, c, &input, flags)
-	if rs.Method == NAT {
+	if rs.Method == NAT || rs.Method == TUN {
 		c.port, f.table.more(i).mac = uint16(in.From.Port), in.From.MAC
 	}
 	if p.first {
@@ -170,11 +170,15 @@ func (f *Forwarder) transmit(in Ingress, p packet, id int32, port uint16) Decisi
 	if rs.Method >= Local {
 		return Decision{Verdict: Deliver, Server: id}
 	}
+	d := Decision{Verdict: Forward, Server: id, Rebuild: rs.Method == TUN}
+	if len(p.ip) > int(rs.fits) && !f.tooLong(in, p, &d) {
+		return d
+	}
 	if rs.Method == NAT {
 		p.redirect(in.Virtio, destination, rs.addr, port)
 	}
 	p.ip.DecrementTTL()
-	return Decision{Verdict: Forward, Server: id}
+	return d
 }
 
 // outlived tells whether a packet ends the connection that it belongs to, to be taken

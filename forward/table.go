@@ -254,6 +254,7 @@ const expireBatch = 4096
 // Expire ends the connections whose time has come, a bounded number a call: ask
 // Deadline for when to call again.
 func (f *Forwarder) Expire(now time.Duration) {
+	f.forgetPaths(now)
 	t := &f.table
 	for work := 0; t.turn <= int64(now/slotTime) && work < expireBatch; {
 		i := t.slots[t.turn%slotCount]

@@ -44,12 +44,14 @@ func (l *lab) declare(m Machine) error {
 	if !slices.Contains(Programs, m.Kind) {
 		l.record.Machine(m, nil, nil)
 	}
+	if m.Forwarding {
+		if err := h.forward(l); err != nil {
+			return err
+		}
+	}
 	switch m.Kind {
-	case "host":
+	case "host", "router":
 		return nil
-	case "router":
-		l.command("ip netns exec %s sysctl net.ipv4.ip_forward=1", h.name)
-		return h.sysctl("net/ipv4/ip_forward", "1")
 	case "realserver":
 		return h.quietARP(l, m.VIP)
 	}
@@ -161,6 +163,14 @@ func (l *lab) execute(st Statement) error {
 		return l.hosts[w[1]].serve(w[2], w[3])
 	case "unserve":
 		return l.hosts[w[1]].unserve(w[2], w[3])
+	case "decapsulate":
+		port := 0
+		if len(w) > 3 {
+			port, _ = strconv.Atoi(w[3]) // looked at before
+		}
+		return l.hosts[w[1]].decapsulate(l, netip.MustParseAddr(w[2]), port)
+	case "mtu":
+		return l.hosts[w[1]].setMTU(l, w[2], w[3])
 	case "addr":
 		p, err := netip.ParsePrefix(w[3])
 		if err != nil {
@@ -337,13 +347,15 @@ func (l *lab) traffic(w []string) error {
 	case "connect":
 		go f.connect(ctx, int(n), l.port)
 	case "download":
-		go f.download(ctx, n)
+		go f.transfer(ctx, n, fetch)
+	case "upload":
+		go f.transfer(ctx, n, store)
 	case "syns":
 		go f.flood(ctx, int(n))
 	case "datagrams":
 		go f.datagrams(ctx, int(n))
 	default:
-		return fmt.Errorf("%s: must be connect, download, datagrams or syns", w[3])
+		return fmt.Errorf("%s: must be connect, download, upload, datagrams or syns", w[3])
 	}
 	return nil
 }
@@ -426,6 +438,10 @@ func (l *lab) condition(w []string) (func() bool, error) {
 			instance = w[3]
 		}
 		return func() bool { return h.node.state(instance) == w[2] }, nil
+	}
+	if w[1] == "mtu" && len(w) == 4 {
+		to, err := netip.ParseAddr(w[2])
+		return func() bool { return strconv.Itoa(h.learned(to)) == w[3] }, err
 	}
 	if w[1] == "routes" || w[1] == "unroutes" {
 		text, want := strings.Join(w[2:], " "), w[1] == "routes"

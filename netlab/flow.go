@@ -33,7 +33,7 @@ type flow struct {
 	served   map[string]int // host to connections
 	failures int
 	failure  error // the first one
-	complete bool  // a download got every byte
+	complete bool  // every byte was moved
 	took     time.Duration
 	last     time.Time
 	gap      time.Duration // longest between two answers, since mark
@@ -189,12 +189,12 @@ func (f *flow) result(name string, err error) {
 	f.served[name]++
 }
 
-// download fetches bytes of the pattern in one connection and compares every one.
-func (f *flow) download(ctx context.Context, size int64) {
+// transfer moves bytes of the pattern in one connection; who gets them compares every one.
+func (f *flow) transfer(ctx context.Context, size int64, move func(ctx context.Context, to string, size int64) error) {
 	defer close(f.done)
 	f.client.spawn(func() {
 		start := time.Now()
-		err := fetch(ctx, f.to, size)
+		err := move(ctx, f.to, size)
 		f.mu.Lock()
 		f.failure, f.complete, f.took = err, err == nil, time.Since(start)
 		f.mu.Unlock()
@@ -210,11 +210,40 @@ func fetch(ctx context.Context, to string, size int64) error {
 	}
 	defer c.Close()
 	fmt.Fprintf(c, "GET %d\n", size)
+	return same(patient{c}, size)
+}
+
+// patient waits so long for each part of what is sent.
+type patient struct{ net.Conn }
+
+func (p patient) Read(b []byte) (int, error) {
+	p.SetReadDeadline(time.Now().Add(20 * time.Second))
+	return p.Conn.Read(b)
+}
+
+func store(ctx context.Context, to string, size int64) error {
+	c, err := dial(ctx, to, 0)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(time.Minute))
+	if _, err := io.Copy(c, io.MultiReader(strings.NewReader(fmt.Sprintf("PUT %d\n", size)), io.LimitReader(&pattern{}, size))); err != nil {
+		return err
+	}
+	answer, err := bufio.NewReader(c).ReadString('\n')
+	if err == nil && answer != "OK\n" {
+		err = fmt.Errorf("the server got %s", strings.TrimSpace(answer))
+	}
+	return err
+}
+
+// same reads size bytes and tells whether they are those of the pattern.
+func same(r io.Reader, size int64) error {
 	got, want := make([]byte, 1<<16), make([]byte, 1<<16)
 	p := &pattern{}
 	for at := int64(0); at < size; {
-		c.SetReadDeadline(time.Now().Add(20 * time.Second))
-		n, err := c.Read(got[:min(int64(len(got)), size-at)])
+		n, err := r.Read(got[:min(int64(len(got)), size-at)])
 		if err != nil {
 			return fmt.Errorf("after %d of %d bytes: %w", at, size, err)
 		}

@@ -219,6 +219,9 @@ func (l *lab) close() {
 		for _, end := range h.servers {
 			end()
 		}
+		for _, end := range h.ends {
+			end.close()
+		}
 	}
 	for _, f := range l.flows {
 		f.cancel()

@@ -164,10 +164,10 @@ var forms = map[string]struct {
 	usage       string
 }{
 	"lan":        {2, 10, "lan NAME [delay TIME] [jitter TIME] [loss SHARE] [rate RATE], or lan NAME bridge"},
-	"host":       {4, 99, "host NAME LAN:IFACE ADDR/LEN... [LAN:IFACE ...] [via ADDR]"},
+	"host":       {4, 99, "host NAME LAN:IFACE ADDR/LEN... [LAN:IFACE ...] [via ADDR] [forwarding]"},
 	"router":     {6, 99, "router NAME LAN:IFACE ADDR/LEN LAN:IFACE ADDR/LEN..."},
 	"realserver": {6, 99, "realserver NAME LAN:IFACE ADDR/LEN vip ADDR [via ADDR]"},
-	"node":       {5, 99, "node NAME ringkeep|keepalived|frr LAN:IFACE ADDR/LEN... [LAN:IFACE ...] [via ADDR]"},
+	"node":       {5, 99, "node NAME ringkeep|keepalived|frr LAN:IFACE ADDR/LEN... [LAN:IFACE ...] [via ADDR] [forwarding]"},
 	"serve":      {4, 4, "serve HOST tcp|udp|http PORT"},
 	"unserve":    {4, 4, "unserve HOST tcp|udp|http PORT"},
 	"addr":       {5, 5, "addr HOST add|del ADDR/LEN IFACE"},
@@ -197,7 +197,7 @@ var forms = map[string]struct {
 	"tolerate":   {2, 2, "tolerate two-masters, no-master, early or another invariant"},
 	"wait":       {4, 99, "wait TIME CONDITION"},
 	"stays":      {4, 99, "stays TIME CONDITION"},
-	"flow":       {6, 6, "flow NAME HOST connect ADDR:PORT RATE, download ADDR:PORT BYTES, datagrams ADDR:PORT BYTES, or syns ADDR:PORT RATE"},
+	"flow":       {6, 6, "flow NAME HOST connect ADDR:PORT RATE, download or upload ADDR:PORT BYTES, datagrams ADDR:PORT BYTES, or syns ADDR:PORT RATE"},
 	"probe":      {5, 5, "probe NAME HOST udp|http ADDR:PORT, or probe NAME HOST icmp ADDR"},
 	"stopflow":   {2, 2, "stopflow NAME"},
 	"mark":       {1, 1, "mark"},
@@ -211,6 +211,9 @@ var forms = map[string]struct {
 	"starve":     {3, 3, "starve NODE SHARE"},
 	"repeat":     {2, 4, "repeat N [seed S]"},
 	"sweep":      {3, 99, "sweep NAME VALUE..."},
+
+	"decapsulate": {3, 4, "decapsulate HOST VIP [PORT]"},
+	"mtu":         {4, 4, "mtu HOST IFACE BYTES"},
 }
 
 // Check finds what can be found before the lab is built: unknown statements, wrong
@@ -340,7 +343,17 @@ func (s *Scenario) checkNames(st Statement, known map[string]string) error {
 			return st.Errorf(2, "%s: must be del", w[2])
 		}
 		return st.host(known, 1)
-	case "serve", "unserve", "addr", "ask":
+	case "decapsulate":
+		if _, err := netip.ParseAddr(w[2]); err != nil {
+			return st.Errorf(2, "%s: must be an address", w[2])
+		}
+		if len(w) > 3 {
+			if _, err := strconv.ParseUint(w[3], 10, 16); err != nil {
+				return st.Errorf(3, "%s: must be a port", w[3])
+			}
+		}
+		return st.host(known, 1)
+	case "serve", "unserve", "addr", "ask", "mtu":
 		return st.host(known, 1)
 	case "flow":
 		return st.host(known, 2)

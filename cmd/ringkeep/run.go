@@ -220,7 +220,9 @@ func (r *runner) daemon(ctx context.Context, re *reloader) error {
 		return err
 	}
 	for _, p := range n.Peers() {
-		n.Step(0, node.Routed{Peer: p, Via: k.Gateway(p.Addr, links[p.Port].Name)}, nil)
+		if ev, ok := loop.Towards(k, p, links); ok {
+			n.Step(0, ev, nil)
+		}
 	}
 	start := time.Now()
 	d := &director{cfg: cfg, node: n, kernel: k, links: links}

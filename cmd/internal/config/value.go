@@ -420,6 +420,10 @@ func (m *Method) read(a *args) bool {
 			return a.wrong(t.pos, "%s %s: must be type, port, nocsum, csum or remcsum", a.keyword.text, t.text)
 		}
 	}
+	if m.Tunnel == "gre" && m.Checksum == "remcsum" {
+		a.r.say(Warning, a.keyword.pos, "%s: gre has no remcsum; it is ignored", a.keyword.text)
+		m.Checksum = ""
+	}
 	if m.Tunnel == "gue" && m.Port == 0 {
 		return a.wrong(a.keyword.pos, "%s: a gue tunnel needs a port", a.keyword.text)
 	}

@@ -16,6 +16,7 @@ func (r *reload) adopt() {
 	r.keepTimer(r.sweepTimer, r.was.sweepTimer)
 	r.keepTimer(r.rateTimer, r.was.rateTimer)
 	r.adoptPorts()
+	r.tellMTUs()
 	for i := range r.instances {
 		in := &r.instances[i]
 		k := slices.IndexFunc(r.was.instances, func(o instance) bool { return o.cfg.Router() == in.cfg.Router() })

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -15,18 +16,28 @@ func (n *Node) steer(now time.Duration, ev Steer) {
 		return // it went meanwhile
 	}
 	s := &n.services[i]
+	s.steered = true
 	if ev.Server.IsValid() {
-		n.fwd.SteerServer(s.key, ev.Server, ev.To)
+		n.fwd.SteerServer(ev.Service, ev.Server, ev.To)
 	} else {
-		n.fwd.SteerService(s.key, ev.To)
+		n.fwd.SteerService(ev.Service, ev.To)
 	}
-	n.emit(Steered(ev))
+	n.emit(Steered{keyName(ev.Service), ev.Server, ev.To})
 	n.judgeQuorum(now, s)
-	for k := range s.servers {
-		if rs := &s.servers[k]; s.sorry && rs.pooled && !n.steered(s, rs) {
-			n.pool(now, s, rs, false)
-		}
+	n.fill(now, s)
+}
+
+// serviceOf returns the number of the service that has a key, -1 without one.
+func (n *Node) serviceOf(key forward.ServiceKey) int {
+	return slices.IndexFunc(n.services, func(s service) bool { return slices.Contains(s.keys, key) })
+}
+
+// keyName is a service of the forwarder as keepalived writes it.
+func keyName(k forward.ServiceKey) string {
+	if k.Mark != 0 {
+		return fmt.Sprintf("FWM %d", k.Mark)
 	}
+	return lineName(k.Protocol, k.Addr)
 }
 
 // evict ends flows; the table is gone through in pieces.
@@ -39,7 +50,7 @@ func (n *Node) evict(now time.Duration, ev Evict) {
 	} else {
 		n.fwd.EvictService(ev.Service)
 	}
-	n.emit(Evicted(ev))
+	n.emit(Evicted{keyName(ev.Service), ev.Server})
 	n.sweep(now)
 }
 
@@ -57,15 +68,16 @@ func (n *Node) estimate(now time.Duration) {
 	}
 }
 
-// steered tells whether an operator keeps new flows from a server.
-func (n *Node) steered(s *service, rs *realServer) bool {
-	return n.fwd.Steered(s.key, rs.cfg.Addr) != forward.Serve
+// steers tells whether an operator keeps new flows of service k from a server.
+func (n *Node) steers(k forward.ServiceKey, rs *realServer) bool {
+	return n.fwd.Steered(k, n.server(k, rs.cfg, 0).Addr) != forward.Serve
 }
 
-// drained tells whether servers are alive and an operator keeps new flows from all of them:
-// then none counts for the quorum, so that the sorry server may step in. While another takes
+// drained tells whether an operator keeps new flows from all servers that are alive: then
+// none counts for the quorum, so that the sorry server may step in. While another takes
 // flows, those that are steered count as before.
 func (n *Node) drained(s *service) bool {
-	serves := func(rs realServer) bool { return rs.alive && !n.steered(s, &rs) }
-	return !slices.ContainsFunc(s.servers, serves)
+	return s.steered && !slices.ContainsFunc(s.servers, func(rs realServer) bool {
+		return rs.alive && slices.ContainsFunc(s.keys, func(k forward.ServiceKey) bool { return n.serves(k, rs.cfg) && !n.steers(k, &rs) })
+	})
 }

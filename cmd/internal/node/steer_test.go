@@ -64,7 +64,7 @@ func goes(t *testing.T, w *world, port uint16, flags uint8, host int) (answers [
 }
 
 func steer(w *world, server string, to forward.Steering) {
-	ev := Steer{Service: w.nodes[0].services[0].key, To: to}
+	ev := Steer{Service: w.nodes[0].services[0].keys[0], To: to}
 	if server != "" {
 		ev.Server = netip.MustParseAddrPort(server)
 	}
@@ -138,7 +138,7 @@ func TestEvictionGoesOnInPieces(t *testing.T) {
 	for port := range uint16(1000) {
 		goes(t, w, 1000+port, proto.TCPSyn, 3-int(port%2))
 	}
-	w.step(0, Evict{Service: n.services[0].key, Server: netip.MustParseAddrPort("10.0.0.4:80")})
+	w.step(0, Evict{Service: n.services[0].keys[0], Server: netip.MustParseAddrPort("10.0.0.4:80")})
 	if left := n.fwd.Len(); left <= 501 || left > 1002 {
 		t.Fatalf("%d entries after the first piece", left)
 	}

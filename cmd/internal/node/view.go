@@ -43,7 +43,8 @@ type ServerView struct {
 	Failed int  // checks
 }
 
-// ServiceView is a virtual service with its real servers in the order of the configuration.
+// ServiceView is a service of the forwarder with its real servers in the order of the
+// configuration.
 type ServiceView struct {
 	Key         forward.ServiceKey
 	Quorum      bool           // reached
@@ -53,24 +54,33 @@ type ServiceView struct {
 }
 
 // ServicesFrom appends to list how the services from number at on stand, until they have
-// more than so many servers, so that the whole may be taken in slices. next is where to go
-// on, -1 at the end.
+// more than so many servers, so that the whole may be taken in slices. A virtual server of a
+// group is as many services as it has addresses and marks. next is where to go on, -1 at the end.
 func (n *Node) ServicesFrom(at, servers int, list []ServiceView) (_ []ServiceView, next int) {
-	for ; at < len(n.services); at++ {
-		if servers < 0 {
-			return list, at
+	number := 0
+	for i := range n.services {
+		s := &n.services[i]
+		for k := max(0, at-number); k < len(s.keys); k++ {
+			if servers < 0 {
+				return list, number + k
+			}
+			list = append(list, n.serviceView(s, s.keys[k]))
+			servers -= len(s.servers)
 		}
-		s := &n.services[at]
-		v := ServiceView{Key: s.key, Quorum: s.quorum, Sorry: s.sorry}
-		if s.cfg.SorryServer != nil {
-			v.SorryServer = s.cfg.SorryServer.Addr
-		}
-		for i := range s.servers {
-			rs := &s.servers[i]
-			v.Servers = append(v.Servers, ServerView{rs.cfg.Addr, rs.cfg.Weight, rs.alive, rs.failed})
-		}
-		list = append(list, v)
-		servers -= len(s.servers)
+		number += len(s.keys)
 	}
 	return list, -1
+}
+
+func (n *Node) serviceView(s *service, k forward.ServiceKey) ServiceView {
+	v := ServiceView{Key: k, Quorum: s.quorum, Sorry: s.sorry}
+	if c := s.cfg.SorryServer; c != nil && n.serves(k, c) {
+		v.SorryServer = n.server(k, c, 0).Addr
+	}
+	for i := range s.servers {
+		if rs := &s.servers[i]; n.serves(k, rs.cfg) {
+			v.Servers = append(v.Servers, ServerView{n.server(k, rs.cfg, 0).Addr, rs.cfg.Weight, rs.alive, rs.failed})
+		}
+	}
+	return v
 }
