@@ -100,6 +100,9 @@ func (f *Forwarder) serverStatus(svc *service, id int32) ServerStatus {
 // Size is how many chains the table's hash has.
 func (f *Forwarder) Size() int { return len(f.table.buckets) }
 
+// Verdicts is how many verdicts there are, from 0 on.
+const Verdicts = verdictCount
+
 // seconds is a time as entries keep it.
 func seconds(now time.Duration) uint32 { return uint32(now / time.Second) }
 

@@ -251,7 +251,7 @@ func (r *reloader) writeReport(ctx context.Context, q statusQuestion, w io.Write
 	err = r.between(ctx, func() {
 		now, fwd := r.loop.Clock(), r.loop.Node.Forwarder()
 		report.Running, report.Connections = now.Seconds(), fwd.Len()
-		for v := forward.NotMine; v <= forward.Malformed; v++ { // the first and the last
+		for v := range forward.Verdicts {
 			report.Verdicts[v.String()] = fwd.Counter(v)
 		}
 		tcp, fin, udp := fwd.Timeouts()
