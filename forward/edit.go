@@ -19,7 +19,7 @@ func (f *Forwarder) EditService(s Service) error {
 		if err != nil {
 			return fmt.Errorf("service %v: %w", s.Key, err)
 		}
-		svc.sched = scheduler
+		svc.sched, svc.by = scheduler, numberOf(s.Scheduler)
 	}
 	svc.Service = s
 	svc.sched.Changed(svc.view)
@@ -33,8 +33,8 @@ func (f *Forwarder) SetThresholds(k ServiceKey, addr netip.AddrPort, upper, lowe
 		return
 	}
 	rs := &f.servers[id]
-	if upper == 0 || upper > rs.Upper { // as the kernel does: judged anew
-		svc.view[svc.place(id)].Overload = false
+	if at := svc.place(id); at >= 0 && (upper == 0 || upper > rs.Upper) { // as the kernel does: judged anew
+		svc.view[at].Overload = false
 	}
 	rs.Upper, rs.Lower = upper, lower
 	f.count(id, 0, 0)
@@ -45,8 +45,10 @@ func (f *Forwarder) SetThresholds(k ServiceKey, addr netip.AddrPort, upper, lowe
 // the same servers.
 func (f *Forwarder) RemoveService(k ServiceKey) {
 	svc := f.service(k)
-	for len(svc.view) > 0 {
-		f.RemoveServer(k, f.servers[svc.view[0].ID].Addr)
+	svc.wish = Serve
+	for _, id := range svc.members {
+		f.servers[id].present, f.servers[id].wish = false, Serve
+		f.steer(id)
 	}
 	svc.local, svc.gone = false, true
 	delete(f.byKey, k.place())

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/ringkeep/ringkeep/proto"
-	"github.com/ringkeep/ringkeep/sched"
 )
 
 // ftpData is the source port of active FTP's data connections, never scheduled.
@@ -35,7 +34,7 @@ func (f *Forwarder) open(now time.Duration, k key, mark uint32, flags uint8) (in
 	if !ok {
 		return 0, TableFull
 	}
-	f.bind(i, svc, target)
+	f.bind(now, i, svc, target)
 	if control != 0 {
 		f.table.at(i).flags |= controls
 		f.table.more(i).control = control
@@ -91,8 +90,9 @@ func (f *Forwarder) insert(k key) (int32, bool) {
 }
 
 // bind gives a new connection its server and that server's port.
-func (f *Forwarder) bind(i int32, svc *service, target int32) {
-	c := f.table.at(i)
+func (f *Forwarder) bind(now time.Duration, i int32, svc *service, target int32) {
+	c, m := f.table.at(i), f.table.more(i)
+	m.began, m.by = seconds(now), svc.by
 	rs := &f.servers[target]
 	c.server, c.rport = target, rs.portFor(svc, c.vport)
 	if rs.Method != NAT {
@@ -133,7 +133,7 @@ func (f *Forwarder) datagram(now time.Duration, svc *service, id int32, k key) (
 		if i, ok = f.insert(k); !ok {
 			return 0, TableFull
 		}
-		f.bind(i, svc, target)
+		f.bind(now, i, svc, target)
 	}
 	return i, Forward
 }
@@ -147,12 +147,9 @@ func (f *Forwarder) schedule(now time.Duration, svc *service, id int32, k key) (
 	}
 	tk := svc.templateKey(k)
 	control = f.table.find(tk)
-	if control != 0 {
-		rs := &f.servers[f.table.at(control).server]
-		if !rs.present || svc.ExpireQuiescent && rs.Weight == 0 {
-			f.table.unhash(control) // lives on unseen until its connections are gone
-			control = 0
-		}
+	if control != 0 && !f.places(control) {
+		f.table.unhash(control) // lives on unseen until its connections are gone
+		control = 0
 	}
 	if control == 0 {
 		if target, v = f.pick(now, svc, id, k); v != Forward || f.servers[target].Method == bypass {
@@ -162,7 +159,8 @@ func (f *Forwarder) schedule(now time.Duration, svc *service, id int32, k key) (
 		if control, ok = f.insert(tk); !ok {
 			return 0, 0, TableFull
 		}
-		f.table.at(control).server = target
+		m := f.table.more(control)
+		f.table.at(control).server, m.began, m.by = target, seconds(now), svc.by
 		f.servers[target].persist++
 	}
 	f.table.arm(control, now+svc.Persistence)
@@ -181,7 +179,7 @@ func (s *service) templateKey(k key) key {
 
 // pick asks the scheduler.
 func (f *Forwarder) pick(now time.Duration, svc *service, id int32, k key) (int32, Verdict) {
-	at := svc.sched.Pick(svc.view, sched.Flow{Src: addrPort(k.client, k.cport), Dst: addrPort(k.virtual, k.vport), At: now})
+	at := svc.sched.Pick(svc.view, k.flow(now))
 	switch {
 	case at >= 0:
 		return svc.view[at].ID, Forward

@@ -91,6 +91,15 @@ func (f *Forwarder) transport(now time.Duration, in Ingress, p packet, flags uin
 	sport, dport, _ := proto.Ports(p.payload)
 	k := key{client: p.src, virtual: p.dst, cport: sport, vport: dport, protocol: p.protocol}
 	i := f.table.find(k)
+	if i != 0 && f.servers[f.table.at(i).server].cut {
+		ended, reset := f.cutOff(i, flags)
+		if reset {
+			return Decision{Verdict: NoConn}
+		}
+		if ended {
+			i = 0
+		}
+	}
 	if i != 0 && f.outlived(i, flags) {
 		f.end(i)
 		i = 0
@@ -230,11 +239,12 @@ func (f *Forwarder) count(id int32, active, inactive int32) {
 	rs := &f.servers[id]
 	rs.active += uint32(active)
 	rs.inactive += uint32(inactive)
-	if !rs.present || rs.Method == bypass {
+	svc := &f.services[rs.service]
+	at := svc.place(id)
+	if at < 0 {
 		return
 	}
-	svc := &f.services[rs.service]
-	v := &svc.view[svc.place(id)]
+	v := &svc.view[at]
 	v.Active, v.Inactive = rs.active, rs.inactive
 	switch total := rs.active + rs.inactive; {
 	case rs.Upper == 0:

@@ -30,6 +30,8 @@ type more struct {
 	next, prev int32     // of the wheel's slot
 	slot       int32     // -1: in none
 	born       uint32    // how many were made before
+	began      uint32    // seconds
+	by         uint8     // number in sched.Names of what placed it
 	mac        proto.MAC // from which the client's packets come (NAT)
 }
 

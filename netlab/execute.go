@@ -140,6 +140,8 @@ func (l *lab) execute(st Statement) error {
 		return l.hosts[w[1]].node.write(w[2], []byte(w[3]+"\n"))
 	case "reload":
 		return l.reload(l.hosts[w[1]], w[2], len(w) > 3)
+	case "ringkeep":
+		return l.operate(l.hosts[w[1]], w[2:])
 	case "advert":
 		return l.craft(w)
 	case "frame":
@@ -401,6 +403,8 @@ func (l *lab) condition(w []string) (func() bool, error) {
 		return l.advertCondition(w)
 	case "log", "file":
 		return l.textCondition(w)
+	case "says":
+		return l.saysCondition(w)
 	case "flow":
 		f := l.flows[w[1]]
 		if f == nil {
@@ -411,6 +415,9 @@ func (l *lab) condition(w []string) (func() bool, error) {
 			defer f.mu.Unlock()
 			if w[2] == "answers" {
 				return f.answers > 0
+			}
+			if w[2] == "failed" {
+				return f.failure != nil && strings.Contains(f.failure.Error(), strings.Join(w[3:], " "))
 			}
 			if f.failure != nil {
 				l.violate("flow %s: %v", f.name, f.failure)

@@ -121,12 +121,13 @@ func (s Statement) expand() []Statement {
 const mostFlaps = 1000
 
 // Needs tells whether the scenario needs one of the back ends: because it says so,
-// because of a node of kind frr, whose configuration only FRR reads, or of a probe that a
-// kernel answers.
+// because of a node of kind frr, whose configuration only FRR reads, of a probe that a
+// kernel answers, or of a command beside a node.
 func (s *Scenario) Needs(what string) bool {
 	return slices.ContainsFunc(s.Statements, func(st Statement) bool {
 		w := st.Words
-		return w[0] == "needs" && w[1] == what || what == "namespaces" && (w[0] == "node" && w[2] == "frr" || w[0] == "probe" && w[3] == "icmp")
+		return w[0] == "needs" && w[1] == what ||
+			what == "namespaces" && (w[0] == "node" && w[2] == "frr" || w[0] == "probe" && w[3] == "icmp" || w[0] == "ringkeep")
 	})
 }
 
@@ -188,6 +189,7 @@ var forms = map[string]struct {
 	"script":     {4, 4, "script NODE NAME ok|fail|hang"},
 	"write":      {4, 4, "write NODE PATH TEXT"},
 	"reload":     {3, 4, "reload NODE FILE [refused]"},
+	"ringkeep":   {3, 99, "ringkeep NODE COMMAND..., as status -Ln"},
 	"advert":     {6, 99, "advert HOST vrid N priority N [version N] [interval TIME] [src ADDR] [ttl N] [auth TEXT] [vip ADDR] [checksum bad]"},
 	"frame":      {3, 999, "frame HOST HEX..."},
 	"play":       {3, 5, "play HOST FILE [of INTERFACE]"},
@@ -260,7 +262,7 @@ func (s *Scenario) checkNames(st Statement, known map[string]string) error {
 		if _, _, err := repeat(w); err != nil {
 			return st.Errorf(1, "%v", err)
 		}
-	case "stop", "kill", "crash", "freeze", "thaw", "starve", "script", "write", "reload":
+	case "stop", "kill", "crash", "freeze", "thaw", "starve", "script", "write", "reload", "ringkeep":
 		if known[w[1]] != "node" {
 			return st.Errorf(1, "no node %s is declared above", w[1])
 		}

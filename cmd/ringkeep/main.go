@@ -58,6 +58,7 @@ nodes on one machine in network namespaces.`,
 		SilenceErrors: true,
 	}
 	cmd.AddCommand(runCommand(), reloadCommand(), checkCommand(), simCommand(), dumpCommand(), replayCommand(), labCommand(), labEnterCommand(), labPingCommand(), versionCommand())
+	cmd.AddCommand(statusCommand(), explainCommand(), steerCommand("drain"), steerCommand("undrain"), steerCommand("fail"), steerCommand("evict"))
 	return cmd
 }
 

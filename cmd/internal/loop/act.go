@@ -3,6 +3,7 @@ package loop
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
 	"github.com/ringkeep/ringkeep/cmd/internal/kernel"
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
+	"github.com/ringkeep/ringkeep/forward"
 	"github.com/ringkeep/ringkeep/fsm"
 	"github.com/ringkeep/ringkeep/ring"
 )
@@ -182,6 +184,10 @@ func (l *Loop) report(a node.Action) {
 		l.Log.Info(serverWords(a), "vs", a.Service, "rs", a.Server, "reason", a.Reason)
 	case node.QuorumChanged:
 		l.Log.Info(quorumWords(a), "vs", a.Service, "sorry", a.Sorry)
+	case node.Steered:
+		l.Log.Info(steerWords[a.To], "vs", a.Service, "rs", serverOrAll(a.Server), "reason", "an operator")
+	case node.Evicted:
+		l.Log.Info("all connections end", "vs", a.Service, "rs", serverOrAll(a.Server), "reason", "an operator")
 	case node.ScriptChanged:
 		words := "failed"
 		if a.Up {
@@ -238,3 +244,15 @@ func quorumWords(a node.QuorumChanged) string {
 
 // WallClock is CLOCK_REALTIME as the time since 1970.
 func WallClock() time.Duration { return time.Duration(time.Now().UnixNano()) }
+
+var steerWords = map[forward.Steering]string{
+	forward.Serve: "takes new flows", forward.Drain: "drained: takes no new flows", forward.Fail: "fails: takes no flows, and those that are there end",
+}
+
+// serverOrAll is what stands in the log for a server, the zero one meaning all.
+func serverOrAll(a netip.AddrPort) string {
+	if a.IsValid() {
+		return a.String()
+	}
+	return "all"
+}

@@ -120,6 +120,13 @@ func (l *Loop) Post(ev node.Event) { l.post(posted{ev: ev}) }
 // Do has the loop call f between two events, from any goroutine.
 func (l *Loop) Do(f func()) { l.post(posted{do: f}) }
 
+// Give hands an event to the node at once; call it by way of [Loop.Do].
+func (l *Loop) Give(ev node.Event) {
+	l.now = l.Clock()
+	l.step(ev)
+	l.flush()
+}
+
 func (l *Loop) post(p posted) {
 	l.mu.Lock()
 	l.inbox = append(l.inbox, p)

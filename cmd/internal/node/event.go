@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
+	"github.com/ringkeep/ringkeep/forward"
 	"github.com/ringkeep/ringkeep/fsm"
 	"github.com/ringkeep/ringkeep/proto"
 )
@@ -65,6 +66,19 @@ type (
 		OK     bool
 		Reason string
 	}
+	// Steer is what an operator wants of the flows of a server, or with the zero Server of
+	// all servers of a service. It lasts while the server is configured.
+	Steer struct {
+		Service forward.ServiceKey
+		Server  netip.AddrPort
+		To      forward.Steering
+	}
+	// Evict ends the flows of a server, or with the zero Server of all servers of a service:
+	// their next packets are new ones.
+	Evict struct {
+		Service forward.ServiceKey
+		Server  netip.AddrPort
+	}
 	// FileRead is the number that tracked file number File has now. What is read before
 	// Start is what the elections begin with.
 	FileRead struct{ File, Value int }
@@ -73,6 +87,8 @@ type (
 )
 
 func (FileRead) event()         {}
+func (Steer) event()            {}
+func (Evict) event()            {}
 func (Clock) event()            {}
 func (ProcessesCounted) event() {}
 func (Start) event()            {}
@@ -169,6 +185,19 @@ type (
 		Inhibit bool
 		Reason  string
 	}
+	// Steered reports what an operator wants of a server, or with the zero Server of all
+	// servers of a service.
+	Steered struct {
+		Service string // its name, as keepalived's log has it
+		Server  netip.AddrPort
+		To      forward.Steering
+	}
+	// Evicted reports that an operator ends the flows of a server, or with the zero Server
+	// of all.
+	Evicted struct {
+		Service string
+		Server  netip.AddrPort
+	}
 	// QuorumChanged reports a virtual service that gained or lost its quorum.
 	// Sorry is the sorry server that stepped in or out, if there is one.
 	QuorumChanged struct {
@@ -225,6 +254,8 @@ func (Tally) action()            {}
 func (Remarked) action()         {}
 func (ServerChanged) action()    {}
 func (QuorumChanged) action()    {}
+func (Steered) action()          {}
+func (Evicted) action()          {}
 func (ScriptChanged) action()    {}
 func (Unreachable) action()      {}
 func (Restored) action()         {}

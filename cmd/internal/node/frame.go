@@ -103,13 +103,13 @@ func (n *Node) judge(now time.Duration, port int, head, frame []byte, out *Batch
 			n.tunnelError(d, eth, out)
 		}
 	}
-	n.armExpiry()
+	n.armTraffic()
 	return Verdict{}
 }
 
 // sendTo addresses the frame to its real server, or keeps it until that answers.
 func (n *Node) sendTo(now time.Duration, server int32, head, frame []byte, out *Batch) Verdict {
-	n.armExpiry()
+	n.armTraffic()
 	if int(server) >= len(n.hops) || n.hops[server] < 0 {
 		return Verdict{}
 	}
@@ -128,7 +128,15 @@ func (n *Node) sendTo(now time.Duration, server int32, head, frame []byte, out *
 	return Verdict{Fate: Held}
 }
 
-// armExpiry keeps one timer for the connection table.
+// armTraffic keeps one timer for the connection table, and while packets come one for the
+// rates.
+func (n *Node) armTraffic() {
+	if n.timers.pos[n.rateTimer] < 0 {
+		n.timers.set(n.rateTimer, 0) // at once
+	}
+	n.armExpiry()
+}
+
 func (n *Node) armExpiry() {
 	if n.timers.pos[n.fwdTimer] < 0 {
 		if at, ok := n.fwd.Deadline(); ok {

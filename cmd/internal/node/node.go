@@ -63,6 +63,8 @@ const (
 	timerCheck
 	timerScript
 	timerForward
+	timerSweep
+	timerRates
 	timerProcess
 	timerPacer
 	timerLink
@@ -105,6 +107,8 @@ type Node struct {
 	hops       []hop         // by forward's server number
 	fwd        *forward.Forwarder
 	fwdTimer   int
+	sweepTimer int // of the connections that an operator evicts
+	rateTimer  int
 	natted     map[answerer]bool
 	replies    bucket
 
@@ -176,7 +180,7 @@ func (n *Node) compose(table forward.Config) error {
 	}
 	n.addGroups()
 	n.fwd = forward.New(table)
-	n.fwdTimer = n.newTimer(timerForward, 0)
+	n.fwdTimer, n.sweepTimer, n.rateTimer = n.newTimer(timerForward, 0), n.newTimer(timerSweep, 0), n.newTimer(timerRates, 0)
 	n.addTimeouts()
 	if err := n.addMarks(); err != nil {
 		return err
@@ -254,6 +258,10 @@ func (n *Node) Step(now time.Duration, ev Event, out []Action) []Action {
 		n.fileRead(now, ev)
 	case ProcessesCounted:
 		n.processesCounted(now, ev)
+	case Steer:
+		n.steer(now, ev)
+	case Evict:
+		n.evict(now, ev)
 	default:
 		panic(fmt.Sprintf("node: unknown event %T", ev))
 	}
@@ -300,6 +308,10 @@ func (n *Node) due(now time.Duration) {
 			n.startScript(now, o.index)
 		case timerForward:
 			n.expire(now)
+		case timerSweep:
+			n.sweep(now)
+		case timerRates:
+			n.estimate(now)
 		case timerProcess:
 			n.judgeProcess(now, o.index)
 		case timerPacer:

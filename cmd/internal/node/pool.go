@@ -163,6 +163,9 @@ func (n *Node) judgeQuorum(now time.Duration, s *service) {
 			alive += max(0, s.servers[i].cfg.Weight)
 		}
 	}
+	if n.drained(s) {
+		alive = 0
+	}
 	was := s.quorum
 	if was {
 		s.quorum = alive > 0 && alive >= s.cfg.Quorum-s.cfg.Hysteresis

@@ -46,7 +46,7 @@ func (r *reload) adoptServices() {
 			continue
 		}
 		old := &r.was.services[k]
-		s.quorum, s.sorry = old.quorum, old.sorry && s.cfg.SorryServer != nil
+		s.quorum, s.sorry, s.steered = old.quorum, old.sorry && s.cfg.SorryServer != nil, old.steered
 		for x, key := range s.keys {
 			if y := slices.Index(old.keys, key); y >= 0 {
 				s.pools[x] = old.pools[y]
@@ -132,8 +132,15 @@ func mustServe(err error) {
 // the others, and brings the pools to what they are to be.
 func (r *reload) settleServers(s, old *service) {
 	for k := range old.servers {
-		if rs := &old.servers[k]; s.serverAt(rs.cfg.Addr) < 0 {
-			r.retire(s, rs)
+		rs := &old.servers[k]
+		if s.serverAt(rs.cfg.Addr) >= 0 {
+			continue
+		}
+		r.retire(s, rs)
+		for _, key := range s.keys {
+			if s.steered && slices.Contains(old.keys, key) {
+				r.fwd.SteerServer(key, r.server(key, rs.cfg, 0).Addr, forward.Serve)
+			}
 		}
 	}
 	for k := range s.servers {

@@ -22,6 +22,7 @@ type service struct {
 	servers []realServer
 	quorum  bool // reached
 	sorry   bool // the sorry server stands in
+	steered bool // an operator had a say
 }
 
 // realServer is one member of a pool.
@@ -134,7 +135,7 @@ func (n *Node) members(s *service, k forward.ServiceKey) []forward.Server {
 	var list []forward.Server
 	for i := range s.servers {
 		rs := &s.servers[i]
-		switch in := rs.alive && !s.sorry; {
+		switch in := rs.alive && (!s.sorry || s.steered && n.steers(k, rs)); { // the flows of who is drained go on
 		case !n.serves(k, rs.cfg):
 		case in:
 			list = append(list, n.server(k, rs.cfg, rs.cfg.Weight))
