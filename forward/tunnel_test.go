@@ -439,7 +439,6 @@ func TestTunnelsRefuse(t *testing.T) {
 	if !f.Rebuild(Decision{Verdict: Forward}, Ingress{Virtio: v}, sctp, &out) || len(out.Buf) != 20+12+len(sctp) {
 		t.Errorf("SCTP: %x", out.Buf)
 	}
-	ip, _ = s.packet()
 	ip = s.cut(t)[0]
 	out.Reset()
 	if d := f.Packet(0, Ingress{}, ip); !f.Rebuild(d, Ingress{}, ip, &out) || out.Buf[20+8] != 0 {
