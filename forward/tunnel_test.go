@@ -215,7 +215,7 @@ func TestTunnelsDeliver(t *testing.T) {
 		if d.Verdict != Forward || !d.Rebuild {
 			t.Fatalf("%+v", d)
 		}
-		out := &Packets{Room: 24}
+		out := &Packets{Room: 24, Buf: bytes.Repeat([]byte{0xdd}, 9000)[:0]}
 		if !f.Rebuild(d, in, ip, out) {
 			t.Fatal("not rebuilt")
 		}
@@ -406,6 +406,25 @@ func BenchmarkTunnel(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// A packet of IPv6 of 1280 bytes passes every tunnel, if need be in two parts (RFC 2473
+// §7.1); the sender of a longer one hears of 1280.
+func TestLeastMTUOfTunnels(t *testing.T) {
+	for _, outer6 := range []bool{false, true} {
+		f, _ := tunnelWorld(t, true, false, outer6, tunnels[0], 1280)
+		s := super{six: true, ttl: 9, flags: proto.TCPSyn, data: make([]byte, 1220)}
+		ip, _ := s.packet()
+		out := Packets{}
+		if d := f.Packet(0, Ingress{}, ip); d.Verdict != Forward || !f.Rebuild(d, Ingress{}, ip, &out) || len(out.Spans) != 2 {
+			t.Errorf("six outside %t: %+v, %v", outer6, d, out.Spans)
+		}
+		s.data = make([]byte, 1221)
+		ip, _ = s.packet()
+		if d := f.Packet(0, Ingress{}, ip); d.Verdict != TooBig || d.MTU != 1280 {
+			t.Errorf("six outside %t: %+v", outer6, d)
+		}
 	}
 }
 
