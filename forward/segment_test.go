@@ -3,6 +3,7 @@ package forward
 import (
 	"bytes"
 	"encoding/binary"
+	"hash/crc32"
 	"net/netip"
 	"slices"
 	"testing"
@@ -335,4 +336,47 @@ func TestFragments6(t *testing.T) {
 			t.Fatalf("%x came out of %x", again, ip[40:])
 		}
 	})
+}
+
+// SCTP has one checksum, of everything, and no super-frames here (RFC 9260 §6.8).
+func TestSegmentsSCTP(t *testing.T) {
+	message := append([]byte{0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0xde, 0xad, 0xbe, 0xef}, 0, 3, 0, 20, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)
+	ip := append(proto.IPv4Header{TTL: 9, Protocol: proto.ProtocolSCTP, Src: client4, Dst: vip4}.Append(nil, len(message)), message...)
+	_, v := super{data: []byte{1}}.packet()
+	p, err := parse(ip)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, ok := segmentsOf(p, v, false)
+	if !ok {
+		t.Fatal("refused")
+	}
+	got := s.append(nil)
+	sum := binary.LittleEndian.Uint32(got[28:])
+	clear(got[28:32])
+	if want := crc32.Checksum(got[20:], crc32.MakeTable(crc32.Castagnoli)); s.rest || sum != want || !bytes.Equal(got[32:], ip[32:]) {
+		t.Errorf("%x with %08x, want %08x", got, sum, want)
+	}
+	v[1] = proto.GSOTCPv4
+	if _, ok := segmentsOf(p, v, false); ok {
+		t.Error("a super-frame of SCTP")
+	}
+}
+
+// No fragment has a partial checksum or is a super-frame.
+func TestSegmentsOfFragments(t *testing.T) {
+	for _, fragment := range [][2]byte{{0x20, 0}, {0, 9}} {
+		ip, v := super{data: make([]byte, 100)}.packet()
+		copy(ip[6:], fragment[:])
+		p, err := parse(ip)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := segmentsOf(p, v, false); ok {
+			t.Errorf("fragment %x is taken", fragment)
+		}
+		if s, ok := segmentsOf(p, nil, false); !ok || !bytes.Equal(s.append(nil), ip) {
+			t.Errorf("fragment %x without a virtio header", fragment)
+		}
+	}
 }

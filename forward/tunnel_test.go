@@ -215,7 +215,7 @@ func TestTunnelsDeliver(t *testing.T) {
 		if d.Verdict != Forward || !d.Rebuild {
 			t.Fatalf("%+v", d)
 		}
-		out := &Packets{Room: 24}
+		out := &Packets{Room: 24, Buf: bytes.Repeat([]byte{0xdd}, 9000)[:0]}
 		if !f.Rebuild(d, in, ip, out) {
 			t.Fatal("not rebuilt")
 		}
@@ -406,5 +406,61 @@ func BenchmarkTunnel(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// A packet of IPv6 of 1280 bytes passes every tunnel, if need be in two parts (RFC 2473
+// §7.1); the sender of a longer one hears of 1280.
+func TestLeastMTUOfTunnels(t *testing.T) {
+	for _, outer6 := range []bool{false, true} {
+		f, _ := tunnelWorld(t, true, false, outer6, tunnels[0], 1280)
+		s := super{six: true, ttl: 9, flags: proto.TCPSyn, data: make([]byte, 1220)}
+		ip, _ := s.packet()
+		out := Packets{}
+		if d := f.Packet(0, Ingress{}, ip); d.Verdict != Forward || !f.Rebuild(d, Ingress{}, ip, &out) || len(out.Spans) != 2 {
+			t.Errorf("six outside %t: %+v, %v", outer6, d, out.Spans)
+		}
+		s.data = make([]byte, 1221)
+		ip, _ = s.packet()
+		if d := f.Packet(0, Ingress{}, ip); d.Verdict != TooBig || d.MTU != 1280 {
+			t.Errorf("six outside %t: %+v", outer6, d)
+		}
+	}
+}
+
+// What must stay in the director: a packet that no header can be put before, and any while
+// no address is known that it could come from. SCTP never has a remote checksum.
+func TestTunnelsRefuse(t *testing.T) {
+	f, _ := tunnelWorld(t, false, false, false, tunnels[0], 0)
+	s := super{ttl: 9, flags: proto.TCPSyn, data: make([]byte, 65535-40)}
+	ip, _ := s.packet()
+	var out Packets
+	if d := f.Packet(0, Ingress{}, ip); !d.Rebuild || f.Rebuild(d, Ingress{}, ip, &out) {
+		t.Errorf("%+v, %d packets of %d bytes", d, len(out.Spans), len(ip))
+	}
+	s.data = nil
+	ip, _ = s.packet()
+	if d := f.Packet(0, Ingress{}, ip); !f.Rebuild(d, Ingress{}, ip, &out) {
+		t.Error("a short packet is refused")
+	}
+	f.SetPath(0, Path{MTU: 1500})
+	if d := f.Packet(0, Ingress{}, ip); !d.Rebuild || f.Rebuild(d, Ingress{}, ip, &out) {
+		t.Errorf("%+v, from nowhere", d)
+	}
+	f.SetPath(0, Path{MTU: 60, Source: near4})
+	if f.servers[0].fits != 68 {
+		t.Errorf("%d bytes fit a link of 60", f.servers[0].fits)
+	}
+	f, _ = tunnelWorld(t, false, false, false, tunnels[3], 1500)
+	sctp := append(proto.IPv4Header{TTL: 9, Protocol: proto.ProtocolSCTP, Src: client4, Dst: vip4}.Append(nil, 16), make([]byte, 16)...)
+	_, v := super{}.packet()
+	out.Reset()
+	if !f.Rebuild(Decision{Verdict: Forward}, Ingress{Virtio: v}, sctp, &out) || len(out.Buf) != 20+12+len(sctp) {
+		t.Errorf("SCTP: %x", out.Buf)
+	}
+	ip = s.cut(t)[0]
+	out.Reset()
+	if d := f.Packet(0, Ingress{}, ip); !f.Rebuild(d, Ingress{}, ip, &out) || out.Buf[20+8] != 0 {
+		t.Errorf("a packet with its checksum leaves it to the far end: %x", out.Buf)
 	}
 }
