@@ -42,6 +42,7 @@ func (r *run) pingPong(c Case) (int, Values, error) {
 	}
 	defer end()
 	var times []int64
+	var before spent
 	lost := 0
 	err = s.gen.Do(func() error {
 		fd, err := client()
@@ -49,17 +50,28 @@ func (r *run) pingPong(c Case) (int, Values, error) {
 			return err
 		}
 		defer unix.Close(fd)
-		if err := r.greet(fd, p); err != nil {
-			return err
+		if err = r.greet(fd, p); err == nil && p != nil {
+			before, err = p.spent()
 		}
-		times, lost = ask(fd, r.time, nil)
-		return nil
+		if err == nil {
+			times, lost = ask(fd, r.time, nil)
+		}
+		return err
 	})
 	if err != nil {
 		return 0, nil, err
 	}
 	slices.Sort(times)
-	return len(times), Values{P50: quantile(times, .5), P99: quantile(times, .99), Lost: float64(lost)}, nil
+	v := Values{P50: quantile(times, .5), P99: quantile(times, .99), Lost: float64(lost)}
+	if p != nil && len(times) > 0 {
+		after, err := p.spent()
+		if err != nil {
+			return 0, nil, err
+		}
+		all, _, _ := after.since(before)
+		v[CPU] = float64(all) / float64(len(times))
+	}
+	return len(times), v, nil
 }
 
 // listening is a stage with a server, and the forwarder of the case.
@@ -231,10 +243,20 @@ func (r *run) halfLoad(c Case) (int, Values, error) {
 		}
 	}
 	gcs := p.collections()
+	before, err := p.spent()
+	if err != nil {
+		return 0, nil, err
+	}
 	times, lost, err := s.under(g, w, fullTime*r.time, r.halfRate())
 	if err != nil {
 		return 0, nil, err
 	}
+	after, err := p.spent()
+	if err != nil {
+		return 0, nil, err
+	}
+	all, _, _ := after.since(before)
+	v[CPU] = float64(all) / float64(max(1, len(times)))
 	v[P50], v[P99], v[Worst] = quantile(times, .5), quantile(times, .99), quantile(times, 1)
 	v[Lost], v[GCs] = float64(lost), float64(p.collections()-gcs)
 	return len(times), v, nil
@@ -296,6 +318,7 @@ func (s *stage) watch() (*watcher, error) {
 // under sends at a rate for a time and returns how long the frames took, sorted, in ns, and
 // how many did not arrive.
 func (s *stage) under(g *generator, w *watcher, d time.Duration, rate float64) (times []int64, lost int, err error) {
+	w.take(nil) // what is left from before
 	sent, over := 0, make(chan error, 1)
 	times = make([]int64, 0, int(d.Seconds()*rate)+1024)
 	go func() {

@@ -161,7 +161,7 @@ const late = time.Millisecond
 // the calling thread, which it keeps busy. What it could not send in time it does not send
 // later at once.
 func (g *generator) paced(d time.Duration, rate float64) (sent int, err error) {
-	const burst = 16
+	const burst = 4
 	gap := time.Duration(burst / rate * float64(time.Second))
 	start := time.Now()
 	for next := time.Duration(0); ; {

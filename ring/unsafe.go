@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"sync/atomic"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -44,16 +43,11 @@ func sendmmsg(fd int, msgs []mmsghdr) (int, unix.Errno) {
 }
 
 // epollPwait2 is epoll_pwait2(2) with no signal mask: a timeout in nanoseconds,
-// negative for none. The kernel has it since 5.11; ENOSYS before.
-func epollPwait2(fd int, events []unix.EpollEvent, timeout time.Duration) (int, unix.Errno) {
-	var ts *unix.Timespec
-	if timeout >= 0 {
-		t := unix.NsecToTimespec(int64(timeout))
-		ts = &t
-	}
+// nil for none. The kernel has it since 5.11; ENOSYS before.
+func epollPwait2(fd int, events []unix.EpollEvent, timeout *unix.Timespec) (int, unix.Errno) {
 	n, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(fd),
 		uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)),
-		uintptr(unsafe.Pointer(ts)), 0, 0)
+		uintptr(unsafe.Pointer(timeout)), 0, 0)
 	if errno != 0 {
 		return 0, errno
 	}
