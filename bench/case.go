@@ -92,6 +92,8 @@ const (
 	manyFlows  = 1_000_000
 	superFlows = 1_000
 	scheduler  = "wlc"
+	overflow   = "ovf"
+	ovfFlows   = 120_000
 )
 
 // plan lists the cases, those that are compared beside each other.
@@ -163,7 +165,11 @@ func (p *planner) connections() {
 		names = []string{scheduler}
 	}
 	for _, name := range names {
-		p.add(Case{Kind: NewConnections, Forwarder: Ringkeep, Scheduler: name, Frame: 64, Flows: manyFlows})
+		flows := manyFlows
+		if name == overflow {
+			flows = ovfFlows
+		}
+		p.add(Case{Kind: NewConnections, Forwarder: Ringkeep, Scheduler: name, Frame: 64, Flows: flows})
 	}
 }
 

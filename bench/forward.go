@@ -56,10 +56,15 @@ func (r *run) forward(c Case) (int, Values, error) {
 	if err := s.establish(p, c, 0); err != nil {
 		return 0, nil, fmt.Errorf("%w; it says: %s", err, p.text())
 	}
+	gcs := p.collections()
+	measure := func() (int, Values, error) { return r.poured(s, p, c, proto.TCPAck, true) }
 	if c.Frame == Super {
-		return r.flooded(s, p, c)
+		measure = func() (int, Values, error) { return r.flooded(s, p, c) }
 	}
-	n, v, err := r.poured(s, p, c, proto.TCPAck, true)
+	n, v, err := measure()
+	if err == nil && c.Forwarder != CBare && c.Forwarder != CVNet {
+		v[GCs] = float64(p.collections() - gcs)
+	}
 	return n, v, err
 }
 

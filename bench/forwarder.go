@@ -131,7 +131,11 @@ func configuration(c Case) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "virtual_server %v %d {\n    lb_algo %s\n    lb_kind %s\n    protocol %s\n", vip, servicePort, c.Scheduler, c.Method, c.protocol())
 	for i := range servers {
-		fmt.Fprintf(&b, "    real_server %v %d {\n        weight %d\n    }\n", serverIP(i), servicePort, 1+i%2)
+		weight := 1 + i%2
+		if c.Scheduler == overflow {
+			weight *= ovfFlows / servers // which is how many connections a server takes
+		}
+		fmt.Fprintf(&b, "    real_server %v %d {\n        weight %d\n    }\n", serverIP(i), servicePort, weight)
 	}
 	b.WriteString("}\n")
 	return b.String()

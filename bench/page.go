@@ -49,7 +49,8 @@ type plotRow struct {
 // plotWidth is in pixels.
 const plotWidth = 480
 
-func px(v, most float64) string { return fmt.Sprintf("%.1f", v/most*plotWidth) }
+// px is a place on a plot; what is below 0, as a difference can be, is at its edge.
+func px(v, most float64) string { return fmt.Sprintf("%.1f", max(0, v/most)*plotWidth) }
 
 // HTML writes the report as one page that loads nothing.
 func (r *Report) HTML(w io.Writer) error {

@@ -82,7 +82,7 @@ func (p *process) follow(r *os.File, word string, ready chan struct{}) {
 	for lines := bufio.NewScanner(r); lines.Scan(); {
 		line := lines.Text()
 		p.mu.Lock()
-		if strings.HasPrefix(line, "gc ") {
+		if strings.Contains(line, " ms clock, ") { // the end of what a collection says, in several writes
 			p.gcs++
 		} else if p.log.Len() < 1<<16 {
 			p.log.WriteString(line + "\n")
