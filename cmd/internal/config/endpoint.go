@@ -43,8 +43,8 @@ func markOf(mark uint32, family int) Endpoint {
 	return Endpoint{netip.AddrPortFrom(netip.IPv4Unspecified(), 0), mark}
 }
 
-// family is 4 or 6: of the address, or of a mark what ip_family says, or else what the real
-// servers are of, if packets do not reach them through tunnels.
+// family is 4 or 6: of the address, or of a mark what ip_family says, or else what
+// persistence_granularity is of, or the real servers that are not behind tunnels.
 func (vs *VirtualServer) family() int {
 	switch {
 	case vs.Addr.IsValid():
@@ -52,13 +52,13 @@ func (vs *VirtualServer) family() int {
 	case vs.IPFamily != "":
 		return families[vs.IPFamily]
 	}
+	if vs.PersistenceMask > 32 {
+		return 6
+	}
 	for _, rs := range vs.RealServers {
 		if cmp.Or(rs.Method.Forwarding, vs.Method.Forwarding) != "TUN" {
 			return familyOf(rs.Addr.Addr())
 		}
-	}
-	if vs.PersistenceMask > 32 {
-		return 6
 	}
 	return 4
 }

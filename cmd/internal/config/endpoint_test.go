@@ -179,3 +179,30 @@ func TestChecksOfPortlessServers(t *testing.T) {
 		printsTheSame(t, tt.server, []byte(text))
 	}
 }
+
+// TestMethods has what stands behind lvs_method, and how it is written again, or what is said
+// of it. keepalived 2.2.7 complains of the same.
+func TestMethods(t *testing.T) {
+	for _, tt := range []struct{ line, want, message string }{
+		{"DR", "DR", ""},
+		{"TUN", "TUN type ipip", ""},
+		{"TUN type gue port 6080 remcsum", "TUN type gue port 6080 remcsum", ""},
+		{"TUN type gre csum", "TUN type gre csum", ""},
+		{"TUN type gre remcsum", "TUN type gre", "lvs_method: gre has no remcsum; it is ignored"},
+		{"TUN csum", "TUN type ipip", "lvs_method: ipip has no csum; it is ignored"},
+		{"TUN type gre port 7", "TUN type gre", "lvs_method: gre has no port; it is ignored"},
+		{"NAT csum", "NAT", "lvs_method: NAT has no csum; it is ignored"},
+		{"TUN type gue", "NAT", "lvs_method: a gue tunnel needs a port; the line is ignored"},
+	} {
+		cfg, found := Parse("a.conf", []byte("virtual_server 10.0.0.1 80 {\nlvs_sched rr\nprotocol TCP\nlvs_method "+tt.line+"\nreal_server 10.0.0.5 80 {\n}\n}\n"), Options{})
+		said := ""
+		for _, m := range found {
+			if m.Level != Notice {
+				said += m.Text
+			}
+		}
+		if got := strings.Join(cfg.VirtualServers[0].Method.words(), " "); got != tt.want || said != tt.message {
+			t.Errorf("%s: got %s, %s", tt.line, got, said)
+		}
+	}
+}

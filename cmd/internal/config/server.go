@@ -101,7 +101,7 @@ func (r *reader) resolveService(vs *VirtualServer) {
 		r.say(Notice, vs.Pos, "virtual_server %v: has no lvs_sched: wlc is taken", vs)
 	}
 	r.resolvePersistence(vs)
-	if vs.OPS && vs.Protocol != 17 {
+	if vs.OPS && vs.Protocol != 17 && !vs.ByMark {
 		r.say(Warning, vs.At("ops"), "virtual_server %v: ops is for UDP; it is ignored", vs)
 		vs.OPS = false
 	}
