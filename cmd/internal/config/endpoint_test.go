@@ -87,6 +87,10 @@ func TestEndpoints(t *testing.T) {
 			name: "ip_family of an address", head: "10.0.0.1 80", lines: "protocol TCP\nip_family inet6", servers: "10.0.0.5 80", want: "10.0.0.1:80: 10.0.0.1:80 <- 10.0.0.5:80",
 			messages: []string{"13:11 virtual_server 10.0.0.1:80: ip_family is for marks; it is ignored"},
 		},
+		{
+			name: "a sorry server of another family", head: "10.0.0.1 80", lines: "protocol TCP\nsorry_server 2001:db8::9 80", servers: "10.0.0.5 80", want: "10.0.0.1:80: 10.0.0.1:80 <- 10.0.0.5:80",
+			messages: []string{"13:1 sorry_server [2001:db8::9]:80: is of another family than the service, which only TUN can bridge; it is ignored"},
+		},
 		{name: "NAT to a port", global: "@ringkeep packet_mark 7 tcp", head: "fwmark 7", lines: "lvs_method NAT", servers: "10.0.0.5 8080", want: "fwmark 7: fwmark 7 <- 10.0.0.5:8080"},
 		{
 			name: "marks in a group", global: "@ringkeep packet_mark 7 tcp", head: "group G", lines: "protocol TCP", servers: "10.0.0.5,2001:db8::5", group: "fwmark 7\nfwmark 7 inet6\nfwmark 8",
@@ -204,5 +208,23 @@ func TestMethods(t *testing.T) {
 		if got := strings.Join(cfg.VirtualServers[0].Method.words(), " "); got != tt.want || said != tt.message {
 			t.Errorf("%s: got %s, %s", tt.line, got, said)
 		}
+	}
+}
+
+// TestSorryServerFirst: what stands above sorry_server is not of it, as in keepalived 2.2.7.
+func TestSorryServerFirst(t *testing.T) {
+	for _, above := range []bool{false, true} {
+		server, lines := "sorry_server 10.0.0.9 80\n", "sorry_server_inhibit\nsorry_server_lvs_method TUN\n"
+		if above {
+			server, lines = lines, server
+		}
+		text := "virtual_server 10.0.0.1 80 {\nlvs_sched rr\nlvs_method DR\nprotocol TCP\n" + server + lines + "real_server 10.0.0.5 80 {\n}\n}\n"
+		_, messages := servicesOf(text)
+		cfg, _ := Parse("a.conf", []byte(text), Options{})
+		vs := cfg.VirtualServers[0]
+		if got := vs.SorryServer.Method.Forwarding == "DR" && !vs.SorryServerInhibit && len(messages) == 2; got != above {
+			t.Errorf("above %v: %+v, %q", above, vs.SorryServer, messages)
+		}
+		printsTheSame(t, "sorry", []byte(text))
 	}
 }

@@ -193,20 +193,44 @@ func (r *reader) resolvePool(vs *VirtualServer) {
 		r.resolveChecks(rs)
 	}
 	vs.RealServers = kept
-	if s := vs.SorryServer; s != nil {
-		if s.Method = vs.SorryServerMethod; s.Method.Forwarding == "" {
-			s.Method = vs.Method
-		}
-		r.resolvePort(vs, s)
-		s.Virtualhost = vs.Virtualhost
-	} else {
+	r.resolveSorry(vs)
+}
+
+// resolveSorry gives the sorry server its method and port.
+func (r *reader) resolveSorry(vs *VirtualServer) {
+	s := vs.SorryServer
+	if s == nil {
 		for _, keyword := range []string{"sorry_server_inhibit", "sorry_server_lvs_method"} {
 			if vs.Has(keyword) {
 				r.say(Warning, vs.At(keyword), "%s without a sorry_server; it is ignored", keyword)
 			}
 		}
 		vs.SorryServerInhibit, vs.SorryServerMethod = false, Method{}
+		return
 	}
+	early := func(keyword string) bool {
+		is := vs.Has(keyword) && before(vs.At(keyword), s.Pos)
+		if is {
+			r.say(Warning, vs.At(keyword), "%s stands above sorry_server: keepalived ignores it there; it is ignored", keyword)
+		}
+		return is
+	}
+	if early("sorry_server_inhibit") {
+		vs.SorryServerInhibit = false
+	}
+	if early("sorry_server_lvs_method") {
+		vs.SorryServerMethod = Method{}
+	}
+	if s.Method = vs.SorryServerMethod; s.Method.Forwarding == "" {
+		s.Method = vs.Method
+	}
+	if !slices.ContainsFunc(vs.Endpoints(), s.serves) {
+		r.say(Warning, s.Pos, "sorry_server %v: is of another family than the service, which only TUN can bridge; it is ignored", s.Addr)
+		vs.SorryServer = nil
+		return
+	}
+	r.resolvePort(vs, s)
+	s.Virtualhost = vs.Virtualhost
 }
 
 // sameServer tells whether two real servers are one to the data plane: behind a group DR and
