@@ -110,10 +110,12 @@ func (one GroupEntry) expand(vs *VirtualServer, list []Endpoint) []Endpoint {
 	}
 }
 
-// serves tells whether a real server can take packets of an endpoint: only a tunnel takes
-// them across families.
-func (rs *RealServer) serves(e Endpoint) bool {
-	return rs.Method.Forwarding == "TUN" || rs.Addr.Addr().Is4() == e.Addr.Addr().Is4()
+// serves tells whether a real server can take packets of a virtual server, if of some of its
+// addresses only: across families no more than a tunnel takes them.
+func (rs *RealServer) serves(vs *VirtualServer) bool {
+	list := vs.Endpoints()
+	like := func(e Endpoint) bool { return rs.Addr.Addr().Is4() == e.Addr.Addr().Is4() }
+	return rs.Method.Forwarding == "TUN" || len(list) == 0 || slices.ContainsFunc(list, like)
 }
 
 // claim leaves every endpoint to the first virtual server that is of it.

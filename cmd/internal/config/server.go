@@ -182,7 +182,7 @@ func (r *reader) resolvePool(vs *VirtualServer) {
 			r.say(Warning, rs.Pos, "real_server %v stands at %v already; this one is ignored", rs.Addr, kept[i].Pos)
 			continue
 		}
-		if !slices.ContainsFunc(vs.Endpoints(), rs.serves) {
+		if !rs.serves(vs) {
 			r.say(Warning, rs.Pos, "real_server %v: is of another family than the service, which only TUN can bridge; it is ignored", rs.Addr)
 			continue
 		}
@@ -224,9 +224,9 @@ func (r *reader) resolveSorry(vs *VirtualServer) {
 	if s.Method = vs.SorryServerMethod; s.Method.Forwarding == "" {
 		s.Method = vs.Method
 	}
-	if !slices.ContainsFunc(vs.Endpoints(), s.serves) {
+	if !s.serves(vs) {
 		r.say(Warning, s.Pos, "sorry_server %v: is of another family than the service, which only TUN can bridge; it is ignored", s.Addr)
-		vs.SorryServer = nil
+		vs.SorryServer, vs.SorryServerInhibit, vs.SorryServerMethod = nil, false, Method{}
 		return
 	}
 	r.resolvePort(vs, s)
