@@ -94,7 +94,7 @@ var played = []string{
 	"auth-hmac", "interop-ah-ringkeep-first", "interop-ah-unicast", "interop-garp-paced", "interop-mcast-group",
 	"interop-reload", "interop-sync-group", "interop-v2-keepalived-first", "interop-v2-over-ipv6",
 	"interop-v2-ringkeep-first", "interop-v3-keepalived-first", "interop-v3-ringkeep-first",
-	"interop-v6-keepalived-first", "interop-v6-ringkeep-first", "narrow-direct-routing", "no-accept", "notify-fifo", "refusals-said",
+	"interop-v6-keepalived-first", "interop-v6-ringkeep-first", "narrow-direct-routing", "narrow-nat", "tun-fragments", "tun-gue-gre", "tun-ipip", "tun-ipv6", "tun-routed", "no-accept", "notify-fifo", "refusals-said",
 	"reload", "reload-macvlan", "reload-services", "routes-move", "routes-removed", "script-user", "takeover-exact", "track-group", "track-process",
 	"track-weights", "wrong-password", "drain", "fail",
 	"fleet-ringkeep-ringkeep", "fleet-ringkeep-keepalived", "fleet-keepalived-ringkeep", "fleet-keepalived-keepalived",
