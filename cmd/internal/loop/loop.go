@@ -299,6 +299,12 @@ func (l *Loop) service() (busy bool) {
 		}
 		busy = true
 		l.batch.Reset()
+		if n > 1 {
+			for i := range l.frames[:n] {
+				l.Node.Prefetch(l.frames[i].Data())
+			}
+			l.Node.Prefetched()
+		}
 		for i := range l.frames[:n] {
 			f := &l.frames[i]
 			l.Node.Frame(l.now, port, f.Buf[:ring.VNetLen], f.Data(), &l.batch)
