@@ -180,6 +180,12 @@ func (r *reader) resolvePool(vs *VirtualServer) {
 		}
 		kept = append(kept, rs)
 		r.resolveChecks(rs)
+		for _, c := range rs.Checks {
+			c.ServerWeight = rs.Weight
+			for _, u := range c.URLs {
+				u.SNI = serverName(vs, rs, c, u)
+			}
+		}
 	}
 	vs.RealServers = kept
 	if s := vs.SorryServer; s != nil {
@@ -196,6 +202,22 @@ func (r *reader) resolvePool(vs *VirtualServer) {
 		}
 		vs.SorryServerInhibit, vs.SorryServerMethod = false, Method{}
 	}
+}
+
+// serverName is the name that TLS sends: as keepalived does it passes over what the real
+// server says, which counts for the Host header alone.
+func serverName(vs *VirtualServer, rs *RealServer, c *Check, u *URL) string {
+	const keyword = "virtualhost"
+	ofServer := rs.Has(keyword) && u.Has(keyword) && u.At(keyword) == rs.At(keyword) && !(vs.Has(keyword) && vs.At(keyword) == rs.At(keyword))
+	switch {
+	case c.SNIName != "":
+		return c.SNIName
+	case !c.EnableSNI || c.Kind != "SSL_GET":
+		return ""
+	case ofServer:
+		return vs.Virtualhost
+	}
+	return u.Virtualhost
 }
 
 // resolvePort gives a server of a DR or TUN service the port of the service: these

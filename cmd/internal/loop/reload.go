@@ -13,6 +13,8 @@ type generation struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	loop   *Loop
+	probes map[int]probe // of its checks, when they have run
+	shown  shown
 }
 
 func (g generation) post(ev node.Event) { g.loop.post(posted{ev: ev, gen: &g}) }
@@ -23,7 +25,7 @@ func (l *Loop) begin() {
 		l.running.cancel()
 	}
 	ctx, cancel := context.WithCancel(l.ctx)
-	l.running = generation{ctx, cancel, l}
+	l.running = generation{ctx: ctx, cancel: cancel, loop: l, probes: map[int]probe{}}
 }
 
 // Reload gives the node another configuration ([node.Node.Reload]); call it by way of

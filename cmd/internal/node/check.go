@@ -1,39 +1,62 @@
 package node
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
+	"github.com/ringkeep/ringkeep/forward"
 )
 
-// checker is one health check of a real server and the counter that judges its
-// results (keepalived's rule: the first result decides at once, later ones only
-// after retry further failures; one success brings the server back).
+// checker is one health check of a real server.
 type checker struct {
-	cfg             *config.Check
+	trial
 	service, server int
 	timer           int
-	up, ran         bool
-	failures        int
+	began           time.Duration // the last try
 }
 
 // addCheck makes a checker of server number server of service number service.
 func (n *Node) addCheck(c *config.Check, service, server int, rs *realServer) {
-	if c.Kind != "TCP_CHECK" {
+	if c.Kind == "BFD_CHECK" {
 		return // said when the file was read
 	}
-	up := !c.Alpha
-	n.checks = append(n.checks, checker{
-		cfg: c, service: service, server: server, up: up,
-		timer: n.newTimer(timerCheck, len(n.checks)),
-	})
-	if !up {
-		rs.failed++
+	i := len(n.checks)
+	n.checks = append(n.checks, checker{trial: newTrial(c), service: service, server: server, timer: n.newTimer(timerCheck, i)})
+	ck := &n.checks[i]
+	if c.Kind == "FILE_CHECK" {
+		for f := range n.files {
+			if n.files[f].cfg.Name == c.TrackFile {
+				n.files[f].checks = append(n.files[f].checks, i)
+				ck.read(n.files[f].value)
+			}
+		}
 	}
+	rs.count(ck)
 }
+
+// count adds what a check says of its server to what the others say.
+func (rs *realServer) count(c *checker) {
+	rs.failed += failed(&c.trial)
+	rs.adjust += c.adjust
+}
+
+// weight is the configured weight with what checks add to it.
+func (rs *realServer) weight() int { return min(max(0, rs.cfg.Weight+rs.adjust), 1<<31-1) }
 
 // Check returns the configuration of check number i, for the driver to run.
 func (n *Node) Check(i int) *config.Check { return n.checks[i].cfg }
+
+// SSL is what SSL_GET shows to servers, nil for nothing.
+func (n *Node) SSL() *config.SSL { return n.cfg.SSL }
+
+// planCheck plans the first try of a check: after one second and a part of the warm-up
+// time, so that not all start together. Files tell their changes themselves.
+func (n *Node) planCheck(now time.Duration, i int) {
+	if c := &n.checks[i]; c.cfg.Kind != "FILE_CHECK" {
+		n.timers.set(c.timer, now+time.Second+n.jitter(i, c.cfg.Warmup))
+	}
+}
 
 // jitter spreads check i evenly over [0, most), the same for the same seed.
 func (n *Node) jitter(i int, most time.Duration) time.Duration {
@@ -55,43 +78,135 @@ func (n *Node) startCheck(now time.Duration, i int) {
 		n.timers.set(c.timer, now+c.cfg.DelayLoop)
 		return
 	}
-	n.emit(RunCheck{Check: i})
+	c.began = now
+	n.emit(RunCheck{Check: i, URL: c.url})
 }
 
 func (n *Node) checkDone(now time.Duration, ev CheckDone) {
 	c := &n.checks[ev.Check]
-	wait := c.cfg.DelayLoop
-	switch {
-	case ev.Local:
-	case ev.OK:
-		c.failures = 0
-		if !c.up {
-			c.up = true
-			n.checkTurned(now, c, ev.Reason)
-		}
-	case c.up && c.ran && c.failures < c.cfg.Retry:
-		c.failures++
-		wait = c.cfg.DelayBeforeRetry
-	case c.up:
-		c.up, c.failures = false, 0
-		n.checkTurned(now, c, ev.Reason)
+	was := c.trial
+	wait := c.judge(ev)
+	from := now
+	if c.cfg.Kind == "MISC_CHECK" { // scripts keep a steady period
+		from = c.began
 	}
-	c.ran = c.ran || !ev.Local
-	n.timers.set(c.timer, now+wait)
+	n.timers.set(c.timer, max(now, from+wait))
+	if !ev.Local {
+		n.tellCheck(c, was, ev.Reason)
+	}
+	n.checkJudged(now, c, was, ev.Reason)
 }
 
-// checkTurned counts a check that turned into its server, which is alive while
-// none of its checks failed.
-func (n *Node) checkTurned(now time.Duration, c *checker, reason string) {
+// tellCheck reports a first result and a turn, and with log_all_failures every failure of
+// a check that is up.
+func (n *Node) tellCheck(c *checker, was trial, reason string) {
+	s := &n.services[c.service]
+	told := CheckChanged{Service: s.key, Server: s.servers[c.server].cfg.Addr, Check: c.cfg, Up: c.up, Retries: was.failures, Reason: reason}
+	switch {
+	case c.up != was.up || !was.ran && (c.up || !c.clean):
+		n.emit(told)
+	case c.up && c.failures > 0 && c.cfg.LogAllFailures:
+		n.emit(CheckFailed{Service: told.Service, Server: told.Server, Check: c.cfg, Try: c.failures, Reason: reason})
+	}
+}
+
+// checkJudged lets what a check says now count for its server, which is alive while none
+// of its checks failed.
+func (n *Node) checkJudged(now time.Duration, c *checker, was trial, reason string) {
 	s := &n.services[c.service]
 	rs := &s.servers[c.server]
-	if c.up {
-		rs.failed--
-	} else {
-		rs.failed++
+	if c.adjust != was.adjust {
+		before := rs.weight()
+		rs.adjust += c.adjust - was.adjust
+		n.weightChanged(now, s, rs, before)
 	}
+	rs.failed += failed(&c.trial) - failed(&was)
 	if alive := rs.failed == 0; alive != rs.alive {
 		rs.alive = alive
 		n.serverTurned(now, s, rs, reason)
+	} else if !c.up && !was.up && c.ran && !was.ran && !rs.told { // alpha: down from the start, and now it is known
+		n.serverTurned(now, s, rs, reason)
 	}
 }
+
+// weightChanged lets a new effective weight take effect where the server is in the pool.
+func (n *Node) weightChanged(now time.Duration, s *service, rs *realServer, before int) {
+	to := rs.weight()
+	if to == before {
+		return
+	}
+	n.emit(WeightChanged{Service: s.key, Server: rs.cfg.Addr, From: before, To: to, Active: rs.alive})
+	if rs.alive && rs.pooled && !s.sorry {
+		n.pool(now, s, rs, true)
+	}
+	n.judgeQuorum(now, s)
+}
+
+// fileRecalled gives the checks of a file what they begin with.
+func (n *Node) fileRecalled(f *file) {
+	for _, i := range f.checks {
+		c := &n.checks[i]
+		rs := &n.services[c.service].servers[c.server]
+		rs.failed, rs.adjust = rs.failed-failed(&c.trial), rs.adjust-c.adjust
+		c.read(f.value)
+		rs.count(c)
+		rs.alive = rs.failed == 0
+	}
+}
+
+// fileChecked judges the checks of a file that says another number now.
+func (n *Node) fileChecked(now time.Duration, f *file) {
+	if !n.started {
+		n.fileRecalled(f)
+		return
+	}
+	for _, i := range f.checks {
+		c := &n.checks[i]
+		was := c.trial
+		c.read(f.value)
+		c.ran = true
+		reason := "track_file " + f.cfg.Name
+		n.tellCheck(c, was, reason)
+		n.checkJudged(now, c, was, reason)
+	}
+}
+
+// failed is 1 for a check that is down.
+func failed(t *trial) int {
+	if t.up {
+		return 0
+	}
+	return 1
+}
+
+type (
+	// CheckChanged reports a check that turned, or its first result. Retries is how many
+	// tries failed before the one that decided.
+	CheckChanged struct {
+		Service forward.ServiceKey
+		Server  netip.AddrPort
+		Check   *config.Check
+		Up      bool
+		Retries int
+		Reason  string
+	}
+	// CheckFailed reports a failure that decided nothing yet (log_all_failures).
+	CheckFailed struct {
+		Service forward.ServiceKey
+		Server  netip.AddrPort
+		Check   *config.Check
+		Try     int
+		Reason  string
+	}
+	// WeightChanged reports a new effective weight of a real server.
+	WeightChanged struct {
+		Service  forward.ServiceKey
+		Server   netip.AddrPort
+		From, To int
+		Active   bool // it is up
+	}
+)
+
+func (CheckChanged) action()  {}
+func (CheckFailed) action()   {}
+func (WeightChanged) action() {}

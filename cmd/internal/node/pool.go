@@ -23,8 +23,10 @@ type service struct {
 type realServer struct {
 	cfg    *config.RealServer
 	failed int  // of its checks
+	adjust int  // what they add to its weight
 	alive  bool // no check failed
 	pooled bool // known to the forwarder
+	told   bool // that it went up or down
 }
 
 func (n *Node) addService(c *config.VirtualServer) error {
@@ -60,15 +62,14 @@ func (n *Node) forwarded(c *config.VirtualServer) forward.Service {
 // Script returns the configuration of tracking script number i.
 func (n *Node) Script(i int) *config.Script { return n.scripts[i].cfg }
 
-// startService fills the pool and plans the first checks: after one second and a
-// part of the warm-up time, so that not all start together.
+// startService fills the pool and plans the first checks.
 func (n *Node) startService(now time.Duration, i int) {
 	s := &n.services[i]
 	for r := range s.servers {
 		rs := &s.servers[r]
 		switch {
 		case rs.alive:
-			n.enter(now, s, rs.cfg, rs.cfg.Weight)
+			n.enter(now, s, rs.cfg, rs.weight())
 			rs.pooled = true
 		case rs.cfg.InhibitOnFailure:
 			n.enter(now, s, rs.cfg, 0)
@@ -77,8 +78,8 @@ func (n *Node) startService(now time.Duration, i int) {
 	}
 	n.judgeQuorum(now, s)
 	for c := range n.checks {
-		if ck := &n.checks[c]; ck.service == i {
-			n.timers.set(ck.timer, now+time.Second+n.jitter(c, ck.cfg.Warmup))
+		if n.checks[c].service == i {
+			n.planCheck(now, c)
 		}
 	}
 }
@@ -86,6 +87,7 @@ func (n *Node) startService(now time.Duration, i int) {
 // serverTurned takes a real server in or out of the pool. While the sorry server
 // stands in, the pool stays as it is.
 func (n *Node) serverTurned(now time.Duration, s *service, rs *realServer, reason string) {
+	rs.told = true
 	if !s.sorry {
 		n.pool(now, s, rs, rs.alive)
 	}
@@ -106,9 +108,9 @@ func (n *Node) serverTurned(now time.Duration, s *service, rs *realServer, reaso
 func (n *Node) pool(now time.Duration, s *service, rs *realServer, in bool) {
 	switch {
 	case in && rs.pooled:
-		n.fwd.SetWeight(s.key, rs.cfg.Addr, int32(rs.cfg.Weight))
+		n.fwd.SetWeight(s.key, rs.cfg.Addr, int32(rs.weight()))
 	case in:
-		n.enter(now, s, rs.cfg, rs.cfg.Weight)
+		n.enter(now, s, rs.cfg, rs.weight())
 		rs.pooled = true
 	case rs.cfg.InhibitOnFailure && rs.pooled:
 		n.fwd.SetWeight(s.key, rs.cfg.Addr, 0)
@@ -167,7 +169,7 @@ func (n *Node) judgeQuorum(now time.Duration, s *service) {
 	alive := 0
 	for i := range s.servers {
 		if s.servers[i].alive {
-			alive += max(0, s.servers[i].cfg.Weight)
+			alive += s.servers[i].weight()
 		}
 	}
 	was := s.quorum

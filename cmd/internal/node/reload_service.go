@@ -2,7 +2,6 @@ package node
 
 import (
 	"slices"
-	"time"
 
 	"github.com/ringkeep/ringkeep/forward"
 )
@@ -39,7 +38,7 @@ func (r *reload) adoptServices() {
 			if y < 0 {
 				continue
 			}
-			s.servers[x].alive, s.servers[x].pooled = old.servers[y].alive, old.servers[y].pooled
+			s.servers[x].alive, s.servers[x].pooled, s.servers[x].told = old.servers[y].alive, old.servers[y].pooled, old.servers[y].told
 			r.adoptChecks(i, x, k, y)
 		}
 	}
@@ -49,23 +48,26 @@ func (r *reload) adoptServices() {
 // of a server that was there counts as good, and its first failure decides.
 func (r *reload) adoptChecks(service, server, wasService, wasServer int) {
 	rs := &r.services[service].servers[server]
-	rs.failed = 0
+	rs.failed, rs.adjust = 0, 0
 	for c := range r.checks {
 		ck := &r.checks[c]
 		if ck.service != service || ck.server != server {
+			continue
+		}
+		if ck.cfg.Kind == "FILE_CHECK" {
+			rs.count(ck)
 			continue
 		}
 		ck.up = true
 		for o := range r.was.checks {
 			old := &r.was.checks[o]
 			if old.service == wasService && old.server == wasServer && old.cfg.Same(ck.cfg) {
-				ck.up, ck.ran, ck.failures = old.up, old.ran, min(old.failures, ck.cfg.Retry)
+				ck.trial = old.trial.under(ck.cfg)
+				ck.began = old.began
 				r.keepTimer(ck.timer, old.timer)
 			}
 		}
-		if !ck.up {
-			rs.failed++
-		}
+		rs.count(ck)
 	}
 }
 
@@ -89,7 +91,7 @@ func (r *reload) settleServices() {
 		r.settleServers(s, old)
 		for c := range r.checks {
 			if ck := &r.checks[c]; ck.service == i && r.timers.pos[ck.timer] < 0 {
-				r.timers.set(ck.timer, r.now+time.Second+r.jitter(c, ck.cfg.Warmup))
+				r.planCheck(r.now, c)
 			}
 		}
 	}
@@ -134,7 +136,7 @@ func (r *reload) settleServers(s, old *service) {
 		case alive != rs.alive:
 			rs.alive = alive
 			r.serverTurned(r.now, s, rs, "reload")
-		case rs.cfg.Weight != old.servers[o].cfg.Weight || rs.cfg.InhibitOnFailure != old.servers[o].cfg.InhibitOnFailure:
+		case rs.weight() != old.servers[o].weight() || rs.cfg.InhibitOnFailure != old.servers[o].cfg.InhibitOnFailure:
 			r.reweigh(s, rs)
 		}
 	}
@@ -146,7 +148,7 @@ func (r *reload) settleServers(s, old *service) {
 func (r *reload) reweigh(s *service, rs *realServer) {
 	switch {
 	case rs.alive && rs.pooled:
-		r.fwd.SetWeight(s.key, rs.cfg.Addr, int32(rs.cfg.Weight))
+		r.fwd.SetWeight(s.key, rs.cfg.Addr, int32(rs.weight()))
 	case rs.alive || s.sorry:
 	case rs.cfg.InhibitOnFailure && !rs.pooled:
 		r.enter(r.now, s, rs.cfg, 0)
