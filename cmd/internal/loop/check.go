@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/ringkeep/ringkeep/checks"
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
@@ -130,7 +131,8 @@ type shown struct {
 // reportCheck says in keepalived's words how a check turned.
 func (l *Loop) reportCheck(a node.CheckChanged) {
 	server := service(forward.ServiceKey{Protocol: a.Service.Protocol, Addr: a.Server})
-	words := a.Check.Kind + " on service " + server + " failed"
+	kind := strings.Replace(a.Check.Kind, "_GET", "_CHECK", 1)
+	words := kind + " on service " + server + " failed"
 	switch {
 	case a.Up && a.Check.Kind == "TCP_CHECK":
 		words = "TCP connection to " + server + " success."
@@ -143,7 +145,7 @@ func (l *Loop) reportCheck(a node.CheckChanged) {
 	case a.Up && a.Check.Kind == "SMTP_CHECK":
 		words = "Remote SMTP server " + server + " succeed on service."
 	case a.Up:
-		words = a.Check.Kind + " on service " + server + " succeeded."
+		words = kind + " on service " + server + " succeeded."
 	case a.Retries > 0:
 		words += fmt.Sprintf(" after %d retries.", a.Retries)
 	default:
