@@ -103,7 +103,7 @@ func (n *Node) tellCheck(c *checker, was trial, reason string) {
 	s := &n.services[c.service]
 	told := CheckChanged{Service: s.key, Server: s.servers[c.server].cfg.Addr, Check: c.cfg, Up: c.up, Retries: was.failures, Reason: reason}
 	switch {
-	case c.up != was.up || !was.ran && (c.up || !c.clean):
+	case c.up != was.up || c.known && !was.known:
 		n.emit(told)
 	case c.up && c.failures > 0 && c.cfg.LogAllFailures:
 		n.emit(CheckFailed{Service: told.Service, Server: told.Server, Check: c.cfg, Try: c.failures, Reason: reason})
@@ -124,8 +124,8 @@ func (n *Node) checkJudged(now time.Duration, c *checker, was trial, reason stri
 	if alive := rs.failed == 0; alive != rs.alive {
 		rs.alive = alive
 		n.serverTurned(now, s, rs, reason)
-	} else if !c.up && !was.up && c.ran && !was.ran && !rs.told { // alpha: down from the start, and now it is known
-		n.serverTurned(now, s, rs, reason)
+	} else if !alive && !rs.told && c.known && !was.known && len(c.cfg.URLs) == 0 {
+		n.tellServer(s, rs) // alpha: it was down from the start, and now that is known (but with web servers: observed of 2.2.7)
 	}
 }
 
@@ -164,7 +164,7 @@ func (n *Node) fileChecked(now time.Duration, f *file) {
 		c := &n.checks[i]
 		was := c.trial
 		c.read(f.value)
-		c.ran = true
+		c.ran, c.known = true, true
 		reason := "track_file " + f.cfg.Name
 		n.tellCheck(c, was, reason)
 		n.checkJudged(now, c, was, reason)

@@ -87,11 +87,17 @@ func (n *Node) startService(now time.Duration, i int) {
 // serverTurned takes a real server in or out of the pool. While the sorry server
 // stands in, the pool stays as it is.
 func (n *Node) serverTurned(now time.Duration, s *service, rs *realServer, reason string) {
-	rs.told = true
 	if !s.sorry {
 		n.pool(now, s, rs, rs.alive)
 	}
 	n.emit(ServerChanged{Service: s.key, Server: rs.cfg.Addr, Up: rs.alive, Inhibit: rs.cfg.InhibitOnFailure, Reason: reason})
+	n.tellServer(s, rs)
+	n.judgeQuorum(now, s)
+}
+
+// tellServer tells programs what a server is now.
+func (n *Node) tellServer(s *service, rs *realServer) {
+	rs.told = true
 	script := rs.cfg.NotifyDown
 	if rs.alive {
 		script = rs.cfg.NotifyUp
@@ -100,7 +106,6 @@ func (n *Node) serverTurned(now time.Duration, s *service, rs *realServer, reaso
 		n.emit(Notify{Queue: rs.cfg.Addr.String(), Command: script})
 	}
 	n.tell(false, "RS %s %s %s", lineName(s.key.Protocol, rs.cfg.Addr), lineName(s.key.Protocol, s.key.Addr), upOrDown(rs.alive))
-	n.judgeQuorum(now, s)
 }
 
 // pool makes a server a member with its weight, or none: removed, or with

@@ -13,7 +13,8 @@ import (
 type trial struct {
 	cfg      *config.Check
 	up, ran  bool
-	failures int // in a row
+	known    bool // a result has decided
+	failures int  // in a row
 
 	url    int  // that is asked next
 	clean  bool // a pass over all urls runs, after which the check is up
@@ -58,6 +59,7 @@ func (t *trial) succeed() time.Duration {
 	default:
 		t.up, t.clean, t.passed, t.url = true, false, true, 0
 	}
+	t.known = t.known || t.up
 	if t.cfg.FastRecovery && pass && !t.passed {
 		return 0
 	}
@@ -71,7 +73,7 @@ func (t *trial) fail() time.Duration {
 		t.failures++
 		return t.cfg.DelayBeforeRetry
 	}
-	t.up, t.clean, t.passed, t.failures = false, false, false, 0
+	t.up, t.known, t.clean, t.passed, t.failures = false, true, false, false, 0
 	if len(t.cfg.URLs) > 0 {
 		return max(t.cfg.DelayLoop, t.cfg.DelayBeforeRetry)
 	}
