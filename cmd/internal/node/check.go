@@ -121,11 +121,21 @@ func (n *Node) checkJudged(now time.Duration, c *checker, was trial, reason stri
 		n.weightChanged(now, s, rs, before)
 	}
 	rs.failed += failed(&c.trial) - failed(&was)
-	if alive := rs.failed == 0; alive != rs.alive {
+	alive := rs.failed == 0
+	turned := alive != rs.alive
+	// Pessimistic checks are down from the start. keepalived 2.2.7 tells the first failure
+	// all the same, but of web servers.
+	first := !alive && !was.up && !c.up && c.known && !was.known && len(c.cfg.URLs) == 0
+	switch {
+	case turned:
 		rs.alive = alive
 		n.serverTurned(now, s, rs, reason)
-	} else if !alive && !rs.told && c.known && !was.known && len(c.cfg.URLs) == 0 {
-		n.tellServer(s, rs) // alpha: it was down from the start, and now that is known (but with web servers: observed of 2.2.7)
+	case first && !rs.told:
+		n.tellServer(s, rs)
+		turned = true
+	}
+	if c.up != was.up || first {
+		n.mailServer(s, rs, c, turned, reason)
 	}
 }
 

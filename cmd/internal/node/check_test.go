@@ -182,3 +182,51 @@ func TestFailuresAreTold(t *testing.T) {
 		}
 	}
 }
+
+// TestServerMails: subject and body of each kind, as keepalived 2.2.7 was seen to write
+// them, the quorum first; who gets none.
+func TestServerMails(t *testing.T) {
+	global := "global_defs {\n notification_email {\n  a@b\n }\n smtp_server 192.0.2.1\n%s}\n"
+	mails := func(option, service, server string, steps ...Event) string {
+		text := fmt.Sprintf(global, option) + "virtual_server 10.0.0.1 80 {\n lb_algo rr\n lb_kind DR\n protocol TCP\n" + service +
+			" real_server 10.0.0.7 80 {\n  weight 10\n" + server + " }\n}\n"
+		n, err := New(parse(t, text), hostLinks(), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := &machine{n: n, held: map[string]int{}}
+		var list []string
+		for _, ev := range append([]Event{Start{}}, steps...) {
+			m.step(ev)
+			for _, a := range m.actions {
+				if mail, ok := a.(Mail); ok {
+					s := strings.NewReplacer("Realserver [10.0.0.7]:tcp:80 of virtual server [10.0.0.1]:tcp:80 - ", "RS ", "Virtualserver [10.0.0.1]:tcp:80 - ", "VS ").Replace(mail.Subject)
+					list = append(list, s+": "+mail.Body)
+				}
+			}
+		}
+		return strings.Join(list, "; ")
+	}
+	down, up := CheckDone{Reason: "timed out after 1s"}, CheckDone{OK: true}
+	const tcp, two = "TCP_CHECK {\n }\n", "TCP_CHECK {\n }\n DNS_CHECK {\n }\n"
+	for _, tt := range []struct{ name, got, want string }{
+		{"tcp", mails("", "", tcp, down, up), "RS DOWN: TCP CHECK failed on service; RS UP: TCP CHECK succeed on service"},
+		{"udp", mails("", "", "UDP_CHECK {\n }\n", down), "RS DOWN: UDP CHECK failed on service"},
+		{"ping", mails("", "", "PING_CHECK {\n }\n", down), "RS DOWN: ICMP CHECK failed on service"},
+		{"http", mails("", "", "HTTP_GET {\n url {\n path /\n }\n }\n", down, up, up), "RS DOWN: CHECK failed on service : HTTP/SSL request failed; RS UP: CHECK succeed on service"},
+		{"misc", mails("", "", "MISC_CHECK {\n misc_path /bin/true\n }\n", CheckDone{Exit: 1}, up, down), "RS DOWN: MISC CHECK failed on service; RS UP: MISC CHECK succeeded on service; RS DOWN: MISC CHECK timed out on service"},
+		{"smtp", mails("", "", "SMTP_CHECK {\n retry 0\n }\n", down, up), "RS DOWN: CHECK failed on service : timed out after 1s; RS UP: CHECK succeed on service"},
+		{"dns", mails("", "", "DNS_CHECK {\n }\n", down, up), "RS DOWN: DNS_CHECK: failed on service; RS UP: DNS_CHECK: succeed on service"},
+		{"quorum", mails("", "smtp_alert\n", tcp, down, up), "VS UP: Starting with quorum up; VS DOWN: Lost quorum 1+0=1 <= 0; RS DOWN: TCP CHECK failed on service; VS UP: Gained quorum 1+0=1 <= 10; RS UP: TCP CHECK succeed on service"},
+		{"alpha", mails("", "alpha\n", tcp, down, down, up), "RS DOWN: TCP CHECK failed on service; RS UP: TCP CHECK succeed on service"},
+		{"each check", mails("", "", two, down, CheckDone{Check: 1}, up), "RS DOWN: TCP CHECK failed on service; RS DOWN: DNS_CHECK: failed on service; RS DOWN: TCP CHECK succeed on service"},
+		{"the server alone", mails("no_checker_emails\n", "", two, down, CheckDone{Check: 1}, up), "RS DOWN: TCP CHECK failed on service"},
+		{"switched off", mails("smtp_alert off\n", "", tcp, down), ""},
+		{"of checks", mails("smtp_alert off\nsmtp_alert_checker on\n", "", tcp, down), "VS UP: Starting with quorum up; VS DOWN: Lost quorum 1+0=1 <= 0; RS DOWN: TCP CHECK failed on service"},
+		{"of the server", mails("", "", "smtp_alert off\n"+tcp, down), ""},
+	} {
+		if tt.got != tt.want {
+			t.Errorf("%s:\n got %s\nwant %s", tt.name, tt.got, tt.want)
+		}
+	}
+}

@@ -16,6 +16,7 @@ type service struct {
 	key     forward.ServiceKey
 	servers []realServer
 	quorum  bool // reached
+	judged  bool // it was compared before
 	sorry   bool // the sorry server is in the pool
 }
 
@@ -178,6 +179,7 @@ func (n *Node) judgeQuorum(now time.Duration, s *service) {
 		}
 	}
 	was := s.quorum
+	defer func() { s.judged = true }()
 	if was {
 		s.quorum = alive > 0 && alive >= s.cfg.Quorum-s.cfg.Hysteresis
 	} else {
@@ -203,6 +205,7 @@ func (n *Node) judgeQuorum(now time.Duration, s *service) {
 		n.emit(Notify{Queue: s.key.Addr.String(), Command: script})
 	}
 	n.tell(false, "VS %s %s", lineName(s.key.Protocol, s.key.Addr), upOrDown(s.quorum))
+	n.mailQuorum(s, alive)
 }
 
 // swapSorry exchanges the pool for the sorry server, or back.

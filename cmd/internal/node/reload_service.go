@@ -17,10 +17,11 @@ func (r *reload) retire(s *service, rs *realServer) {
 		return
 	}
 	r.emit(ServerChanged{Service: s.key, Server: rs.cfg.Addr, Reason: "reload"})
-	if rs.cfg.NotifyDown != nil {
-		r.emit(Notify{Queue: rs.cfg.Addr.String(), Command: rs.cfg.NotifyDown})
+	rs.alive = false
+	r.tellServer(s, rs)
+	if rs.cfg.SMTPAlert && r.mails() {
+		r.emit(Mail{Subject: serverSubject(s, rs, false), Body: "Removing"})
 	}
-	r.tell(false, "RS %s %s %s", lineName(s.key.Protocol, rs.cfg.Addr), lineName(s.key.Protocol, s.key.Addr), upOrDown(false))
 }
 
 // adoptServices carries over what is known about real servers by their checks.
@@ -32,7 +33,7 @@ func (r *reload) adoptServices() {
 			continue
 		}
 		old := &r.was.services[k]
-		s.quorum, s.sorry = old.quorum, old.sorry
+		s.quorum, s.judged, s.sorry = old.quorum, old.judged, old.sorry
 		for x := range s.servers {
 			y := slices.IndexFunc(old.servers, func(o realServer) bool { return o.cfg.Addr == s.servers[x].cfg.Addr })
 			if y < 0 {
