@@ -47,7 +47,7 @@ func NewRegex(pattern string, o RegexOptions) (*Regex, error) {
 			options |= option
 		}
 	}
-	t := translator{pattern: r.runes([]byte(pattern)), bytes: !r.utf, lazy: has("ungreedy"), dollar: "$"}
+	t := translator{pattern: r.runes([]byte(pattern)), bytes: !r.utf, lazy: has("ungreedy"), explicit: has("no_auto_capture"), names: map[string]int{}, dollar: "$"}
 	if !has("multiline") {
 		if t.dollar = `(?=\n?\z)`; has("dollar_endonly") {
 			t.dollar = `\z`
@@ -113,12 +113,15 @@ func (r *Regex) find(text []byte) (bool, error) {
 
 // translator writes a pattern of PCRE in the words of the matcher.
 type translator struct {
-	pattern []rune
-	at      int
-	bytes   bool   // the text is of bytes
-	lazy    bool   // a quantifier without ? is lazy, one with it greedy
-	dollar  string // what $ stands for
-	out     strings.Builder
+	pattern  []rune
+	at       int
+	bytes    bool // the text is of bytes
+	explicit bool // groups without a name capture nothing
+	groups   int
+	names    map[string]int
+	lazy     bool   // a quantifier without ? is lazy, one with it greedy
+	dollar   string // what $ stands for
+	out      strings.Builder
 }
 
 func (t *translator) translate() string {
@@ -128,7 +131,7 @@ func (t *translator) translate() string {
 			t.escape(false)
 		case c == '[':
 			t.class()
-		case c == '(' && t.at+1 < len(t.pattern) && t.pattern[t.at+1] == '?':
+		case c == '(':
 			t.group()
 		case c == '$':
 			t.out.WriteString(t.dollar)
@@ -157,11 +160,14 @@ func (t *translator) escape(inClass bool) {
 		t.out.WriteString(`[ \t]`)
 	case next == 'R' && !inClass:
 		t.out.WriteString(`(?>\r\n|[\n\v\f\r])`)
+	case next == 'Z' && !inClass:
+		t.out.WriteString(`(?=\n?\z)`)
 	case next == 'N' && !inClass:
 		t.out.WriteString(`[^\n]`)
 	case next == 'Q':
 		t.literal()
-	case next == 'x' && t.bytes && t.byte():
+	case (next == 'k' || next == 'g') && !inClass && t.named():
+	case next == 'x' && t.char():
 	case next == 'E':
 	case next == 0:
 		t.out.WriteRune('\\')
@@ -171,29 +177,80 @@ func (t *translator) escape(inClass bool) {
 	}
 }
 
-// group writes the beginning of a group, (?P=name) in the other spelling.
+// group writes the beginning of a group. Every one that captures gets its number, as PCRE
+// counts them all and the matcher those without a name first.
 func (t *translator) group() {
-	if name, _, ok := strings.Cut(string(t.pattern[t.at:min(len(t.pattern), t.at+64)]), ")"); ok && strings.HasPrefix(name, "(?P=") {
-		t.out.WriteString(`\k<` + name[4:] + ">")
-		t.at += utf8.RuneCountInString(name) + 1
-		return
+	rest := string(t.pattern[t.at:min(len(t.pattern), t.at+64)])
+	for _, open := range []string{"(?P<", "(?<", "(?'"} {
+		name, ok := strings.CutPrefix(rest, open)
+		if end := strings.IndexAny(name, ">'"); ok && end > 0 && name[0] != '=' && name[0] != '!' {
+			t.groups++
+			t.names[name[:end]] = t.groups
+			fmt.Fprintf(&t.out, "(?<%d>", t.groups)
+			t.at += utf8.RuneCountInString(open + name[:end+1])
+			return
+		}
 	}
-	t.out.WriteString("(?")
-	t.at += 2
+	name, ok := strings.CutPrefix(rest, "(?P=")
+	switch end := strings.IndexByte(name, ')'); {
+	case ok && end > 0:
+		t.refer(name[:end])
+		t.at += utf8.RuneCountInString("(?P=" + name[:end+1])
+	case strings.HasPrefix(rest, "(?"):
+		t.out.WriteString("(?")
+		t.at += 2
+	case t.explicit || strings.HasPrefix(rest, "(*"):
+		t.out.WriteByte('(')
+		t.at++
+	default:
+		t.groups++
+		fmt.Fprintf(&t.out, "(?<%d>", t.groups)
+		t.at++
+	}
 }
 
-// byte writes what follows \x, if it is a byte beyond ASCII.
-func (t *translator) byte() bool {
-	digits, n := string(t.pattern[t.at:min(len(t.pattern), t.at+2)]), 2
+// refer writes what stands for what a group has captured.
+func (t *translator) refer(name string) {
+	if n, ok := t.names[name]; ok {
+		name = strconv.Itoa(n)
+	}
+	fmt.Fprintf(&t.out, `\k<%s>`, name)
+}
+
+// named writes a reference behind \k or \g, by name or number.
+func (t *translator) named() bool {
+	rest := string(t.pattern[t.at:min(len(t.pattern), t.at+64)])
+	for _, marks := range []string{"<>", "{}", "''"} {
+		if end := strings.IndexByte(rest[min(1, len(rest)):], marks[1]) + 1; end > 1 && rest[0] == marks[0] {
+			t.refer(rest[1:end])
+			t.at += utf8.RuneCountInString(rest[:end+1])
+			return true
+		}
+	}
+	return false
+}
+
+// char writes what follows \x, if it is more than the two digits that the matcher takes.
+func (t *translator) char() bool {
+	digits, n, most := string(t.pattern[t.at:min(len(t.pattern), t.at+2)]), 2, uint64(0xff)
 	if inner, _, ok := strings.Cut(string(t.pattern[t.at:min(len(t.pattern), t.at+8)]), "}"); ok && strings.HasPrefix(inner, "{") {
 		digits, n = inner[1:], len(inner)+1
+		if !t.bytes {
+			most = utf8.MaxRune
+		}
 	}
-	v, err := strconv.ParseUint(digits, 16, 8)
-	if err != nil || v < utf8.RuneSelf {
+	v, err := strconv.ParseUint(digits, 16, 32)
+	if err != nil || v > most {
 		return false
 	}
-	t.out.WriteRune(rune(v) + high)
-	t.at += n
+	switch t.at += n; {
+	case v < utf8.RuneSelf:
+		fmt.Fprintf(&t.out, `\x%02x`, v)
+	case t.bytes:
+		t.out.WriteRune(rune(v) + high)
+	default:
+		t.out.WriteRune(rune(v))
+	}
 	return true
 }
 

@@ -1,6 +1,8 @@
 package checks
 
 import (
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -25,6 +27,11 @@ func TestRegex(t *testing.T) {
 		{`(?=Status)(?!X)\w+(?<=s):`, "", 0, 0, true},
 		{`<(h\d)>.*</\1>`, "", 0, 0, true},
 		{`<(?P<tag>h\d)>.*</(?P=tag)>`, "", 0, 0, true},
+		{`<(?<tag>h\d)>(S)[^>]*</\k{tag}>`, "", 0, 0, true},
+		{`(T)(?<n>T)P/(1).0 (2)(0)\5 OK`, "", 0, 0, true}, // groups count by their place
+		{`(?'n'0)\g{1} O`, "", 0, 0, true},
+		{`(T)(?<n>T)\k<n>`, "no_auto_capture", 0, 0, false},
+		{`\x{48}TTP\x{2f}`, "", 0, 0, true},
 		{`Gr\xfcn`, "", 0, 0, true},
 		{"Gr\xfcn", "", 0, 0, true},
 		{`Gr\wn`, "", 0, 0, false}, // no letter without ucp
@@ -62,8 +69,8 @@ func TestRegex(t *testing.T) {
 
 // Greed shows in where a match ends: what follows decides.
 func TestRegexGreed(t *testing.T) {
-	for pattern, want := range map[string]string{"a+": "a+?", "a+?b{2}": "a+b{2}?", `[+*]?x{,3}\+`: `[+*]??x\{,3}\+`, "(?:a)*(?=b)": "(?:a)*?(?=b)"} {
-		tr := translator{pattern: []rune(pattern), lazy: true, dollar: "$"}
+	for pattern, want := range map[string]string{"a+": "a+?", "a+?b{2}": "a+b{2}?", `[+*]?x{,3}\+`: `[+*]??x\{,3}\+`, "(?:a)*(?=b)": "(?:a)*?(?=b)", "(a)*": "(?<1>a)*?"} {
+		tr := translator{pattern: []rune(pattern), lazy: true, names: map[string]int{}, dollar: "$"}
 		if got := tr.translate(); got != want {
 			t.Errorf("%s: %s, want %s", pattern, got, want)
 		}
@@ -92,4 +99,36 @@ func FuzzRegex(f *testing.F) {
 			r.find(text)
 		}
 	})
+}
+
+// TestRegexAsPCRE2 holds the matcher against what PCRE2 has found.
+func TestRegexAsPCRE2(t *testing.T) {
+	file, err := os.ReadFile("testdata/pcre2.tsv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for line := range strings.Lines(string(file)) {
+		f := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		if len(f) != 4 {
+			continue
+		}
+		pattern, err := strconv.Unquote(f[0])
+		text, err2 := strconv.Unquote(f[1])
+		if err != nil || err2 != nil {
+			t.Fatal(line)
+		}
+		n++
+		r, err := NewRegex(pattern, RegexOptions{Words: strings.Fields(f[2])})
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if found, err := r.find([]byte(text)); err != nil || found != (f[3] == "match") {
+			t.Errorf("%s on %s with %q: %t, %v", f[0], f[1], f[2], found, err)
+		}
+	}
+	if n < 800 {
+		t.Errorf("%d cases", n)
+	}
 }
