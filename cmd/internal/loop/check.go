@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/ringkeep/ringkeep/checks"
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
@@ -17,29 +18,31 @@ import (
 type probe func(ctx context.Context, url int) node.CheckDone
 
 // check runs one try in a goroutine of its own, which costs no thread while it waits; a
-// script costs its process and a thread.
+// script costs its process and a thread. What is compiled or loaded for a check is so once,
+// in its first try: none of that holds up the loop.
 func (l *Loop) check(a node.RunCheck) {
 	run := l.running
-	p := run.probes[a.Check]
-	if p == nil {
-		p = l.probe(l.Node.Check(a.Check))
-		run.probes[a.Check] = p
+	prepared := run.probes[a.Check]
+	if prepared == nil {
+		c := l.Node.Check(a.Check)
+		prepared = sync.OnceValue(func() probe { return run.probe(c) })
+		run.probes[a.Check] = prepared
 	}
 	go func() {
-		done := p(run.ctx, a.URL)
+		done := prepared()(run.ctx, a.URL)
 		done.Check = a.Check
 		run.post(done)
 	}()
 }
 
-// probe prepares a check: what is compiled or loaded for it is so once.
-func (l *Loop) probe(c *config.Check) probe {
+// probe prepares a check.
+func (g generation) probe(c *config.Check) probe {
 	target := checks.Target{Addr: c.Connect, Timeout: c.ConnectTimeout, Bind: c.Bind, Device: c.BindInterface, Mark: int(c.Fwmark)}
 	switch c.Kind {
 	case "TCP_CHECK":
 		return asked(func(ctx context.Context) error { return checks.TCP(ctx, target) })
 	case "HTTP_GET", "SSL_GET":
-		return l.web(c, target)
+		return g.web(c, target)
 	case "SMTP_CHECK":
 		return asked(func(ctx context.Context) error {
 			return checks.SMTP(ctx, checks.SMTPCheck{Target: target, Helo: c.HeloName})
@@ -80,7 +83,7 @@ func result(err error) node.CheckDone {
 
 // web prepares the requests of HTTP_GET and SSL_GET. An expression that is not understood
 // is said, and the answer judged without it, as keepalived does.
-func (l *Loop) web(c *config.Check, target checks.Target) probe {
+func (g generation) web(c *config.Check, target checks.Target) probe {
 	var list []checks.HTTPCheck
 	for _, u := range c.URLs {
 		h := checks.HTTPCheck{
@@ -93,11 +96,11 @@ func (l *Loop) web(c *config.Check, target checks.Target) probe {
 				Words: u.RegexOptions, NoMatch: u.RegexNoMatch, MinOffset: u.RegexMinOffset, MaxOffset: u.RegexMaxOffset,
 			})
 			if err != nil {
-				l.Log.Error("regex not understood: this part of the answer is not judged", "at", u.At("regex").String(), "err", err)
+				g.loop.Log.Error("regex not understood: this part of the answer is not judged", "at", u.At("regex").String(), "err", err)
 			}
 		}
 		if c.Kind == "SSL_GET" {
-			h.TLS = checks.TLSClient(u.SNI, l.certificate())
+			h.TLS = checks.TLSClient(u.SNI, g.certificate())
 		}
 		list = append(list, h)
 	}
@@ -107,25 +110,19 @@ func (l *Loop) web(c *config.Check, target checks.Target) probe {
 	}
 }
 
-// certificate is what SSL_GET shows to servers, nil for none. One that cannot be loaded is
-// said once for each configuration, and none is shown.
-func (l *Loop) certificate() *tls.Certificate {
-	s := l.Node.SSL()
-	if s == nil || l.running.shown.asked {
-		return l.running.shown.cert
-	}
-	cert, err := checks.LoadCertificate(s.Certificate, s.Key, s.Password)
-	if err != nil {
-		l.Log.Error("SSL: SSL_GET shows no certificate", "err", err)
-	}
-	l.running.shown.asked, l.running.shown.cert = true, cert
-	return cert
-}
-
-// shown is the certificate of the present configuration, when it was loaded.
-type shown struct {
-	asked bool
-	cert  *tls.Certificate
+// certificate loads what SSL_GET shows to servers, once; nil for none. One that cannot be
+// loaded is said, and none is shown.
+func (l *Loop) certificate(ssl *config.SSL) func() *tls.Certificate {
+	return sync.OnceValue(func() *tls.Certificate {
+		if ssl == nil {
+			return nil
+		}
+		cert, err := checks.LoadCertificate(ssl.Certificate, ssl.Key, ssl.Password)
+		if err != nil {
+			l.Log.Error("SSL: SSL_GET shows no certificate", "err", err)
+		}
+		return cert
+	})
 }
 
 // reportCheck says in keepalived's words how a check turned.
