@@ -14,6 +14,7 @@ type checker struct {
 	service, server int
 	timer           int
 	began           time.Duration // the last try
+	last            Tried
 }
 
 // addCheck makes a checker of server number server of service number service.
@@ -46,6 +47,37 @@ func (rs *realServer) weight() int { return min(max(0, rs.cfg.Weight+rs.adjust),
 
 // Check returns the configuration of check number i, for the driver to run.
 func (n *Node) Check(i int) *config.Check { return n.checks[i].cfg }
+
+// Checked is a check with what is known of it.
+type Checked struct {
+	Service  forward.ServiceKey
+	Server   netip.AddrPort
+	Check    *config.Check
+	Up       bool
+	Known    bool // a result has decided that; else it is what a check begins as
+	Failures int  // in a row, of a check that is still up
+	Last     Tried
+}
+
+// Tried is the result of one try; At is 0 where there was none. Files have none: they tell
+// their changes.
+type Tried struct {
+	At, Took  time.Duration // the end, and how long it took
+	OK, Local bool
+	Exit      int // status, of a script
+	Reason    string
+}
+
+// Checked lists the checks, by their number.
+func (n *Node) Checked() []Checked {
+	list := make([]Checked, len(n.checks))
+	for i := range n.checks {
+		c := &n.checks[i]
+		s := &n.services[c.service]
+		list[i] = Checked{s.key, s.servers[c.server].cfg.Addr, c.cfg, c.up, c.known, c.failures, c.last}
+	}
+	return list
+}
 
 // SSL is what SSL_GET shows to servers, nil for nothing.
 func (n *Node) SSL() *config.SSL { return n.cfg.SSL }
@@ -85,6 +117,7 @@ func (n *Node) startCheck(now time.Duration, i int) {
 func (n *Node) checkDone(now time.Duration, ev CheckDone) {
 	c := &n.checks[ev.Check]
 	was := c.trial
+	c.last = Tried{At: now, Took: now - c.began, OK: ev.OK, Local: ev.Local, Exit: ev.Exit, Reason: ev.Reason}
 	wait := c.judge(ev)
 	from := now
 	if c.cfg.Kind == "MISC_CHECK" { // scripts keep a steady period

@@ -230,3 +230,18 @@ func TestServerMails(t *testing.T) {
 		}
 	}
 }
+
+// TestChecked: what operators are shown of a check.
+func TestChecked(t *testing.T) {
+	m := newMachine(t, oneServer(t, "", "TCP_CHECK {\n retry 2\n }\n"))
+	if c := m.n.Checked()[0]; !c.Up || c.Known || c.Last != (Tried{}) || c.Server.String() != "10.0.0.7:80" {
+		t.Errorf("at the start: %+v", c)
+	}
+	m.step(CheckDone{Check: 0, OK: true})
+	m.n.checks[0].began, m.now = time.Second, 1300*time.Millisecond
+	m.step(CheckDone{Check: 0, Reason: "connection refused"})
+	want := Tried{At: 1300 * time.Millisecond, Took: 300 * time.Millisecond, Reason: "connection refused"}
+	if c := m.n.Checked()[0]; !c.Up || !c.Known || c.Failures != 1 || c.Last != want {
+		t.Errorf("after a failure: %+v", c)
+	}
+}

@@ -64,7 +64,7 @@ func (r *reload) adoptChecks(service, server, wasService, wasServer int) {
 			old := &r.was.checks[o]
 			if old.service == wasService && old.server == wasServer && old.cfg.Same(ck.cfg) {
 				ck.trial = old.trial.under(ck.cfg)
-				ck.began = old.began
+				ck.began, ck.last = old.began, old.last
 				r.keepTimer(ck.timer, old.timer)
 			}
 		}
