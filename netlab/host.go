@@ -107,7 +107,8 @@ type host struct {
 	router  bool
 	six     bool // it speaks IPv6
 	servers map[string]func()
-	node    *node // nil for one that is no director
+	written []string // files that its programs have written their output to
+	node    *node    // nil for one that is no director
 }
 
 // macOf derives a stable MAC from a name, so that captures of two runs compare.

@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -39,6 +41,9 @@ func (h *host) program(path string) error {
 		return err
 	}
 	defer log.Close()
+	if !slices.Contains(h.written, log.Name()) {
+		h.written = append(h.written, log.Name())
+	}
 	cmd := exec.Command(h.lab.options.Binary, "lab-enter")
 	cmd.Env = append(os.Environ(), enterVariable+"="+specFile)
 	cmd.Stdout, cmd.Stderr = log, log
@@ -69,3 +74,11 @@ func (h *host) program(path string) error {
 // programSettles is how long a program has to find out that it cannot run. Scenarios wait
 // for what it serves by themselves.
 const programSettles = 300 * time.Millisecond
+
+// wrote tells whether a program of the host has written the text.
+func (h *host) wrote(text string) bool {
+	return slices.ContainsFunc(h.written, func(file string) bool {
+		data, err := os.ReadFile(file)
+		return err == nil && strings.Contains(string(data), text)
+	})
+}
