@@ -160,7 +160,10 @@ func TestHTTPHostileServers(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			const timeout = 200 * time.Millisecond
+			timeout := 200 * time.Millisecond
+			if tt.least == 0 {
+				timeout = 10 * time.Second // it must not need it, however busy the machine is
+			}
 			begun := time.Now()
 			r, err := NewRegex("nowhere", RegexOptions{})
 			if err != nil {
@@ -171,7 +174,7 @@ func TestHTTPHostileServers(t *testing.T) {
 			if err == nil || !strings.HasPrefix(err.Error(), tt.want) || errors.Is(err, ErrLocal) {
 				t.Errorf("got %v, want %s", err, tt.want)
 			}
-			if took < time.Duration(tt.least)*timeout || took > time.Duration(tt.most)*timeout+2*time.Second {
+			if took < time.Duration(tt.least)*timeout || took > time.Duration(tt.most)*timeout+5*time.Second {
 				t.Errorf("took %v", took)
 			}
 		})
