@@ -350,6 +350,13 @@ func (r *reader) completeCheck(rs *RealServer, c *Check) bool {
 
 func (r *reader) regexOptions(u *URL) {
 	if u.Regex != "" {
+		if r.options.Regex == nil {
+			return
+		}
+		if err := r.options.Regex(u.Regex, u.RegexOptions); err != nil {
+			r.say(Warning, u.At("regex"), "%v; it is ignored", err)
+			u.Regex, u.RegexNoMatch, u.RegexOptions, u.RegexMinOffset, u.RegexMaxOffset = "", false, nil, 0, 0
+		}
 		return
 	}
 	for _, keyword := range []string{"regex_no_match", "regex_options", "regex_min_offset", "regex_max_offset"} {
