@@ -198,3 +198,15 @@ func ExampleTCP() {
 	fmt.Println(err)
 	// Output: connection refused
 }
+
+// A link-local address means something on its link only.
+func TestTargetOnALink(t *testing.T) {
+	for _, tt := range []struct{ addr, device, want string }{
+		{"[fe80::1]:80", "eth0", "[fe80::1%eth0]:80"}, {"[fe80::1]:80", "", "[fe80::1]:80"},
+		{"[2001:db8::1]:80", "eth0", "[2001:db8::1]:80"}, {"169.254.0.1:80", "eth0", "169.254.0.1:80"},
+	} {
+		if got := (Target{Addr: netip.MustParseAddrPort(tt.addr), Device: tt.device}).addr().String(); got != tt.want {
+			t.Errorf("%s on %q: %s", tt.addr, tt.device, got)
+		}
+	}
+}

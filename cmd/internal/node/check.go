@@ -207,7 +207,6 @@ func (n *Node) fileChecked(now time.Duration, f *file) {
 		c := &n.checks[i]
 		was := c.trial
 		c.read(f.value)
-		c.ran, c.known = true, true
 		reason := "track_file " + f.cfg.Name
 		n.tellCheck(c, was, reason)
 		n.checkJudged(now, c, was, reason)

@@ -91,6 +91,7 @@ func (t *trial) weigh(exit int) {
 
 // read takes the number of a tracked file (reference 1.13).
 func (t *trial) read(value int) {
+	t.ran, t.known = true, true
 	if t.cfg.Weight == 0 {
 		t.up, t.adjust = (value == 0) != t.cfg.Reverse, 0
 		return
