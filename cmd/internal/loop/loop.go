@@ -173,11 +173,11 @@ func (l *Loop) turn() error {
 	l.now = l.Clock()
 	l.tellClock()
 	for busy := true; busy && l.ctx.Err() == nil; l.now = l.Clock() {
-		l.events()
+		more := l.events()
 		l.control()
 		l.tick()
 		l.flush()
-		busy = l.service()
+		busy = l.service() || more
 	}
 	return nil
 }
@@ -189,11 +189,16 @@ func (l *Loop) tellClock() {
 	}
 }
 
-// events gives the node what other goroutines posted.
-func (l *Loop) events() {
+// events gives the node what other goroutines posted, a batch at most: the results of
+// thousands of checks must not hold up the timers. It tells whether there is more.
+func (l *Loop) events() (more bool) {
 	l.mu.Lock()
-	inbox, renewed := l.inbox, l.renewed
-	l.inbox, l.renewed = nil, nil
+	n := min(len(l.inbox), batchSize)
+	inbox, renewed := l.inbox[:n:n], l.renewed
+	if l.inbox, l.renewed = l.inbox[n:], nil; len(l.inbox) == 0 {
+		l.inbox = nil
+	}
+	more = l.inbox != nil
 	l.mu.Unlock()
 	for _, port := range renewed {
 		s, err := l.Reopen(port)
@@ -211,6 +216,7 @@ func (l *Loop) events() {
 			l.step(p.ev)
 		}
 	}
+	return more
 }
 
 // tick runs the timers, after the control rings were drained: an advertisement
