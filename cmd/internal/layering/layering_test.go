@@ -27,6 +27,7 @@ var arrows = map[string][]string{
 	"forward":         {"proto", "sched"},
 	"netlab":          {"proto", "ring", "ring/pcap", "netlab/report"},
 	"netlab/report":   {},
+	"netlab/vm":       {},
 	"bench":           {"proto", "ring", "forward", "sched", "netlab"},
 
 	"cmd/internal/config":   {},
@@ -48,8 +49,8 @@ var pure = []string{"proto", "fsm", "sched", "forward", "cmd/internal/node"}
 // impure are the imports that a pure room must not have.
 var impure = []string{"net", "os", "sync", "sync/atomic", "context", "log", "log/slog", "math/rand", "math/rand/v2", "syscall", "unsafe", "os/exec", "runtime"}
 
-// shellOuts may start programs: the checks' scripts and the lab's nodes.
-var shellOuts = []string{"checks", "netlab", "cmd/internal/layering"}
+// shellOuts may start programs: the checks' scripts, the lab's nodes and its machines.
+var shellOuts = []string{"checks", "netlab", "netlab/vm", "cmd/internal/layering"}
 
 type listed struct {
 	ImportPath string
