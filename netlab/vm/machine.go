@@ -42,7 +42,7 @@ func Peers() (missing []string) {
 
 // Run boots the machine, runs a program in it by its name or path, and powers it off. An
 // error means that there is no result: no kernel to be had, or a machine that did not
-// come to an end before ctx did; then the message ends with what its console said.
+// come to an end before ctx did; then the message ends with what its console and its command said.
 func (m Machine) Run(ctx context.Context, argv ...string) (Result, error) {
 	k, err := cachedKernel(ctx)
 	if err != nil {
@@ -77,7 +77,7 @@ func (m Machine) boot(ctx context.Context, k kernel, image, console string) (Res
 	var r Result
 	r.Console, _ = os.ReadFile(console)
 	if err != nil {
-		return r, fmt.Errorf("%w: %s%s", errors.Join(err, ctx.Err()), complaints.Bytes(), tail(r.Console))
+		return r, fmt.Errorf("%w: %s%s\n%s", errors.Join(err, ctx.Err()), complaints.Bytes(), tail(r.Console), tail(out.Bytes()))
 	}
 	text, status, ok := bytes.Cut(out.Bytes(), []byte(statusMark))
 	if !ok {

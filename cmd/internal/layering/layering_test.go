@@ -28,6 +28,7 @@ var arrows = map[string][]string{
 	"netlab":          {"proto", "ring", "ring/pcap", "netlab/report"},
 	"netlab/report":   {},
 	"netlab/vm":       {},
+	"forward/ipvs":    {"forward"},
 	"bench":           {"proto", "ring", "forward", "sched", "netlab"},
 
 	"cmd/internal/config":   {},
