@@ -182,7 +182,7 @@ type server struct {
 	Server
 	addr                      addr // of Server.Addr
 	service                   int32
-	present                   bool
+	present, overload         bool
 	active, inactive, persist uint32
 	stats                     Stats
 }

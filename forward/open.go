@@ -47,6 +47,20 @@ func (f *Forwarder) open(now time.Duration, k key, flags uint8) (int32, Verdict)
 	return i, Forward
 }
 
+// reopen is open in place of a connection that is over, 0 for none: as in the kernel that one
+// still counts while the new one is placed, unless its room is needed.
+func (f *Forwarder) reopen(now time.Duration, k key, flags uint8, over int32) (int32, Verdict) {
+	if over != 0 && f.table.used >= f.table.max {
+		f.end(over)
+		over = 0
+	}
+	i, v := f.open(now, k, flags)
+	if over != 0 {
+		f.end(over)
+	}
+	return i, v
+}
+
 // serviceFor finds the service of a packet: that of its mark, of its address and port, of
 // its address.
 func (f *Forwarder) serviceFor(k key, mark uint32) (id int32, ok bool) {

@@ -1,0 +1,246 @@
+package ipvs
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/ringkeep/ringkeep/forward"
+	"github.com/ringkeep/ringkeep/netlab/vm"
+	"github.com/ringkeep/ringkeep/proto"
+	"github.com/ringkeep/ringkeep/sched"
+)
+
+// newFlows is how many connections each scheduler is asked about.
+const newFlows = 2000
+
+// contest is one service, given to the kernel and to our data plane.
+type contest struct {
+	name    string
+	service Service
+	client  func(flow int) netip.AddrPort
+}
+
+// contests are all schedulers, plain and with persistence, those with flags with each.
+func contests() (list []contest) {
+	everyone := func(flow int) netip.AddrPort {
+		n := uint32(flow) * 2654435761 // so that they do not come in order
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, byte(n >> 24), byte(n >> 16), byte(n >> 8)}), uint16(1024+flow%50000))
+	}
+	few := func(flow int) netip.AddrPort { // 500 addresses in some 60 networks
+		n := uint32(flow) * 2654435761 % 500
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, byte(n % 61), byte(n)}), uint16(1024+flow%50000))
+	}
+	add := func(name, scheduler string, flags Flags) {
+		s := Service{Key: forward.ServiceKey{Protocol: proto.ProtocolTCP, Addr: netip.AddrPortFrom(vip, 80)}, Scheduler: scheduler, Flags: flags}
+		list = append(list, contest{name, s, everyone})
+		s.Flags, s.Timeout, s.Mask = s.Flags|Persistent, 1000*time.Second, 24
+		list = append(list, contest{name + " persistent", s, few})
+	}
+	for _, name := range []string{"rr", "wrr", "lc", "wlc", "sed", "nq", "fo", "ovf", "sh", "mh", "dh", "lblc", "lblcr"} {
+		add(name, name, 0)
+	}
+	for _, name := range []string{"sh", "mh"} {
+		add(name+" port", name, Sched2)
+		add(name+" fallback", name, Sched1)
+		add(name+" fallback port", name, Sched1|Sched2)
+	}
+	return list
+}
+
+// TestMachineSchedulers gives the same arrivals to the kernel's schedulers and to ours: every
+// segment has the same outcome, and the servers the same counters.
+func TestMachineSchedulers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots a machine")
+	}
+	if !vm.Inside(t, machine) {
+		return
+	}
+	n := newNetwork(t)
+	for i := 1; i <= serverCount; i++ {
+		n.neighbour("r0", serverAddr(i), serverMAC(serverAddr(i)))
+	}
+	for i, c := range contests() {
+		t.Run(c.name, func(t *testing.T) {
+			n.t = t
+			n.must(n.k.Flush())
+			c.service.Key.Addr = netip.AddrPortFrom(vip, uint16(80+i)) // the kernel remembers servers of a service that was
+			began := time.Now()
+			c.play(n, record(uint64(i), newFlows))
+			t.Logf("%v", time.Since(began).Round(time.Millisecond))
+		})
+	}
+}
+
+// play gives the steps to both. It ends with the first difference.
+func (c contest) play(n *network, steps []step) {
+	n.must(n.k.AddService(c.service))
+	j := &judge{contest: c, f: forward.New(forward.Config{MaxConns: 1 << 16}), limits: map[int][2]int{}, weights: map[int]int{}}
+	n.must(j.f.AddService(forward.Service{
+		Key: c.service.Key, Scheduler: c.service.Scheduler, Persistence: c.service.Timeout, PersistenceMask: c.service.Mask,
+		Options: sched.Options{Fallback: c.service.Flags&Sched1 != 0, Port: c.service.Flags&Sched2 != 0},
+	}))
+	j.f.SetLocal(vip, true)
+	for i, s := range steps {
+		if s.server == 0 && s.what != settle {
+			j.arrive(n, i, s)
+			continue
+		}
+		j.compare(n, steps)
+		if s.what == settle || i%8 == 0 {
+			j.count(n)
+		}
+		j.change(n, s)
+	}
+	j.compare(n, steps)
+	j.count(n)
+	n.t.Logf("%d steps, %d segments, %d by a server", len(steps), j.segments, j.placed)
+}
+
+// judge is our data plane, and what it decided on the segments that the kernel has, too.
+type judge struct {
+	contest
+	f        *forward.Forwarder
+	pending  []decided
+	segments int
+	placed   int
+	limits   map[int][2]int
+	weights  map[int]int
+}
+
+type decided struct {
+	number uint32
+	step   int
+	flags  uint8
+	what   string
+}
+
+// arrive sends the segments of a step both ways.
+func (j *judge) arrive(n *network, i int, s step) {
+	src := j.client(s.flow)
+	for _, flags := range s.flags {
+		n.sent++
+		b := segment(src, j.service.Key.Addr, flags, n.sent)
+		n.send(n.client, b)
+		what := j.outcome(b, flags)
+		j.pending = append(j.pending, decided{n.sent, i, flags, what})
+		j.segments++
+		if what != dropped && what != unreachable && what != reset {
+			j.placed++
+		}
+	}
+}
+
+// outcome is what our data plane does with a segment.
+func (j *judge) outcome(b []byte, flags uint8) string {
+	d := j.f.Packet(time.Second, forward.Ingress{}, b)
+	switch d.Verdict {
+	case forward.Forward:
+		s, _ := j.f.Server(d.Server)
+		return s.Addr.Addr().String()
+	case forward.NoDestination:
+		return unreachable
+	case forward.NoConn:
+		if flags&proto.TCPRst != 0 {
+			return dropped // a reset is not answered with one
+		}
+		return reset
+	case forward.ServerGone:
+		return dropped
+	}
+	return d.Verdict.String()
+}
+
+// compare looks at what the kernel made of the segments.
+func (j *judge) compare(n *network, steps []step) {
+	n.t.Helper()
+	kernels := map[uint32]string{}
+	for _, s := range n.collect() {
+		if number, what, ok := s.outcome(); ok {
+			kernels[number] = what
+		}
+	}
+	for _, d := range j.pending {
+		k, ok := kernels[d.number]
+		if !ok {
+			k = dropped
+		}
+		if k != d.what {
+			n.t.Fatalf("step %d, %v (flags %#x): kernel %s, here %s\nservers there %v\nservers here  %v",
+				d.step, steps[d.step], d.flags, k, d.what, n.counters(), j.counters())
+		}
+	}
+	j.pending = j.pending[:0]
+}
+
+// count looks at the servers' counters.
+func (j *judge) count(n *network) {
+	n.t.Helper()
+	// Of connections that a SYN ended the kernel takes leave with its next timer.
+	for until := time.Now().Add(10 * time.Second); ; {
+		there, here := fmt.Sprint(n.counters()), fmt.Sprint(j.counters())
+		if there == here {
+			return
+		}
+		if time.Now().After(until) {
+			n.t.Fatalf("servers there %s\nservers here  %s", there, here)
+		}
+	}
+}
+
+// counters are the active and inactive connections by server.
+func (n *network) counters() map[string][2]uint32 {
+	list, err := n.k.Services()
+	n.must(err)
+	m := map[string][2]uint32{}
+	for _, s := range list[0].Servers {
+		m[s.Addr.Addr().String()] = [2]uint32{s.Active, s.Inactive}
+	}
+	return m
+}
+
+func (j *judge) counters() map[string][2]uint32 {
+	m := map[string][2]uint32{}
+	for _, s := range j.f.Services()[0].Servers {
+		if s.Present {
+			m[s.Addr.Addr().String()] = [2]uint32{s.Active, s.Inactive}
+		}
+	}
+	return m
+}
+
+// change does what a step says to a server, both ways.
+func (j *judge) change(n *network, s step) {
+	key := j.service.Key
+	addr := netip.AddrPortFrom(serverAddr(max(1, s.server)), key.Addr.Port())
+	switch s.what {
+	case settle:
+		return
+	case leave:
+		n.must(n.k.DeleteServer(key, Server{Server: forward.Server{Addr: addr}}))
+		j.f.RemoveServer(key, addr)
+		return
+	case join:
+		j.weights[s.server], j.limits[s.server] = s.value[0], [2]int{}
+	case weigh:
+		j.weights[s.server] = s.value[0]
+	case limit:
+		j.limits[s.server] = s.value
+	}
+	limits := j.limits[s.server]
+	rs := forward.Server{Addr: addr, Weight: int32(j.weights[s.server]), Upper: uint32(limits[0]), Lower: uint32(limits[1])}
+	switch s.what {
+	case join:
+		n.must(n.k.AddServer(key, Server{Server: rs}))
+		_, err := j.f.AddServer(key, rs)
+		n.must(err)
+	case weigh:
+		n.must(n.k.SetServer(key, Server{Server: rs}))
+		j.f.SetWeight(key, addr, rs.Weight)
+	case limit:
+		n.must(n.k.SetServer(key, Server{Server: rs}))
+		j.f.SetThresholds(key, addr, rs.Upper, rs.Lower)
+	}
+}
