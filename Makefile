@@ -3,8 +3,9 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  = -X main.version=$(VERSION)
 FUZZTIME ?= 60s
+LIMITS  ?= ../shared/limits
 
-.PHONY: all build vet fast demo test peers race fuzz fuzz-parser sim lab vm bench lint golden help clean
+.PHONY: all build vet fast demo test peers race fuzz fuzz-parser sim lab vm bench micro lint golden help clean
 
 all: build vet fast ## build, vet and test without privilege (under a minute)
 
@@ -49,7 +50,10 @@ fuzz: ## each fuzz target for FUZZTIME
 fuzz-parser: ## the parser of keepalived.conf for 15,000 inputs
 	$(GO) test -run '^$$' -fuzz '^FuzzParse$$' -fuzztime 15000x -fuzzminimizetime 20x ./cmd/internal/config
 
-bench: build ## the hot paths: packets per second and allocations
+bench: build ## what forwarding costs beside bare forwarders (their sources: LIMITS=folder) and the kernel, 10 minutes; QUICK=1: one
+	./ringkeep bench $(if $(QUICK),--quick) $(if $(wildcard $(LIMITS)),--limits $(LIMITS)) $(BENCHFLAGS)
+
+micro: ## the hot paths by themselves: time and allocations
 	$(GO) test -run '^$$' -bench . -benchmem ./sched ./forward ./proto ./ring ./cmd/internal/...
 
 lint: ## staticcheck
@@ -59,7 +63,7 @@ golden: ## rewrite golden files and traces; review the diff
 	$(GO) test ./proto ./fsm ./sched ./forward ./cmd/internal/config ./netlab/report -rewrite
 
 clean: ## remove what was built
-	rm -f ringkeep
+	rm -rf ringkeep bench-report
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16

@@ -19,7 +19,7 @@ func (f *Forwarder) EditService(s Service) error {
 		if err != nil {
 			return fmt.Errorf("service %v: %w", s.Key, err)
 		}
-		svc.sched = scheduler
+		svc.sched, svc.by = scheduler, numberOf(s.Scheduler)
 	}
 	svc.Service = s
 	svc.sched.Changed(svc.view)
@@ -43,8 +43,10 @@ func (f *Forwarder) SetThresholds(k ServiceKey, addr netip.AddrPort, upper, lowe
 // the same servers.
 func (f *Forwarder) RemoveService(k ServiceKey) {
 	svc := f.service(k)
-	for len(svc.view) > 0 {
-		f.RemoveServer(k, f.servers[svc.view[0].ID].Addr)
+	svc.wish = Serve
+	for _, id := range svc.members {
+		f.servers[id].present, f.servers[id].wish = false, Serve
+		f.steer(id)
 	}
 	svc.local, svc.gone = false, true
 	delete(f.byKey, k.place())

@@ -123,23 +123,30 @@ const (
 	TableFull                    // no room for a new connection
 	Fragment                     // not the first fragment, and the first was not seen
 	Malformed                    // lengths contradict each other
+	TooBig                       // longer than Decision.MTU and not to be cut: answer with ICMP too big
+	TunnelError                  // an error about our tunnel's packet: tell the client, see AppendTunnelError
+	TunnelMTU                    // likewise, of which the client need not be told
 	verdictCount
 )
 
 var verdicts = [verdictCount]string{
 	"not mine", "forward", "return", "deliver", "address not here", "no connection", "unwanted", "no destination",
 	"TTL exceeded", "server gone", "table full", "fragment", "malformed",
+	"too big", "tunnel error", "tunnel MTU",
 }
 
 // String names the verdict.
 func (v Verdict) String() string { return verdicts[v] }
 
 // Decision is what to do with a packet. Server is meaningful with Forward and Deliver, Hop
-// with Return.
+// with Return and TunnelError.
 type Decision struct {
 	Verdict Verdict
+	Rebuild bool   // it leaves as the packets that [Forwarder.Rebuild] makes of it
+	Inner   uint16 // with TunnelError: where the client's packet is quoted
 	Server  int32
 	Hop     Hop
+	MTU     int // with TooBig and TunnelError: what fits, in bytes of packet; 0 for another error
 }
 
 // Hop is a neighbour on a port, by which packets of a client came.
@@ -167,11 +174,15 @@ type Config struct {
 // service is a virtual service with its servers in list order, the latest first.
 type service struct {
 	Service
-	sched sched.Scheduler
-	view  []sched.Server
-	local bool
-	gone  bool // it was removed
-	stats Stats
+	sched   sched.Scheduler
+	by      uint8          // its number in sched.Names
+	view    []sched.Server // those that take new connections, as far as weight and load allow
+	members []int32        // all that it ever had
+	local   bool
+	gone    bool // it was removed
+	wish    Steering
+	stats   Stats
+	rate    estimator
 	// bypass is the number of the server that stands for none, -1 where it was not needed yet.
 	bypass int32
 }
@@ -182,9 +193,18 @@ type server struct {
 	Server
 	addr                      addr // of Server.Addr
 	service                   int32
+	fits                      int32 // the longest packet that passes in one
 	present, overload         bool
+	cut                       bool     // connections of it may have to end at their next packet
+	evicted                   bool     // those before born end, see Evict
+	wish                      Steering // of the operator, for it alone
+	steering                  Steering // the stricter one of it and the service's
+	born                      uint32
+	rank                      uint64 // place in the list: the higher comes first
 	active, inactive, persist uint32
 	stats                     Stats
+	rate                      estimator
+	path                      path
 }
 
 // Stats count since the start. Out are the answers of NAT servers; bytes are those of the IP
@@ -196,6 +216,8 @@ type Forwarder struct {
 	services  []service
 	servers   []server
 	byKey     map[place]int32
+	numbers   map[member]int32 // of servers, also of removed ones
+	marks     []markRule
 	away      map[addr]bool // addresses that are not here at present
 	table     table
 	fragments fragments
@@ -203,11 +225,18 @@ type Forwarder struct {
 	timeouts  [len(defaultTimeouts)]time.Duration
 	nat       bool // there was a NAT server
 	counters  [verdictCount]uint64
+	ranks     uint64 // that were given out
+	sweep     span
+	estimate  time.Duration // when the rates are next due, 0 while they rest
+	back      []int32       // the MTU of each port, 0 for unknown
+	recheck   time.Duration // when what was learned of a path may end, 0 for nothing learned
+	id        uint32        // of the last packet of our own that may be cut
+	scratch   []byte        // such a packet
 }
 
 // New makes a forwarder without services.
 func New(c Config) *Forwarder {
-	f := &Forwarder{byKey: map[place]int32{}, away: map[addr]bool{}, table: newTable(c), timeouts: defaultTimeouts}
+	f := &Forwarder{byKey: map[place]int32{}, numbers: map[member]int32{}, away: map[addr]bool{}, table: newTable(c), timeouts: defaultTimeouts}
 	f.fragments.seed = f.table.seed
 	if c.Recycle {
 		f.half.most = c.MaxConns
@@ -280,11 +309,11 @@ func (f *Forwarder) AddService(s Service) error {
 	if i, ok := f.revive(s.Key); ok {
 		f.byKey[s.Key.place()] = i
 		svc := &f.services[i]
-		svc.Service, svc.sched, svc.gone, svc.local = s, scheduler, false, s.Key.Mark != 0
+		svc.Service, svc.sched, svc.by, svc.gone, svc.local = s, scheduler, numberOf(s.Scheduler), false, s.Key.Mark != 0
 		return nil
 	}
 	f.byKey[s.Key.place()] = int32(len(f.services))
-	f.services = append(f.services, service{Service: s, sched: scheduler, local: s.Key.Mark != 0, bypass: -1})
+	f.services = append(f.services, service{Service: s, sched: scheduler, by: numberOf(s.Scheduler), local: s.Key.Mark != 0, bypass: -1})
 	return nil
 }
 
@@ -298,54 +327,84 @@ func (f *Forwarder) service(k ServiceKey) *service {
 
 // find returns the number of a server of the service, also of a removed one.
 func (f *Forwarder) find(k ServiceKey, addr netip.AddrPort) int32 {
-	svc := f.byKey[k.place()]
-	for i := range f.servers {
-		if f.servers[i].service == svc && f.servers[i].Addr == addr && f.servers[i].Method != bypass {
-			return int32(i)
-		}
+	if i, ok := f.numbers[member{f.byKey[k.place()], addr}]; ok {
+		return i
 	}
 	return -1
+}
+
+// member is a server of the service with that number.
+type member struct {
+	service int32
+	addr    netip.AddrPort
+}
+
+// number is find for a server that is needed, known or not.
+func (f *Forwarder) number(k ServiceKey, addr netip.AddrPort) int32 {
+	i := f.find(k, addr)
+	if i < 0 {
+		i = int32(len(f.servers))
+		svc := f.byKey[k.place()]
+		f.servers = append(f.servers, server{Server: Server{Addr: addr}, service: svc})
+		f.numbers[member{svc, addr}] = i
+		f.services[svc].members = append(f.services[svc].members, i)
+		f.steer(i)
+	}
+	return i
 }
 
 // AddServer adds a server at the head of the service's list and returns its number:
 // small, dense, and the same again when the server was removed and comes back, with
 // its connections. The service must exist.
 func (f *Forwarder) AddServer(k ServiceKey, s Server) (id int, err error) {
-	svc := f.service(k)
-	if s.Addr.Addr().Is4() != k.Addr.Addr().Is4() || s.Weight < 0 {
-		return 0, fmt.Errorf("server %v of %v: needs an address of the same family and a weight of 0 or more", s.Addr, k)
+	f.service(k)
+	if s.Addr.Addr().Is4() != k.Addr.Addr().Is4() && s.Method != TUN || s.Weight < 0 {
+		return 0, fmt.Errorf("server %v of %v: needs an address of the same family, or TUN, and a weight of 0 or more", s.Addr, k)
 	}
-	i := f.find(k, s.Addr)
-	if i < 0 {
-		i = int32(len(f.servers))
-		f.servers = append(f.servers, server{service: f.byKey[k.place()]})
+	if s.Method == TUN && s.Tunnel.Type == GUE && s.Tunnel.Port == 0 {
+		return 0, fmt.Errorf("server %v of %v: a GUE tunnel needs a port", s.Addr, k)
 	}
+	i := f.number(k, s.Addr)
 	rs := &f.servers[i]
 	if rs.present {
 		return 0, fmt.Errorf("server %v of %v: added twice", s.Addr, k)
 	}
-	rs.Server, rs.addr, rs.present = s, toAddr(s.Addr.Addr()), true
+	f.ranks++
+	rs.Server, rs.addr, rs.present, rs.rank = s, toAddr(s.Addr.Addr()), true, f.ranks
+	rs.measure()
 	f.nat = f.nat || s.Method == NAT
-	svc.view = slices.Insert(svc.view, 0, sched.Server{
-		ID: i, Weight: s.Weight, Active: rs.active, Inactive: rs.inactive, Sum: sched.Fold(s.Addr.Addr()) + uint32(s.Addr.Port()),
-	})
-	f.count(i, 0, 0)
-	svc.sched.Changed(svc.view)
+	f.list(i)
 	return int(i), nil
+}
+
+// list brings the scheduler's list in line with a server that was added or removed, or that
+// an operator steers: it is there, in its place, while it takes new connections.
+func (f *Forwarder) list(id int32) {
+	rs := &f.servers[id]
+	svc := &f.services[rs.service]
+	at, want := svc.place(id), rs.present && rs.steering == Serve
+	switch {
+	case want && at < 0:
+		for at = 0; at < len(svc.view) && f.servers[svc.view[at].ID].rank > rs.rank; at++ {
+		}
+		svc.view = slices.Insert(svc.view, at, sched.Server{ID: id, Weight: rs.Weight, Sum: sched.Fold(rs.Addr.Addr()) + uint32(rs.Addr.Port())})
+		f.count(id, 0, 0)
+		svc.sched.Changed(svc.view)
+	case !want && at >= 0:
+		svc.sched.Removed(svc.view, at)
+		svc.view = slices.Delete(svc.view, at, at+1)
+		svc.sched.Changed(svc.view)
+	}
 }
 
 // RemoveServer takes a server out of the list. Its connections stay in the table;
 // their packets are dropped until the server comes back or the connection expires.
 func (f *Forwarder) RemoveServer(k ServiceKey, addr netip.AddrPort) {
-	svc, id := f.service(k), f.find(k, addr)
-	if id < 0 || !f.servers[id].present {
-		return
+	f.service(k)
+	if id := f.find(k, addr); id >= 0 {
+		f.servers[id].present = false
+		f.list(id)
 	}
-	f.servers[id].present = false
-	at := svc.place(id)
-	svc.sched.Removed(svc.view, at)
-	svc.view = slices.Delete(svc.view, at, at+1)
-	svc.sched.Changed(svc.view)
 }
 
 // SetWeight edits a server's weight. With 0 it keeps its connections and gets no new
@@ -356,8 +415,10 @@ func (f *Forwarder) SetWeight(k ServiceKey, addr netip.AddrPort, weight int32) {
 		return
 	}
 	f.servers[id].Weight = weight
-	svc.view[svc.place(id)].Weight = weight
-	svc.sched.Changed(svc.view)
+	if at := svc.place(id); at >= 0 {
+		svc.view[at].Weight = weight
+		svc.sched.Changed(svc.view)
+	}
 }
 
 func (s *service) place(id int32) int {
@@ -390,47 +451,3 @@ func (f *Forwarder) Server(id int32) (s Server, ok bool) {
 
 // Counter tells how many packets had a verdict.
 func (f *Forwarder) Counter(v Verdict) uint64 { return f.counters[v] }
-
-// ServerStatus is one server as it stands.
-type ServerStatus struct {
-	Server
-	Present                   bool
-	Active, Inactive, Persist uint32
-	Stats
-}
-
-// ServiceStatus is one service as it stands, its servers in list order, the removed
-// ones that still have connections behind them.
-type ServiceStatus struct {
-	Service
-	Local bool
-	Stats
-	Servers []ServerStatus
-}
-
-// Services tells how the services stand.
-func (f *Forwarder) Services() []ServiceStatus {
-	var list []ServiceStatus
-	for i := range f.services {
-		svc := &f.services[i]
-		if svc.gone {
-			continue
-		}
-		st := ServiceStatus{Service: svc.Service, Local: svc.local, Stats: svc.stats}
-		for _, v := range svc.view {
-			st.Servers = append(st.Servers, f.servers[v.ID].status())
-		}
-		for id := range f.servers {
-			s := &f.servers[id]
-			if s.service == int32(i) && !s.present && s.active+s.inactive+s.persist > 0 {
-				st.Servers = append(st.Servers, s.status())
-			}
-		}
-		list = append(list, st)
-	}
-	return list
-}
-
-func (s *server) status() ServerStatus {
-	return ServerStatus{Server: s.Server, Present: s.present, Active: s.active, Inactive: s.inactive, Persist: s.persist, Stats: s.stats}
-}

@@ -113,7 +113,7 @@ func (f *Forwarder) laterFragment(now time.Duration, in Ingress, p packet) Decis
 			return Decision{Verdict: TTLExceeded}
 		}
 		p.redirect(in.Virtio, source, c.virtual, 0)
-		return f.giveBack(p, i)
+		return f.giveBack(in, p, i)
 	}
 	return Decision{Verdict: Fragment} // the entry has another connection by now
 }

@@ -2,6 +2,7 @@ package forward
 
 import (
 	"encoding/binary"
+	"time"
 
 	"github.com/ringkeep/ringkeep/proto"
 )
@@ -10,10 +11,13 @@ import (
 // a packet from the virtual service to the client, and goes to the client's server; or a packet
 // from the client to a NAT server, and goes to the client. With NAT the quotation is
 // rewritten, too, but for the checksum of TCP or UDP in it.
-func (f *Forwarder) icmp(p packet) Decision {
+func (f *Forwarder) icmp(now time.Duration, p packet) Decision {
 	m, err := proto.ParseICMP(p.payload)
 	if err != nil || !reports(p, m.Type()) {
 		return Decision{}
+	}
+	if d, ok := f.lost(now, p, m); ok {
+		return d
 	}
 	q, ok := quoted(m.Payload())
 	if !ok {
@@ -64,7 +68,7 @@ func (f *Forwarder) errorOut(p, q packet, i int32) Decision {
 	binary.BigEndian.PutUint16(q.payload[2:], c.vport)
 	p.readdress(source, c.virtual)
 	p.sealICMP()
-	return f.giveBack(p, i)
+	return f.giveBack(Ingress{}, p, i)
 }
 
 // icmpSum is the sum that the checksum of a message is made of: that of ICMPv6 has a

@@ -22,6 +22,9 @@ func (f *Forwarder) answer(now time.Duration, in Ingress, p packet, i int32, fla
 	if p.ip.TTL() <= 1 {
 		return Decision{Verdict: TTLExceeded}
 	}
+	if d := f.tooLongBack(in, p, c.port); d.Verdict != Return {
+		return d
+	}
 	f.touch(now, i, c, &output, flags)
 	if c.protocol == proto.ProtocolUDP && c.flags&controls != 0 {
 		f.table.at(f.table.more(i).control).flags |= assured
@@ -30,11 +33,11 @@ func (f *Forwarder) answer(now time.Duration, in Ingress, p packet, i int32, fla
 		f.fragments.put(now, p, i)
 	}
 	p.redirect(in.Virtio, source, c.virtual, c.vport)
-	return f.giveBack(p, i)
+	return f.giveBack(in, p, i)
 }
 
 // giveBack counts an answer and sends it to where the client's packets come from.
-func (f *Forwarder) giveBack(p packet, i int32) Decision {
+func (f *Forwarder) giveBack(in Ingress, p packet, i int32) Decision {
 	c := f.table.at(i)
 	rs := &f.servers[c.server]
 	for _, s := range [...]*Stats{&rs.stats, &f.services[rs.service].stats} {
@@ -42,7 +45,14 @@ func (f *Forwarder) giveBack(p packet, i int32) Decision {
 		s.OutBytes += uint64(len(p.ip))
 	}
 	p.ip.DecrementTTL()
-	return Decision{Verdict: Return, Server: c.server, Hop: Hop{Port: int32(c.port), MAC: f.table.more(i).mac}}
+	d := f.tooLongBack(in, p, c.port)
+	d.Verdict, d.Server, d.Hop = Return, c.server, f.hop(i)
+	return d
+}
+
+// hop is where the client's packets come from.
+func (f *Forwarder) hop(i int32) Hop {
+	return Hop{Port: int32(f.table.at(i).port), MAC: f.table.more(i).mac}
 }
 
 // redirect gives one end of a packet another address and port and corrects the checksums. Of

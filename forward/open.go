@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/ringkeep/ringkeep/proto"
-	"github.com/ringkeep/ringkeep/sched"
 )
 
 // ftpData is the source port of active FTP's data connections, never scheduled.
@@ -12,8 +11,8 @@ const ftpData = 20
 
 // open schedules a new connection. The verdict is Forward if it did; a number below 0 is that
 // of a server for a datagram of which nothing is kept, as ^number.
-func (f *Forwarder) open(now time.Duration, k key, flags uint8) (int32, Verdict) {
-	id, ok := f.serviceFor(k, 0)
+func (f *Forwarder) open(now time.Duration, k key, mark uint32, flags uint8) (int32, Verdict) {
+	id, ok := f.serviceFor(k, mark)
 	if !ok {
 		return 0, NotMine
 	}
@@ -35,7 +34,7 @@ func (f *Forwarder) open(now time.Duration, k key, flags uint8) (int32, Verdict)
 	if !ok {
 		return 0, TableFull
 	}
-	f.bind(i, svc, target)
+	f.bind(now, i, svc, target)
 	if control != 0 {
 		f.table.at(i).flags |= controls
 		f.table.more(i).control = control
@@ -49,12 +48,12 @@ func (f *Forwarder) open(now time.Duration, k key, flags uint8) (int32, Verdict)
 
 // reopen is open in place of a connection that is over, 0 for none: as in the kernel that one
 // still counts while the new one is placed, unless its room is needed.
-func (f *Forwarder) reopen(now time.Duration, k key, flags uint8, over int32) (int32, Verdict) {
+func (f *Forwarder) reopen(now time.Duration, k key, mark uint32, flags uint8, over int32) (int32, Verdict) {
 	if over != 0 && f.table.used >= f.table.max {
 		f.end(over)
 		over = 0
 	}
-	i, v := f.open(now, k, flags)
+	i, v := f.open(now, k, mark, flags)
 	if over != 0 {
 		f.end(over)
 	}
@@ -105,8 +104,9 @@ func (f *Forwarder) insert(k key) (int32, bool) {
 }
 
 // bind gives a new connection its server and that server's port.
-func (f *Forwarder) bind(i int32, svc *service, target int32) {
-	c := f.table.at(i)
+func (f *Forwarder) bind(now time.Duration, i int32, svc *service, target int32) {
+	c, m := f.table.at(i), f.table.more(i)
+	m.began, m.by = seconds(now), svc.by
 	rs := &f.servers[target]
 	c.server, c.rport = target, rs.portFor(svc, c.vport)
 	if rs.Method != NAT {
@@ -147,7 +147,7 @@ func (f *Forwarder) datagram(now time.Duration, svc *service, id int32, k key) (
 		if i, ok = f.insert(k); !ok {
 			return 0, TableFull
 		}
-		f.bind(i, svc, target)
+		f.bind(now, i, svc, target)
 	}
 	return i, Forward
 }
@@ -161,12 +161,9 @@ func (f *Forwarder) schedule(now time.Duration, svc *service, id int32, k key) (
 	}
 	tk := svc.templateKey(k)
 	control = f.table.find(tk)
-	if control != 0 {
-		rs := &f.servers[f.table.at(control).server]
-		if !rs.present || svc.ExpireQuiescent && rs.Weight == 0 {
-			f.table.unhash(control) // lives on unseen until its connections are gone
-			control = 0
-		}
+	if control != 0 && !f.places(control) {
+		f.table.unhash(control) // lives on unseen until its connections are gone
+		control = 0
 	}
 	if control == 0 {
 		if target, v = f.pick(now, svc, id, k); v != Forward || f.servers[target].Method == bypass {
@@ -176,7 +173,8 @@ func (f *Forwarder) schedule(now time.Duration, svc *service, id int32, k key) (
 		if control, ok = f.insert(tk); !ok {
 			return 0, 0, TableFull
 		}
-		f.table.at(control).server = target
+		m := f.table.more(control)
+		f.table.at(control).server, m.began, m.by = target, seconds(now), svc.by
 		f.servers[target].persist++
 	}
 	f.table.arm(control, now+svc.Persistence)
@@ -195,7 +193,7 @@ func (s *service) templateKey(k key) key {
 
 // pick asks the scheduler.
 func (f *Forwarder) pick(now time.Duration, svc *service, id int32, k key) (int32, Verdict) {
-	at := svc.sched.Pick(svc.view, sched.Flow{Src: addrPort(k.client, k.cport), Dst: addrPort(k.virtual, k.vport), At: now})
+	at := svc.sched.Pick(svc.view, k.flow(now))
 	switch {
 	case at >= 0:
 		return svc.view[at].ID, Forward

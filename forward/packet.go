@@ -41,7 +41,7 @@ func (f *Forwarder) decide(now time.Duration, in Ingress, b []byte) Decision {
 		}
 		flags = p.payload[sctpHeader]
 	case proto.ProtocolICMP, proto.ProtocolICMPv6:
-		return f.icmp(p)
+		return f.icmp(now, p)
 	default:
 		return Decision{}
 	}
@@ -91,18 +91,27 @@ func (f *Forwarder) transport(now time.Duration, in Ingress, p packet, flags uin
 	sport, dport, _ := proto.Ports(p.payload)
 	k := key{client: p.src, virtual: p.dst, cport: sport, vport: dport, protocol: p.protocol}
 	i, over := f.table.find(k), int32(0)
+	if i != 0 && f.servers[f.table.at(i).server].cut {
+		ended, reset := f.cutOff(i, flags)
+		if reset {
+			return Decision{Verdict: NoConn}
+		}
+		if ended {
+			i = 0
+		}
+	}
 	if i != 0 && f.outlived(i, flags) {
 		over, i = i, 0
 		f.table.unhash(over)
 	}
-	if i == 0 && f.nat {
+	if i == 0 && over == 0 && f.nat {
 		if a := f.findAnswer(p.dst, p.src, dport, sport, p.protocol); a != 0 {
 			return f.answer(now, in, p, a, flags)
 		}
 	}
 	if i == 0 {
 		var v Verdict
-		if i, v = f.reopen(now, k, flags, over); v != Forward {
+		if i, v = f.reopen(now, k, f.mark(in.From.Port, p, sport, dport), flags, over); v != Forward {
 			return Decision{Verdict: v}
 		}
 		if i < 0 { // a datagram that leaves nothing behind
@@ -121,7 +130,7 @@ func (f *Forwarder) transport(now time.Duration, in Ingress, p packet, flags uin
 		return Decision{Verdict: ServerGone}
 	}
 	f.touch(now, i, c, &input, flags)
-	if rs.Method == NAT {
+	if rs.Method == NAT || rs.Method == TUN {
 		c.port, f.table.more(i).mac = uint16(in.From.Port), in.From.MAC
 	}
 	if p.first {
@@ -161,11 +170,15 @@ func (f *Forwarder) transmit(in Ingress, p packet, id int32, port uint16) Decisi
 	if rs.Method >= Local {
 		return Decision{Verdict: Deliver, Server: id}
 	}
+	d := Decision{Verdict: Forward, Server: id, Rebuild: rs.Method == TUN}
+	if len(p.ip) > int(rs.fits) && !f.tooLong(in, p, &d) {
+		return d
+	}
 	if rs.Method == NAT {
 		p.redirect(in.Virtio, destination, rs.addr, port)
 	}
 	p.ip.DecrementTTL()
-	return Decision{Verdict: Forward, Server: id}
+	return d
 }
 
 // outlived tells whether a packet ends the connection that it belongs to, to be taken
@@ -228,11 +241,12 @@ func (f *Forwarder) count(id int32, active, inactive int32) {
 	rs.active += uint32(active)
 	rs.inactive += uint32(inactive)
 	rs.overload = rs.overloaded()
-	if !rs.present || rs.Method == bypass {
+	svc := &f.services[rs.service]
+	at := svc.place(id)
+	if at < 0 {
 		return
 	}
-	svc := &f.services[rs.service]
-	v := &svc.view[svc.place(id)]
+	v := &svc.view[at]
 	v.Active, v.Inactive, v.Overload = rs.active, rs.inactive, rs.overload
 }
 

@@ -30,6 +30,8 @@ type more struct {
 	next, prev int32     // of the wheel's slot
 	slot       int32     // -1: in none
 	born       uint32    // how many were made before
+	began      uint32    // seconds
+	by         uint8     // number in sched.Names of what placed it
 	mac        proto.MAC // from which the client's packets come (NAT)
 }
 
@@ -252,6 +254,7 @@ const expireBatch = 4096
 // Expire ends the connections whose time has come, a bounded number a call: ask
 // Deadline for when to call again.
 func (f *Forwarder) Expire(now time.Duration) {
+	f.forgetPaths(now)
 	t := &f.table
 	for work := 0; t.turn <= int64(now/slotTime) && work < expireBatch; {
 		i := t.slots[t.turn%slotCount]

@@ -19,7 +19,9 @@ import (
 // ADDR:PORT weight=N [upper=N] [lower=N] [nat|tun|local]`, `limit` with the first and the last two, and `remove`,
 // `weight` for the last service, `vip ADDR up|down`, `packets` with a packet a line
 // (`1s 10.0.0.1:1000 > 10.0.0.100:80 SYN`, UDP without flags, ttl=, mf and frag= for fragments,
-// icmp for an error about it), `expire at=`, `conns`, `status`, `recycle` for a table that does.
+// icmp for an error about it), `expire at=`, `conns`, `status`, `recycle` for a table that does;
+// `drain`, `undrain`, `fail` and `evict` with ADDR:PORT, or for the last service, `sweep`;
+// `explain tcp|udp` with flows (`1s CLIENT > VIRTUAL`), `estimate at=` for the rates.
 func TestTraces(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		w := &traceWorld{f: New(Config{MaxConns: 8, Seed: 1})}
@@ -84,6 +86,15 @@ func (w *traceWorld) run(t *testing.T, d *datadriven.TestData) string {
 			w.f.Expire(next)
 		}
 		return fmt.Sprintf("%d left\n", w.f.Len())
+	case "drain", "undrain", "fail", "evict":
+		w.steer(d.Cmd, args)
+	case "sweep":
+		for w.f.Sweep() {
+		}
+	case "explain":
+		return w.explain(t, args[0], d.Input)
+	case "estimate":
+		return w.estimate(t, options["at"])
 	case "conns":
 		return w.conns()
 	case "status":
@@ -92,6 +103,86 @@ func (w *traceWorld) run(t *testing.T, d *datadriven.TestData) string {
 		t.Fatalf("unknown command %s", d.Cmd)
 	}
 	return ""
+}
+
+func (w *traceWorld) steer(how string, args []string) {
+	to := map[string]Steering{"drain": Drain, "fail": Fail}[how]
+	switch {
+	case how == "evict" && len(args) == 0:
+		w.f.EvictService(w.last)
+	case how == "evict":
+		w.f.Evict(w.last, netip.MustParseAddrPort(args[0]))
+	case len(args) == 0:
+		w.f.SteerService(w.last, to)
+	default:
+		w.f.SteerServer(w.last, netip.MustParseAddrPort(args[0]), to)
+	}
+}
+
+// explain tells in one line about each flow, and checks that nothing has changed.
+func (w *traceWorld) explain(t *testing.T, protocol, input string) string {
+	var out strings.Builder
+	for line := range strings.Lines(input) {
+		words := strings.Fields(line)
+		at, err := time.ParseDuration(words[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		flow := Flow{Protocol: proto.ProtocolTCP, Client: netip.MustParseAddrPort(words[1]), Virtual: netip.MustParseAddrPort(words[3])}
+		if protocol == "udp" {
+			flow.Protocol = proto.ProtocolUDP
+		}
+		before := w.status() + w.conns()
+		e := w.f.Explain(at, flow)
+		if after := w.status() + w.conns(); after != before {
+			t.Errorf("%s: was\n%sis\n%s", line, before, after)
+		}
+		if e.Fails {
+			out.WriteString("fails; ")
+		}
+		if e.Conn == nil {
+			out.WriteString("new: ")
+		}
+		out.WriteString(e.Verdict.String())
+		if e.Server.IsValid() {
+			fmt.Fprintf(&out, " %v", e.Server.Addr())
+		}
+		if e.Conn != nil {
+			fmt.Fprintf(&out, " since %v by %s", e.Conn.Began, e.Conn.By)
+		}
+		if e.Template != nil {
+			fmt.Fprintf(&out, " template %v since %v by %s", e.Template.Client.Addr(), e.Template.Began, e.Template.By)
+		}
+		if e.Service != nil {
+			for i := range e.Service.Servers {
+				if s := &e.Service.Servers[i]; s.Excluded() != "" {
+					fmt.Fprintf(&out, "; not %v: %s", s.Addr.Addr(), s.Excluded())
+				}
+			}
+		}
+		out.WriteByte('\n')
+	}
+	return out.String()
+}
+
+// estimate brings the rates up to date, and tells those of services and servers.
+func (w *traceWorld) estimate(t *testing.T, text string) string {
+	at, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, ok := w.f.Estimate(at)
+	var out strings.Builder
+	for _, s := range w.f.Services() {
+		fmt.Fprintf(&out, "%v %+v\n", s.Key, s.Rates)
+		for _, r := range s.Servers {
+			fmt.Fprintf(&out, "  %v %+v\n", r.Addr, r.Rates)
+		}
+	}
+	if !ok {
+		return out.String() + "nothing moves\n"
+	}
+	return out.String() + fmt.Sprintf("next at %v\n", next)
 }
 
 func (w *traceWorld) service(t *testing.T, how string, args []string, options map[string]string) string {
@@ -200,6 +291,9 @@ func (w *traceWorld) status() string {
 			gone := ""
 			if !r.Present {
 				gone = " removed"
+			}
+			if r.Steering != Serve {
+				gone += " " + r.Steering.String()
 			}
 			fmt.Fprintf(&out, "  %v weight=%d active=%d inactive=%d persist=%d conns=%d%s\n", r.Addr, r.Weight, r.Active, r.Inactive, r.Persist, r.Conns, gone)
 		}

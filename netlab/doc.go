@@ -1,5 +1,6 @@
 // Package netlab runs several nodes on one machine: hosts are network namespaces, the
-// links between them end in a wire in userspace, directors are real processes. It plays
+// links between them end in a wire in userspace, or in a bridge of the kernel to which it
+// listens, directors are real processes. It plays
 // scenario files, breaks what they say, waits for what they expect, and keeps every
 // frame of the lab in one capture.
 //

@@ -20,6 +20,11 @@ func (l *lab) build(st Statement) error {
 	w := st.Words
 	switch w[0] {
 	case "lan":
+		if IsBridge(w) {
+			if err := l.addBridge(w[1]); err != nil {
+				return err
+			}
+		}
 		return l.fault(w)
 	case "host", "router", "realserver", "node":
 		m, _, err := ParseMachine(w)
@@ -39,12 +44,14 @@ func (l *lab) declare(m Machine) error {
 	if !slices.Contains(Programs, m.Kind) {
 		l.record.Machine(m, nil, nil)
 	}
+	if m.Forwarding {
+		if err := h.forward(l); err != nil {
+			return err
+		}
+	}
 	switch m.Kind {
-	case "host":
+	case "host", "router":
 		return nil
-	case "router":
-		l.command("ip netns exec %s sysctl net.ipv4.ip_forward=1", h.name)
-		return h.sysctl("net/ipv4/ip_forward", "1")
 	case "realserver":
 		return h.quietARP(l, m.VIP)
 	}
@@ -133,6 +140,8 @@ func (l *lab) execute(st Statement) error {
 		return l.hosts[w[1]].node.write(w[2], []byte(w[3]+"\n"))
 	case "reload":
 		return l.reload(l.hosts[w[1]], w[2], len(w) > 3)
+	case "ringkeep":
+		return l.operate(l.hosts[w[1]], w[2:])
 	case "advert":
 		return l.craft(w)
 	case "frame":
@@ -154,6 +163,14 @@ func (l *lab) execute(st Statement) error {
 		return l.hosts[w[1]].serve(w[2], w[3])
 	case "unserve":
 		return l.hosts[w[1]].unserve(w[2], w[3])
+	case "decapsulate":
+		port := 0
+		if len(w) > 3 {
+			port, _ = strconv.Atoi(w[3]) // looked at before
+		}
+		return l.hosts[w[1]].decapsulate(l, netip.MustParseAddr(w[2]), port)
+	case "mtu":
+		return l.hosts[w[1]].setMTU(l, w[2], w[3])
 	case "addr":
 		p, err := netip.ParsePrefix(w[3])
 		if err != nil {
@@ -205,8 +222,10 @@ func (l *lab) fault(w []string) (err error) {
 		switch w[0] {
 		case "heal":
 			l.wire.network.Heal()
+			err = l.cutPorts()
 		case "partition":
 			l.wire.network.Partition(w)
+			err = l.cutPorts()
 		case "lan":
 			err = l.wire.network.SetLan(w)
 		default:
@@ -313,6 +332,9 @@ func (l *lab) traffic(w []string) error {
 	}
 	if w[0] == "probe" {
 		f, ctx := l.newFlow(w[1], l.hosts[w[2]], w[4])
+		if w[3] == "icmp" {
+			return f.ping(ctx, l)
+		}
 		go f.probe(ctx, w[3])
 		return nil
 	}
@@ -325,13 +347,15 @@ func (l *lab) traffic(w []string) error {
 	case "connect":
 		go f.connect(ctx, int(n), l.port)
 	case "download":
-		go f.download(ctx, n)
+		go f.transfer(ctx, n, fetch)
+	case "upload":
+		go f.transfer(ctx, n, store)
 	case "syns":
 		go f.flood(ctx, int(n))
 	case "datagrams":
 		go f.datagrams(ctx, int(n))
 	default:
-		return fmt.Errorf("%s: must be connect, download, datagrams or syns", w[3])
+		return fmt.Errorf("%s: must be connect, download, upload, datagrams or syns", w[3])
 	}
 	return nil
 }
@@ -379,6 +403,8 @@ func (l *lab) condition(w []string) (func() bool, error) {
 		return l.advertCondition(w)
 	case "log", "file":
 		return l.textCondition(w)
+	case "says":
+		return l.saysCondition(w)
 	case "flow":
 		f := l.flows[w[1]]
 		if f == nil {
@@ -389,6 +415,9 @@ func (l *lab) condition(w []string) (func() bool, error) {
 			defer f.mu.Unlock()
 			if w[2] == "answers" {
 				return f.answers > 0
+			}
+			if w[2] == "failed" {
+				return f.failure != nil && strings.Contains(f.failure.Error(), strings.Join(w[3:], " "))
 			}
 			if f.failure != nil {
 				l.violate("flow %s: %v", f.name, f.failure)
@@ -409,6 +438,10 @@ func (l *lab) condition(w []string) (func() bool, error) {
 			instance = w[3]
 		}
 		return func() bool { return h.node.state(instance) == w[2] }, nil
+	}
+	if w[1] == "mtu" && len(w) == 4 {
+		to, err := netip.ParseAddr(w[2])
+		return func() bool { return strconv.Itoa(h.learned(to)) == w[3] }, err
 	}
 	if w[1] == "routes" || w[1] == "unroutes" {
 		text, want := strings.Join(w[2:], " "), w[1] == "routes"

@@ -33,16 +33,22 @@ type flow struct {
 	served   map[string]int // host to connections
 	failures int
 	failure  error // the first one
-	complete bool  // a download got every byte
+	complete bool  // every byte was moved
 	took     time.Duration
 	last     time.Time
 	gap      time.Duration // longest between two answers, since mark
+	marked   time.Time
 	answers  int
+
+	told  bool       // answers come from a process, some time after they were received:
+	until time.Time  // those received until then have come
+	news  *sync.Cond // more of them
 }
 
 func (l *lab) newFlow(name string, client *host, to string) (*flow, context.Context) {
 	ctx, cancel := context.WithCancel(l.ctx)
 	f := &flow{name: name, began: time.Now(), client: client, to: to, cancel: cancel, done: make(chan struct{}), served: map[string]int{}}
+	f.news = sync.NewCond(&f.mu)
 	context.AfterFunc(ctx, f.end)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -183,12 +189,12 @@ func (f *flow) result(name string, err error) {
 	f.served[name]++
 }
 
-// download fetches bytes of the pattern in one connection and compares every one.
-func (f *flow) download(ctx context.Context, size int64) {
+// transfer moves bytes of the pattern in one connection; who gets them compares every one.
+func (f *flow) transfer(ctx context.Context, size int64, move func(ctx context.Context, to string, size int64) error) {
 	defer close(f.done)
 	f.client.spawn(func() {
 		start := time.Now()
-		err := fetch(ctx, f.to, size)
+		err := move(ctx, f.to, size)
 		f.mu.Lock()
 		f.failure, f.complete, f.took = err, err == nil, time.Since(start)
 		f.mu.Unlock()
@@ -204,11 +210,40 @@ func fetch(ctx context.Context, to string, size int64) error {
 	}
 	defer c.Close()
 	fmt.Fprintf(c, "GET %d\n", size)
+	return same(patient{c}, size)
+}
+
+// patient waits so long for each part of what is sent.
+type patient struct{ net.Conn }
+
+func (p patient) Read(b []byte) (int, error) {
+	p.SetReadDeadline(time.Now().Add(20 * time.Second))
+	return p.Conn.Read(b)
+}
+
+func store(ctx context.Context, to string, size int64) error {
+	c, err := dial(ctx, to, 0)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(time.Minute))
+	if _, err := io.Copy(c, io.MultiReader(strings.NewReader(fmt.Sprintf("PUT %d\n", size)), io.LimitReader(&pattern{}, size))); err != nil {
+		return err
+	}
+	answer, err := bufio.NewReader(c).ReadString('\n')
+	if err == nil && answer != "OK\n" {
+		err = fmt.Errorf("the server got %s", strings.TrimSpace(answer))
+	}
+	return err
+}
+
+// same reads size bytes and tells whether they are those of the pattern.
+func same(r io.Reader, size int64) error {
 	got, want := make([]byte, 1<<16), make([]byte, 1<<16)
 	p := &pattern{}
 	for at := int64(0); at < size; {
-		c.SetReadDeadline(time.Now().Add(20 * time.Second))
-		n, err := c.Read(got[:min(int64(len(got)), size-at)])
+		n, err := r.Read(got[:min(int64(len(got)), size-at)])
 		if err != nil {
 			return fmt.Errorf("after %d of %d bytes: %w", at, size, err)
 		}
@@ -234,7 +269,7 @@ func (f *flow) probe(ctx context.Context, kind string) {
 		for ctx.Err() == nil {
 			c, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 			if _, err := askHTTP(c, f.to); err == nil {
-				f.answered()
+				f.answered(time.Now())
 			}
 			cancel()
 			pause(ctx, time.Millisecond)
@@ -254,7 +289,7 @@ func (f *flow) probeUDP(ctx context.Context) {
 		for ctx.Err() == nil {
 			c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
 			if _, err := c.Read(buf); err == nil {
-				f.answered()
+				f.answered(time.Now())
 			}
 		}
 	}()
@@ -273,32 +308,41 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (f *flow) answered() {
+// answered notes an answer that was received at a time.
+func (f *flow) answered(at time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	now := time.Now()
-	if !f.last.IsZero() {
-		f.gap = max(f.gap, now.Sub(f.last))
-		f.gaps = AddGap(f.gaps, f.last.Sub(f.began), now.Sub(f.began), time.Millisecond)
-	}
-	f.last = now
 	f.answers++
+	if at.Before(f.last) { // the two came by two processors, almost together
+		return
+	}
+	if !f.last.IsZero() {
+		if at.After(f.marked) {
+			f.gap = max(f.gap, at.Sub(f.last))
+		}
+		f.gaps = AddGap(f.gaps, f.last.Sub(f.began), at.Sub(f.began), time.Millisecond)
+	}
+	f.last = at
 }
 
 // longest is the longest time without an answer since mark, the present one included.
 func (f *flow) longest() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	now := time.Now()
+	for f.told && f.until.Before(now) {
+		f.news.Wait()
+	}
 	if f.last.IsZero() {
 		return f.gap
 	}
-	return max(f.gap, time.Since(f.last))
+	return max(f.gap, now.Sub(f.last))
 }
 
 func (f *flow) mark() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.gap = 0
+	f.gap, f.marked = 0, time.Now()
 }
 
 // summary is one line for the end.

@@ -107,6 +107,7 @@ type host struct {
 	router  bool
 	six     bool // it speaks IPv6
 	servers map[string]func()
+	ends    []*tunnelEnd
 	node    *node // nil for one that is no director
 }
 
@@ -167,6 +168,9 @@ func (h *host) plug(l *lab, p *nic) error {
 		name string
 	}{{l.wireSpace.nl, p.device}, {h.nl, p.iface}} {
 		link, err := end.nl.LinkByName(end.name)
+		if err == nil && end.name == p.device {
+			err = l.join(p, link)
+		}
 		if err == nil {
 			err = end.nl.LinkSetUp(link)
 		}
@@ -257,13 +261,24 @@ func (h *host) reboot(l *lab) error {
 	return h.forgetRoutes()
 }
 
+// forward has the kernel forward what is not for the host.
+func (h *host) forward(l *lab) error {
+	l.command("ip netns exec %s sysctl net.ipv4.ip_forward=1", h.name)
+	err := h.sysctl("net/ipv4/ip_forward", "1")
+	if err == nil && h.six {
+		l.command("ip netns exec %s sysctl net.ipv6.conf.all.forwarding=1", h.name)
+		err = h.sysctl("net/ipv6/conf/all/forwarding", "1")
+	}
+	return err
+}
+
 // quietARP makes a real server for direct routing of the host: the address is on lo,
-// and ARP neither answers for it nor tells it.
+// and ARP neither answers for it nor tells it, as neighbour discovery of itself does not.
 func (h *host) quietARP(l *lab, vip netip.Addr) error {
 	if err := h.strictARP(l); err != nil {
 		return err
 	}
-	return h.addr(l, true, netip.PrefixFrom(vip, 32), "lo")
+	return h.addr(l, true, netip.PrefixFrom(vip, vip.BitLen()), "lo")
 }
 
 // strictARP has every interface answer and ask with its own addresses only.
@@ -285,6 +300,9 @@ func (l *lab) carrier(h *host, up bool, iface ...string) error {
 			continue
 		}
 		found = true
+		if up && n.cut { // a bridge opens the port of a link that comes up
+			return fmt.Errorf("%s is cut off by a partition: heal must come first", h.name)
+		}
 		l.live.link(h.name, n.iface, up)
 		link, err := l.wireSpace.nl.LinkByName(n.device)
 		if err != nil {

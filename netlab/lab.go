@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/vishvananda/netlink"
+
 	"github.com/ringkeep/ringkeep/netlab/report"
 )
 
@@ -64,6 +66,7 @@ type lab struct {
 	live      *live
 	hosts     map[string]*host
 	order     []*host
+	bridges   map[string]netlink.Link // lan to the kernel's bridge that it is
 	flows     map[string]*flow
 	garps     map[string]time.Time
 	dir       string
@@ -82,7 +85,8 @@ func Run(ctx context.Context, s *Scenario, o Options) (*Result, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	l := &lab{
-		scenario: s, options: o, ctx: ctx, hosts: map[string]*host{}, flows: map[string]*flow{}, garps: map[string]time.Time{},
+		scenario: s, options: o, ctx: ctx, hosts: map[string]*host{}, bridges: map[string]netlink.Link{},
+		flows: map[string]*flow{}, garps: map[string]time.Time{},
 	}
 	l.record = NewRecord(s, "real time, in namespaces")
 	l.live = newLive(l)
@@ -214,6 +218,9 @@ func (l *lab) close() {
 		}
 		for _, end := range h.servers {
 			end()
+		}
+		for _, end := range h.ends {
+			end.close()
 		}
 	}
 	for _, f := range l.flows {

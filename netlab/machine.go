@@ -14,6 +14,8 @@ type Machine struct {
 	NICs []NIC
 	Via  netip.Addr // the default gateway, invalid for none
 	VIP  netip.Addr // of a real server
+	// Forwarding is whether its kernel forwards for others.
+	Forwarding bool
 }
 
 // NIC is an interface of a machine on a lan, with its own addresses.
@@ -28,7 +30,7 @@ var Programs = []string{"ringkeep", "keepalived", "frr"}
 // ParseMachine reads a statement that declares a machine. With an error comes the
 // number of the word that is wrong.
 func ParseMachine(w []string) (m Machine, wrong int, err error) {
-	m, at := Machine{Name: w[1], Kind: w[0]}, 2
+	m, at := Machine{Name: w[1], Kind: w[0], Forwarding: w[0] == "router"}, 2
 	if w[0] == "node" {
 		m.Kind, at = w[2], 3
 		if !slices.Contains(Programs, m.Kind) {
@@ -48,6 +50,8 @@ func ParseMachine(w []string) (m Machine, wrong int, err error) {
 			} else {
 				m.VIP = a
 			}
+		case w[at] == "forwarding" && m.Kind != "realserver":
+			m.Forwarding = true
 		case len(m.NICs) == 0 || !strings.Contains(w[at], "/") && strings.Contains(w[at], ":"):
 			lan, iface, ok := strings.Cut(w[at], ":")
 			if !ok || iface == "" || len(iface) > 15 {

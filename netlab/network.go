@@ -31,6 +31,7 @@ type Impairment struct {
 	Delay    time.Duration
 	Jitter   time.Duration
 	Rate     float64 // bits a second of every port of a lan; 0 for no bound
+	Bridge   bool    // a lan whose frames the kernel carries
 }
 
 // Fate is what becomes of one delivery.
@@ -44,9 +45,9 @@ type Fate struct {
 
 var kinds = []string{"vrrp", "arp", "tcp", "udp", "multicast", "all"}
 
-// SetLan reads lan NAME [delay T] [jitter T] [loss P%] [rate R].
+// SetLan reads lan NAME [delay T] [jitter T] [loss P%] [rate R], or lan NAME bridge.
 func (n *Network) SetLan(w []string) error {
-	lan := Impairment{Text: strings.Join(w, " ")}
+	lan := Impairment{Text: strings.Join(w, " "), Bridge: IsBridge(w)}
 	for i := 2; i+1 < len(w); i += 2 {
 		var err error
 		switch w[i] {
@@ -71,6 +72,9 @@ func (n *Network) SetLan(w []string) error {
 	n.lans[w[1]] = lan
 	return nil
 }
+
+// IsBridge tells whether a lan statement is of one whose frames the kernel carries.
+func IsBridge(w []string) bool { return len(w) == 3 && w[2] == "bridge" }
 
 // rate reads bits a second, such as 10mbit.
 func rate(s string) (float64, error) {
@@ -185,14 +189,22 @@ func (n *Network) Connected(from, to string) bool {
 }
 
 func (n *Network) parted(from, to string) bool {
-	group := func(host string) int {
-		return slices.IndexFunc(n.partitions, func(g []string) bool { return slices.Contains(g, host) })
-	}
 	if len(n.partitions) == 0 {
 		return false
 	}
-	a, b := group(from), group(to)
+	a, b := n.group(from), n.group(to)
 	return a >= 0 && b >= 0 && a != b
+}
+
+// group is the group of a partition that a host is in, or -1.
+func (n *Network) group(host string) int {
+	return slices.IndexFunc(n.partitions, func(g []string) bool { return slices.Contains(g, host) })
+}
+
+// Alone tells whether a partition leaves the host without any other.
+func (n *Network) Alone(host string) bool {
+	i := n.group(host)
+	return i >= 0 && len(n.partitions[i]) == 1
 }
 
 // Fate decides on one delivery at a time of the lab. It draws random numbers only where something is left

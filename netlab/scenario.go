@@ -3,6 +3,7 @@ package netlab
 import (
 	"bytes"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -119,12 +120,14 @@ func (s Statement) expand() []Statement {
 // mostFlaps bounds what one flap statement becomes.
 const mostFlaps = 1000
 
-// Needs tells whether the scenario needs one of the back ends: because it says so, or
-// because of a node of kind frr, whose configuration only FRR reads.
+// Needs tells whether the scenario needs one of the back ends: because it says so,
+// because of a node of kind frr, whose configuration only FRR reads, of a probe that a
+// kernel answers, or of a command beside a node.
 func (s *Scenario) Needs(what string) bool {
 	return slices.ContainsFunc(s.Statements, func(st Statement) bool {
 		w := st.Words
-		return w[0] == "needs" && w[1] == what || w[0] == "node" && w[2] == "frr" && what == "namespaces"
+		return w[0] == "needs" && w[1] == what ||
+			what == "namespaces" && (w[0] == "node" && w[2] == "frr" || w[0] == "probe" && w[3] == "icmp" || w[0] == "ringkeep")
 	})
 }
 
@@ -160,11 +163,11 @@ var forms = map[string]struct {
 	least, most int
 	usage       string
 }{
-	"lan":        {2, 10, "lan NAME [delay TIME] [jitter TIME] [loss SHARE] [rate RATE]"},
-	"host":       {4, 99, "host NAME LAN:IFACE ADDR/LEN... [LAN:IFACE ...] [via ADDR]"},
+	"lan":        {2, 10, "lan NAME [delay TIME] [jitter TIME] [loss SHARE] [rate RATE], or lan NAME bridge"},
+	"host":       {4, 99, "host NAME LAN:IFACE ADDR/LEN... [LAN:IFACE ...] [via ADDR] [forwarding]"},
 	"router":     {6, 99, "router NAME LAN:IFACE ADDR/LEN LAN:IFACE ADDR/LEN..."},
 	"realserver": {6, 99, "realserver NAME LAN:IFACE ADDR/LEN vip ADDR [via ADDR]"},
-	"node":       {5, 99, "node NAME ringkeep|keepalived|frr LAN:IFACE ADDR/LEN... [LAN:IFACE ...] [via ADDR]"},
+	"node":       {5, 99, "node NAME ringkeep|keepalived|frr LAN:IFACE ADDR/LEN... [LAN:IFACE ...] [via ADDR] [forwarding]"},
 	"serve":      {4, 4, "serve HOST tcp|udp|http PORT"},
 	"unserve":    {4, 4, "unserve HOST tcp|udp|http PORT"},
 	"addr":       {5, 5, "addr HOST add|del ADDR/LEN IFACE"},
@@ -186,6 +189,7 @@ var forms = map[string]struct {
 	"script":     {4, 4, "script NODE NAME ok|fail|hang"},
 	"write":      {4, 4, "write NODE PATH TEXT"},
 	"reload":     {3, 4, "reload NODE FILE [refused]"},
+	"ringkeep":   {3, 99, "ringkeep NODE COMMAND..., as status -Ln"},
 	"advert":     {6, 99, "advert HOST vrid N priority N [version N] [interval TIME] [src ADDR] [ttl N] [auth TEXT] [vip ADDR] [checksum bad]"},
 	"frame":      {3, 999, "frame HOST HEX..."},
 	"play":       {3, 5, "play HOST FILE [of INTERFACE]"},
@@ -193,8 +197,8 @@ var forms = map[string]struct {
 	"tolerate":   {2, 2, "tolerate two-masters, no-master, early or another invariant"},
 	"wait":       {4, 99, "wait TIME CONDITION"},
 	"stays":      {4, 99, "stays TIME CONDITION"},
-	"flow":       {6, 6, "flow NAME HOST connect ADDR:PORT RATE, download ADDR:PORT BYTES, datagrams ADDR:PORT BYTES, or syns ADDR:PORT RATE"},
-	"probe":      {5, 5, "probe NAME HOST udp|http ADDR:PORT"},
+	"flow":       {6, 6, "flow NAME HOST connect ADDR:PORT RATE, download or upload ADDR:PORT BYTES, datagrams ADDR:PORT BYTES, or syns ADDR:PORT RATE"},
+	"probe":      {5, 5, "probe NAME HOST udp|http ADDR:PORT, or probe NAME HOST icmp ADDR"},
 	"stopflow":   {2, 2, "stopflow NAME"},
 	"mark":       {1, 1, "mark"},
 	"expect":     {3, 99, "expect gap|silence|clean|even|share|served ..."},
@@ -207,6 +211,9 @@ var forms = map[string]struct {
 	"starve":     {3, 3, "starve NODE SHARE"},
 	"repeat":     {2, 4, "repeat N [seed S]"},
 	"sweep":      {3, 99, "sweep NAME VALUE..."},
+
+	"decapsulate": {3, 4, "decapsulate HOST VIP [PORT]"},
+	"mtu":         {4, 4, "mtu HOST IFACE BYTES"},
 }
 
 // Check finds what can be found before the lab is built: unknown statements, wrong
@@ -255,7 +262,7 @@ func (s *Scenario) checkNames(st Statement, known map[string]string) error {
 		if _, _, err := repeat(w); err != nil {
 			return st.Errorf(1, "%v", err)
 		}
-	case "stop", "kill", "crash", "freeze", "thaw", "starve", "script", "write", "reload":
+	case "stop", "kill", "crash", "freeze", "thaw", "starve", "script", "write", "reload", "ringkeep":
 		if known[w[1]] != "node" {
 			return st.Errorf(1, "no node %s is declared above", w[1])
 		}
@@ -284,6 +291,9 @@ func (s *Scenario) checkNames(st Statement, known map[string]string) error {
 		}
 		return st.host(known, 1)
 	case "drop", "duplicate", "corrupt", "delay", "reorder":
+		if err := s.checkBridged(st, known); err != nil {
+			return err
+		}
 		if i := slices.Index(w, "to") + 1; i > 0 && i < len(w) {
 			if err := st.host(known, i); err != nil {
 				return err
@@ -309,6 +319,7 @@ func (s *Scenario) checkNames(st Statement, known map[string]string) error {
 				return err
 			}
 		}
+		return s.checkBridged(st, known)
 	case "run", "at":
 		if d, err := time.ParseDuration(w[1]); err != nil || d < 0 {
 			return st.Errorf(1, "%s: must be a time such as 4s", w[1])
@@ -332,9 +343,27 @@ func (s *Scenario) checkNames(st Statement, known map[string]string) error {
 			return st.Errorf(2, "%s: must be del", w[2])
 		}
 		return st.host(known, 1)
-	case "serve", "unserve", "addr", "ask":
+	case "decapsulate":
+		if _, err := netip.ParseAddr(w[2]); err != nil {
+			return st.Errorf(2, "%s: must be an address", w[2])
+		}
+		if len(w) > 3 {
+			if _, err := strconv.ParseUint(w[3], 10, 16); err != nil {
+				return st.Errorf(3, "%s: must be a port", w[3])
+			}
+		}
 		return st.host(known, 1)
-	case "flow", "probe":
+	case "serve", "unserve", "addr", "ask", "mtu":
+		return st.host(known, 1)
+	case "flow":
+		return st.host(known, 2)
+	case "probe":
+		if _, err := netip.ParseAddr(w[4]); w[3] == "icmp" && err != nil {
+			return st.Errorf(4, "%s: must be an address", w[4])
+		}
+		if !slices.Contains([]string{"udp", "http", "icmp"}, w[3]) {
+			return st.Errorf(3, "%s: must be udp, http or icmp", w[3])
+		}
 		return st.host(known, 2)
 	}
 	return nil

@@ -8,6 +8,8 @@ import (
 
 const oneNode = "lan lan\nnode n1 ringkeep lan:eth0 10.0.0.1/24\n"
 
+const fourBridged = "lan lan bridge\nhost a lan:eth0 10.0.0.1/24\nhost b lan:eth0 10.0.0.2/24\nhost c lan:eth0 10.0.0.3/24\nhost d lan:eth0 10.0.0.4/24\n"
+
 const itsConf = "-- n1.conf --\nx\n"
 
 func TestParseNamesThePosition(t *testing.T) {
@@ -31,6 +33,12 @@ func TestParseNamesThePosition(t *testing.T) {
 		{oneNode + "partition n1 | n2\n" + itsConf, "s:3:16: no host n2 is declared above"},
 		{oneNode + "run 4\n" + itsConf, "s:3:5: 4: must be a time such as 4s"},
 		{oneNode + "script n1 s yes\n" + itsConf, "s:3:13: yes: must be ok, fail or hang"},
+		{oneNode + "probe p n1 tcp 10.0.0.9:80\n" + itsConf, "s:3:12: tcp: must be udp, http or icmp"},
+		{oneNode + "probe p n1 icmp 10.0.0.9:80\n" + itsConf, "s:3:17: 10.0.0.9:80: must be an address"},
+		{oneNode + "probe p n2 icmp 10.0.0.9\n" + itsConf, "s:3:9: no host n2 is declared above"},
+		{"lan lan bridge\nhost a lan:eth0 10.0.0.1/24\ndrop a udp\n", "s:3:1: the kernel carries the frames of lan lan: only partition, heal and link befall them"},
+		{"lan lan bridge\nhost a lan:eth0 10.0.0.1/24\nhost b lan:eth0 10.0.0.2/24\npartition a | a\n", "s:4:1: lan lan is a bridge of the kernel: every host must be in a group"},
+		{fourBridged + "partition a b | c d\n", "s:6:1: lan lan is a bridge of the kernel: all groups but one must be of a single host"},
 		{oneNode + "advert n1 vrid 0 priority 1\n" + itsConf, "s:3:11: advert needs a vrid"},
 	} {
 		_, err := Parse("s", []byte(tt.text))
@@ -86,6 +94,24 @@ func TestStatementsThatStandForOthers(t *testing.T) {
 		if _, err := ParseAll("s", []byte(text)); err == nil || err.Error() != want {
 			t.Errorf("%q\ngot  %v\nwant %s", text, err, want)
 		}
+	}
+}
+
+// TestBridgedPartitions: of a kernel's bridge one host after the other can be cut off.
+func TestBridgedPartitions(t *testing.T) {
+	s, err := Parse("s", []byte(fourBridged+"partition a | b d | c\nprobe p a icmp 10.0.0.4\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n Network
+	n.Partition(s.Statements[5].Words)
+	for host, want := range map[string]bool{"a": true, "b": false, "c": true, "d": false, "e": false} {
+		if n.Alone(host) != want {
+			t.Errorf("%s alone: %v", host, !want)
+		}
+	}
+	if !s.Needs("namespaces") {
+		t.Error("the simulator would play a probe that a kernel answers")
 	}
 }
 

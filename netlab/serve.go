@@ -15,8 +15,8 @@ import (
 )
 
 // The lab's servers speak a small protocol. Over TCP a client sends one line: NAME asks
-// for the name of the host, GET n for n bytes of the pattern; the connection ends after
-// the answer. A UDP datagram is answered with the host's name and its own text. HTTP
+// for the name of the host, GET n for n bytes of the pattern, PUT n and those bytes for
+// OK or what is wrong with them; the connection ends after the answer. A UDP datagram is answered with the host's name and its own text. HTTP
 // answers every path with the name.
 
 // serve starts a server on the host; unserve refuses connections from then on.
@@ -132,7 +132,8 @@ func (h *host) accept(l net.Listener) {
 		go func() {
 			defer c.Close()
 			c.SetDeadline(time.Now().Add(time.Minute))
-			line, err := bufio.NewReader(c).ReadString('\n')
+			r := bufio.NewReader(c)
+			line, err := r.ReadString('\n')
 			if err != nil {
 				return
 			}
@@ -140,6 +141,18 @@ func (h *host) accept(l net.Listener) {
 				if bytes, err := strconv.ParseInt(n, 10, 64); err == nil {
 					io.Copy(c, io.LimitReader(&pattern{}, bytes))
 				}
+				return
+			}
+			if n, ok := strings.CutPrefix(strings.TrimSpace(line), "PUT "); ok {
+				bytes, err := strconv.ParseInt(n, 10, 64)
+				if err == nil {
+					err = same(r, bytes)
+				}
+				if err != nil {
+					fmt.Fprintln(c, err)
+					return
+				}
+				fmt.Fprintln(c, "OK")
 				return
 			}
 			fmt.Fprintln(c, h.name)

@@ -37,6 +37,7 @@ type wire struct {
 	capture    *capture
 	stopped    bool
 	started    time.Time
+	listens    bool // it carries nothing: every lan is a bridge of the kernel
 }
 
 // nic is an interface of a host, and the wire's end of its link.
@@ -48,6 +49,7 @@ type nic struct {
 	device     string // the wire's end
 	sock       *ring.Socket
 	index      int
+	cut        bool // its port of the kernel's bridge is closed
 }
 
 // learned is a MAC on a lan.
@@ -101,6 +103,7 @@ func (w *wire) start(path string) error {
 	if w.capture, err = newCapture(path, w.ports); err != nil {
 		return err
 	}
+	w.listens = !slices.ContainsFunc(w.ports, func(p *nic) bool { return !w.network.lans[p.lan].Bridge })
 	go w.loop()
 	return nil
 }
@@ -138,8 +141,15 @@ func (w *wire) loop() {
 			}
 			w.mu.Unlock()
 		}
+		if w.listens { // nobody waits for it: it must not take the processors' time at every frame
+			time.Sleep(listenEvery)
+		}
 	}
 }
+
+// listenEvery is how often a wire that carries nothing looks what has passed; its rings
+// hold what comes in between.
+const listenEvery = 2 * time.Millisecond
 
 // delivery is what becomes of a frame at one interface.
 type delivery struct {
@@ -234,6 +244,7 @@ func (w *wire) deliver(from, to *nic, f ring.Frame, eth proto.Ethernet) {
 	w.deliveries = append(w.deliveries, delivery{to: to, fate: fate, data: buf[ring.VNetLen:]})
 	switch {
 	case fate.Lost != "":
+	case w.network.lans[from.lan].Bridge && !w.madeUp: // it is there already
 	case fate.Delay > 0:
 		time.AfterFunc(fate.Delay, func() { w.late(to, buf) })
 	default:

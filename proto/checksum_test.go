@@ -57,3 +57,31 @@ func sealed(header []byte) []byte {
 	binary.BigEndian.PutUint16(b[ip4Checksum:], ^uint16(sum))
 	return b
 }
+
+// RFC 1071 §1: of any length and with any carries, what adding word by word gives.
+func TestSumOfAnyLength(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b := rapid.SliceOfN(rapid.SampledFrom([]byte{0, 1, 0x7f, 0xfe, 0xff}), 0, 300).Draw(t, "bytes")
+		start := rapid.Uint16().Draw(t, "start")
+		want := uint32(start)
+		for i, x := range b {
+			want += uint32(x) << (8 * (1 - i%2))
+			want = want&0xffff + want>>16
+		}
+		if got := Sum(start).Add(b).Fold(); uint32(got) != want {
+			t.Fatalf("%04x, want %04x", got, want)
+		}
+	})
+}
+
+func BenchmarkSum(b *testing.B) {
+	data := make([]byte, 1460)
+	b.SetBytes(int64(len(data)))
+	var s Sum
+	for b.Loop() {
+		s += Sum(0).Add(data)
+	}
+	if s != 0 {
+		b.Fatal(s)
+	}
+}

@@ -113,6 +113,9 @@ func (e Ethernet) SetDst(m MAC) { copy(e[:6], m[:]) }
 // SetSrc overwrites the source address in place.
 func (e Ethernet) SetSrc(m MAC) { copy(e[ethSrc:ethSrc+6], m[:]) }
 
+// SetType overwrites the EtherType in place.
+func (e Ethernet) SetType(typ uint16) { binary.BigEndian.PutUint16(e[ethType:], typ) }
+
 // AppendEthernet appends a header of 14 bytes to b; the payload follows it.
 func AppendEthernet(b []byte, dst, src MAC, typ uint16) []byte {
 	b = append(b, dst[:]...)

@@ -72,6 +72,10 @@ func (p IP) DecrementTTL() {
 	}
 }
 
-// IsFragment reports whether p is any part of a fragmented packet. In IPv6 that is a
-// header of its own, and so another protocol.
-func (p IP) IsFragment() bool { return !p.Is6() && IPv4(p).IsFragment() }
+// IsFragment reports whether p is any part of a fragmented packet.
+func (p IP) IsFragment() bool {
+	if p.Is6() {
+		return IPv6(p).IsFragment()
+	}
+	return IPv4(p).IsFragment()
+}

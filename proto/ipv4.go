@@ -8,8 +8,11 @@ import (
 // IP protocol numbers.
 const (
 	ProtocolICMP   uint8 = 1
+	ProtocolIPv4   uint8 = 4 // a packet in a packet
 	ProtocolTCP    uint8 = 6
 	ProtocolUDP    uint8 = 17
+	ProtocolIPv6   uint8 = 41
+	ProtocolGRE    uint8 = 47
 	ProtocolAH     uint8 = 51
 	ProtocolICMPv6 uint8 = 58
 	ProtocolVRRP   uint8 = 112

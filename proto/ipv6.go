@@ -152,6 +152,13 @@ func (p IPv6) Fragment() (id uint32, offset int, more, ok bool) {
 	return 0, 0, false, false
 }
 
+// IsFragment reports whether p is any part of a fragmented packet: one with a fragment
+// header that does not stand for the whole (RFC 8200 §4.5, RFC 6946).
+func (p IPv6) IsFragment() bool {
+	_, offset, more, ok := p.Fragment()
+	return ok && (offset != 0 || more)
+}
+
 // GroupMAC6 is the MAC of an IPv6 group (RFC 2464 §7).
 func GroupMAC6(group netip.Addr) MAC {
 	a := group.As16()

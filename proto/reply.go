@@ -52,21 +52,30 @@ func AppendReset(b []byte, ip IPv4) []byte {
 	if ip.Protocol() != ProtocolTCP || ip.IsFragment() || !fromOneHost(ip) {
 		return b
 	}
-	t, err := ParseTCP(ip.Payload())
-	if err != nil || t.Flags()&TCPRst != 0 {
+	h, ok := resetFor(ip.Payload())
+	if !ok {
 		return b
-	}
-	h := TCPHeader{SrcPort: t.DstPort(), DstPort: t.SrcPort()}
-	if t.Flags()&TCPAck != 0 {
-		h.Seq, h.Flags = t.Ack(), TCPRst
-	} else {
-		h.Ack, h.Flags = t.Seq()+t.SegmentLen(), TCPRst|TCPAck
 	}
 	b = answerTo(ip, ProtocolTCP, 0).Append(b, tcpLen)
 	at := len(b)
 	b = h.Append(b)
 	SealTCP(b[at:], ip.Dst(), ip.Src())
 	return b
+}
+
+// resetFor is the header that refuses a segment; ok is false for what is none, or a reset.
+func resetFor(segment []byte) (h TCPHeader, ok bool) {
+	t, err := ParseTCP(segment)
+	if err != nil || t.Flags()&TCPRst != 0 {
+		return h, false
+	}
+	h = TCPHeader{SrcPort: t.DstPort(), DstPort: t.SrcPort()}
+	if t.Flags()&TCPAck != 0 {
+		h.Seq, h.Flags = t.Ack(), TCPRst
+	} else {
+		h.Ack, h.Flags = t.Seq()+t.SegmentLen(), TCPRst|TCPAck
+	}
+	return h, true
 }
 
 // answerTo is the header of an answer. It is an atomic datagram (DF, RFC 6864 §4.1),

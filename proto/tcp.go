@@ -13,6 +13,8 @@ const (
 	TCPPsh
 	TCPAck
 	TCPUrg
+	TCPEce // RFC 3168 §6.1
+	TCPCwr
 )
 
 // TCP is a view of one segment (RFC 9293 §3.1):

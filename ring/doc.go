@@ -22,6 +22,8 @@
 // A socket belongs to one goroutine. What the frames mean is for others:
 // this package looks into headers only to complete a checksum on request.
 //
+// A [Source] makes frames inside the kernel, for benchmarks.
+//
 // Kernel documents followed: packet(7), Documentation/networking/packet_mmap,
 // linux/virtio_net.h (VIRTIO 1.2 §5.1.6 for the header's fields).
 package ring

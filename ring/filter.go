@@ -1,11 +1,9 @@
 package ring
 
 import (
-	"cmp"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"golang.org/x/net/bpf"
 )
@@ -70,35 +68,41 @@ func ControlFilter(own [6]byte) ([]bpf.RawInstruction, error) {
 	return p.assemble()
 }
 
-// WatchFilter passes what [ControlFilter] does, to any MAC, and with it all of the IPv4
-// protocols given, and the TCP and UDP of the flows: packets of which one end is the
-// address and port. Of fragments only the first, which carries the ports. An address
-// other than IPv4 is an error, and so are more flows than a filter holds.
+// WatchFilter passes what [ControlFilter] does, to any MAC, and with it all of the protocols
+// given, and the TCP and UDP of the flows: packets of which one end is the address and port,
+// of IPv6 without extension headers. Of fragments only the first, which carries the ports.
+// More flows than a filter holds are an error, and so is one without an address.
 func WatchFilter(protocols []uint8, flows []netip.AddrPort) ([]bpf.RawInstruction, error) {
 	p := newProgram()
 	accept, reject := p.label(), p.label()
 	p.native(reject)
 	p.emit(bpf.LoadAbsolute{Off: offEtherType, Size: 2})
 	p.jumpIf(bpf.JumpEqual, etherTypeARP, accept)
-	p.control6(accept, reject)
+	var four, six []netip.AddrPort
+	for _, f := range flows {
+		f = netip.AddrPortFrom(f.Addr().Unmap(), f.Port())
+		switch {
+		case !f.Addr().IsValid():
+			return nil, fmt.Errorf("filter for flow %v: no address", f)
+		case f.Addr().Is4():
+			four = append(four, f)
+		default:
+			six = append(six, f)
+		}
+	}
+	p.watch6(protocols, six, accept, reject)
 	p.jumpIf(bpf.JumpNotEqual, etherTypeIPv4, reject)
 	p.emit(bpf.LoadAbsolute{Off: offProtocol, Size: 1})
 	for _, protocol := range append([]uint8{protoVRRP, protoAH}, protocols...) {
 		p.jumpIf(bpf.JumpEqual, uint32(protocol), accept)
 	}
-	if len(flows) > 0 {
-		transport := p.label()
-		p.jumpIf(bpf.JumpEqual, protoTCP, transport)
-		p.jumpIf(bpf.JumpNotEqual, protoUDP, reject)
-		p.set(transport)
+	if len(four) > 0 {
+		p.tcpOrUDP(reject)
 		p.emit(bpf.LoadAbsolute{Off: offFragment, Size: 2})
 		p.jumpIf(bpf.JumpBitsSet, fragmentMask, reject)
 		p.emit(bpf.LoadMemShift{Off: offIP})
 	}
-	for _, f := range flows {
-		if !f.Addr().Unmap().Is4() {
-			return nil, fmt.Errorf("filter for flow %v: not an IPv4 address", f)
-		}
+	for _, f := range four {
 		p.end(f, offIPSrc, offSrcPort, accept)
 		p.end(f, offIPDst, offPort, accept)
 	}
@@ -110,12 +114,27 @@ func WatchFilter(protocols []uint8, flows []netip.AddrPort) ([]bpf.RawInstructio
 // control6 decides on IPv6, whose EtherType may be in the accumulator, and leaves that of
 // anything else there: VRRP, and the two messages by which neighbours find each other
 // (RFC 4861 §4.3, §4.4). None of them has extension headers.
-func (p *program) control6(accept, reject label) {
-	other := p.label()
+func (p *program) control6(accept, reject label) { p.watch6(nil, nil, accept, reject) }
+
+// watch6 does so, and passes the protocols and flows.
+func (p *program) watch6(protocols []uint8, flows []netip.AddrPort, accept, reject label) {
+	other, icmp := p.label(), p.label()
 	p.jumpIf(bpf.JumpNotEqual, etherTypeIPv6, other)
 	p.emit(bpf.LoadAbsolute{Off: offNext6, Size: 1})
-	p.jumpIf(bpf.JumpEqual, protoVRRP, accept)
-	p.jumpIf(bpf.JumpNotEqual, protoICMP6, reject)
+	for _, protocol := range append([]uint8{protoVRRP}, protocols...) {
+		p.jumpIf(bpf.JumpEqual, uint32(protocol), accept)
+	}
+	p.jumpIf(bpf.JumpEqual, protoICMP6, icmp)
+	if len(flows) > 0 {
+		p.tcpOrUDP(reject)
+		p.emit(bpf.LoadConstant{Dst: bpf.RegX, Val: 40})
+	}
+	for _, f := range flows {
+		p.end(f, family6.src, offSrcPort, accept)
+		p.end(f, family6.dst, offPort, accept)
+	}
+	p.jump(reject)
+	p.set(icmp)
 	p.emit(bpf.LoadAbsolute{Off: offICMP6Type, Size: 1})
 	p.jumpIf(bpf.JumpEqual, icmp6Solicitation, accept)
 	p.jumpIf(bpf.JumpEqual, icmp6Advertisement, accept)
@@ -123,11 +142,19 @@ func (p *program) control6(accept, reject label) {
 	p.set(other)
 }
 
-// end accepts a packet with the flow's address and port at these places.
+// tcpOrUDP rejects any other protocol than the two, of which the accumulator has one.
+func (p *program) tcpOrUDP(reject label) {
+	transport := p.label()
+	p.jumpIf(bpf.JumpEqual, protoTCP, transport)
+	p.jumpIf(bpf.JumpNotEqual, protoUDP, reject)
+	p.set(transport)
+}
+
+// end accepts a packet with the flow's address and port at these places, the port behind
+// a header of X bytes.
 func (p *program) end(f netip.AddrPort, addr, port uint32, accept label) {
 	other := p.label()
-	p.emit(bpf.LoadAbsolute{Off: addr, Size: 4})
-	p.jumpIf(bpf.JumpNotEqual, addrValue(f.Addr().Unmap()), other)
+	p.prefix(netip.PrefixFrom(f.Addr(), f.Addr().BitLen()), addr, other)
 	p.emit(bpf.LoadIndirect{Off: port, Size: 2})
 	p.jumpIf(bpf.JumpEqual, uint32(f.Port()), accept)
 	p.set(other)
@@ -172,146 +199,4 @@ func (p *program) finish(accept, reject label) {
 	p.emit(bpf.RetConstant{Val: 0})
 	p.set(accept)
 	p.emit(bpf.RetConstant{Val: accepted})
-}
-
-// Match is one virtual service as a filter knows it.
-type Match struct {
-	Protocol uint8
-	Addr     netip.Addr // IPv4
-	Port     uint16     // 0 for every port
-}
-
-// precision is how closely a service filter looks.
-type precision int
-
-const (
-	byPort precision = iota
-	byProtocol
-	byAddress
-	byFamily
-)
-
-// ServiceFilter passes the IPv4 packets that belong to the services: to their
-// protocol, address and port; later fragments to such an address, which carry
-// no port; and ICMP errors to it (RFC 792: types 3, 4, 11, 12). Frames of a VLAN
-// do not pass. With no services nothing does.
-//
-// Services too many for the kernel's 4096 instructions are matched more
-// coarsely: by protocol and address, by address, or all of IPv4 at last. The
-// reader must look again anyway. An address other than IPv4 is an error.
-func ServiceFilter(services []Match) ([]bpf.RawInstruction, error) {
-	services = slices.Clone(services)
-	for i, m := range services {
-		services[i].Addr = m.Addr.Unmap()
-		if !services[i].Addr.Is4() {
-			return nil, fmt.Errorf("filter for service %v: not an IPv4 address", m.Addr)
-		}
-	}
-	slices.SortFunc(services, compareMatch)
-	services = slices.Compact(services)
-	for how := byPort; ; how++ {
-		p := servicesProgram(services, how)
-		if !p.tooLong() || how == byFamily {
-			return p.assemble()
-		}
-	}
-}
-
-func compareMatch(a, b Match) int {
-	return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
-}
-
-func servicesProgram(services []Match, how precision) *program {
-	p := newProgram()
-	accept, reject := p.label(), p.label()
-	if len(services) > 0 {
-		p.native(reject)
-		p.emit(bpf.LoadAbsolute{Off: offEtherType, Size: 2})
-		p.jumpIf(bpf.JumpNotEqual, etherTypeIPv4, reject)
-		if how == byFamily {
-			p.jump(accept)
-		} else {
-			p.emit(bpf.LoadAbsolute{Off: offIPDst, Size: 4})
-			p.search(groups(services), how, accept, reject)
-		}
-	}
-	p.finish(accept, reject)
-	return p
-}
-
-// groups cuts the sorted services into runs of one address each.
-func groups(services []Match) [][]Match {
-	var out [][]Match
-	for start, i := 0, 1; i <= len(services); i++ {
-		if i == len(services) || services[i].Addr != services[start].Addr {
-			out = append(out, services[start:i])
-			start = i
-		}
-	}
-	return out
-}
-
-// search finds the accumulator, a destination address, among the groups by
-// bisection and goes on with the group's own checks.
-func (p *program) search(g [][]Match, how precision, accept, reject label) {
-	if len(g) == 1 {
-		p.jumpIf(bpf.JumpNotEqual, addrValue(g[0][0].Addr), reject)
-		if how == byAddress {
-			p.jump(accept)
-		} else {
-			p.address(g[0], how, accept, reject)
-		}
-		return
-	}
-	half := len(g) / 2
-	upper := p.label()
-	p.jumpIf(bpf.JumpGreaterOrEqual, addrValue(g[half][0].Addr), upper)
-	p.search(g[:half], how, accept, reject)
-	p.set(upper)
-	p.search(g[half:], how, accept, reject)
-}
-
-func addrValue(a netip.Addr) uint32 {
-	b := a.As4()
-	return binary.BigEndian.Uint32(b[:])
-}
-
-// address decides on a packet to one address, whose services are ms.
-func (p *program) address(ms []Match, how precision, accept, reject label) {
-	p.emit(bpf.LoadAbsolute{Off: offFragment, Size: 2})
-	p.jumpIf(bpf.JumpBitsSet, fragmentMask, accept)
-	p.emit(bpf.LoadMemShift{Off: offIP}, bpf.LoadAbsolute{Off: offProtocol, Size: 1})
-	icmp := p.label()
-	p.jumpIf(bpf.JumpEqual, protoICMP, icmp)
-	for len(ms) > 0 {
-		n := 1
-		for n < len(ms) && ms[n].Protocol == ms[0].Protocol {
-			n++
-		}
-		next := p.label()
-		p.jumpIf(bpf.JumpNotEqual, uint32(ms[0].Protocol), next)
-		p.ports(ms[:n], how, accept, reject)
-		p.set(next)
-		ms = ms[n:]
-	}
-	p.jump(reject)
-	p.set(icmp)
-	p.emit(bpf.LoadIndirect{Off: offICMPType, Size: 1})
-	for _, typ := range []uint32{3, 4, 11, 12} {
-		p.jumpIf(bpf.JumpEqual, typ, accept)
-	}
-	p.jump(reject)
-}
-
-// ports decides on a packet of one address and protocol. Port 0 sorts first.
-func (p *program) ports(ms []Match, how precision, accept, reject label) {
-	if how == byProtocol || ms[0].Port == 0 {
-		p.jump(accept)
-		return
-	}
-	p.emit(bpf.LoadIndirect{Off: offPort, Size: 2})
-	for _, m := range ms {
-		p.jumpIf(bpf.JumpEqual, uint32(m.Port), accept)
-	}
-	p.jump(reject)
 }

@@ -2,13 +2,10 @@ package ring_test
 
 import (
 	"encoding/binary"
-	"fmt"
 	"net/netip"
 	"testing"
 
 	"golang.org/x/net/bpf"
-	"golang.org/x/sys/unix"
-	"pgregory.net/rapid"
 
 	"github.com/ringkeep/ringkeep/ring"
 	"github.com/ringkeep/ringkeep/ring/ringtest"
@@ -20,37 +17,78 @@ type packet struct {
 	typ      uint16
 	proto    uint8
 	from, to netip.Addr
-	options  int // bytes of IPv4 options, a multiple of 4
-	fragment uint16
+	options  int     // bytes of IPv4 options, a multiple of 4
+	headers  []uint8 // extension headers of IPv6; 44 has the fragment
+	fragment uint16  // the field of the family
 	fromPort uint16
 	port     uint16
 	icmp     uint8
+	quote    *packet // of an ICMP error
 }
 
 func (p packet) bytes() []byte {
 	b := append([]byte(nil), p.dst[:]...)
 	b = append(b, 2, 0, 0, 0, 0, 1)
 	b = binary.BigEndian.AppendUint16(b, p.typ)
-	ip := make([]byte, 20+p.options+8)
+	if p.to.Is6() {
+		return append(b, p.ip6()...)
+	}
+	return append(b, p.ip4()...)
+}
+
+func (p packet) ip4() []byte {
+	ip := make([]byte, 20+p.options)
 	ip[0] = 0x45 + byte(p.options/4)
 	binary.BigEndian.PutUint16(ip[6:], p.fragment)
 	ip[8], ip[9] = 64, p.proto
 	if p.to.IsValid() {
-		to := p.to.As4()
-		copy(ip[16:], to[:])
+		copy(ip[16:], p.to.AsSlice())
 	}
 	if p.from.IsValid() {
-		from := p.from.As4()
-		copy(ip[12:], from[:])
+		copy(ip[12:], p.from.AsSlice())
 	}
-	l4 := ip[20+p.options:]
-	if p.proto == 1 {
-		l4[0] = p.icmp
-	} else {
+	return append(ip, p.transport()...)
+}
+
+func (p packet) ip6() []byte {
+	ip := make([]byte, 40)
+	ip[0], ip[7] = 0x60, 64
+	copy(ip[24:], p.to.AsSlice())
+	if p.from.IsValid() {
+		copy(ip[8:], p.from.AsSlice())
+	}
+	next := 6 // where the number of the next header goes
+	for i, h := range p.headers {
+		ip[next], next = h, len(ip)
+		header := make([]byte, 8)
+		if h == 44 {
+			binary.BigEndian.PutUint16(header[2:], p.fragment)
+		} else {
+			header[1] = byte(i % 3)
+			header = append(header, make([]byte, 8*(i%3))...)
+		}
+		ip = append(ip, header...)
+	}
+	ip[next] = p.proto
+	return append(ip, p.transport()...)
+}
+
+func (p packet) transport() []byte {
+	l4 := make([]byte, 8)
+	if p.proto != 1 && p.proto != 58 {
 		binary.BigEndian.PutUint16(l4, p.fromPort)
 		binary.BigEndian.PutUint16(l4[2:], p.port)
+		return l4
 	}
-	return append(b, ip...)
+	l4[0] = p.icmp
+	switch {
+	case p.quote == nil:
+	case p.quote.to.Is6():
+		l4 = append(l4, p.quote.ip6()...)
+	default:
+		l4 = append(l4, p.quote.ip4()...)
+	}
+	return l4
 }
 
 func passes(t testing.TB, filter []bpf.RawInstruction, frame []byte) bool {
@@ -176,9 +214,6 @@ func TestWatchFilter(t *testing.T) {
 			}
 		}
 	}
-	if _, err := ring.WatchFilter(nil, []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::1]:80")}); err == nil {
-		t.Error("an IPv6 address was taken")
-	}
 	if _, err := ring.WatchFilter(nil, make([]netip.AddrPort, 1)); err == nil {
 		t.Error("no address was taken")
 	}
@@ -191,50 +226,29 @@ func TestWatchFilter(t *testing.T) {
 	}
 }
 
-func TestServiceFilter(t *testing.T) {
-	vip, other := netip.MustParseAddr("10.0.0.100"), netip.MustParseAddr("10.0.0.101")
-	services := []ring.Match{{6, vip, 443}, {6, vip, 80}, {17, vip, 53}, {6, vip, 80}, {17, other, 0}}
-	filter, err := ring.ServiceFilter(services)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const more, first = 0x2000, 0
+func TestWatchFilterOfFlows6(t *testing.T) {
+	filter := must(ring.WatchFilter(nil, []netip.AddrPort{netip.AddrPortFrom(vip6, 80), netip.AddrPortFrom(vip4, 80)}))
+	tcp := must(ring.WatchFilter([]uint8{6}, nil))
 	for _, c := range []struct {
-		name string
-		p    packet
-		want bool
+		name       string
+		p          packet
+		flows, all bool
 	}{
-		{"TCP 80", packet{typ: 0x800, proto: 6, to: vip, port: 80}, true},
-		{"TCP 443", packet{typ: 0x800, proto: 6, to: vip, port: 443}, true},
-		{"TCP 81", packet{typ: 0x800, proto: 6, to: vip, port: 81}, false},
-		{"with IP options", packet{typ: 0x800, proto: 6, to: vip, port: 80, options: 12}, true},
-		{"with IP options, wrong port", packet{typ: 0x800, proto: 6, to: vip, port: 81, options: 12}, false},
-		{"UDP 53", packet{typ: 0x800, proto: 17, to: vip, port: 53}, true},
-		{"UDP 80", packet{typ: 0x800, proto: 17, to: vip, port: 80}, false},
-		{"every UDP port", packet{typ: 0x800, proto: 17, to: other, port: 4711}, true},
-		{"TCP of the other", packet{typ: 0x800, proto: 6, to: other, port: 80}, false},
-		{"first fragment", packet{typ: 0x800, proto: 6, to: vip, port: 80, fragment: more | first}, true},
-		{"first fragment, wrong port", packet{typ: 0x800, proto: 6, to: vip, port: 81, fragment: more | first}, false},
-		{"later fragment", packet{typ: 0x800, proto: 6, to: vip, port: 0xffff, fragment: more | 185}, true},
-		{"last fragment", packet{typ: 0x800, proto: 6, to: vip, port: 0xffff, fragment: 185}, true},
-		{"fragment to nobody", packet{typ: 0x800, proto: 6, to: netip.MustParseAddr("10.0.0.1"), fragment: 185}, false},
-		{"ICMP unreachable", packet{typ: 0x800, proto: 1, to: vip, icmp: 3}, true},
-		{"ICMP time exceeded", packet{typ: 0x800, proto: 1, to: vip, icmp: 11}, true},
-		{"ICMP echo", packet{typ: 0x800, proto: 1, to: vip, icmp: 8}, false},
-		{"another address", packet{typ: 0x800, proto: 6, to: netip.MustParseAddr("10.0.0.1"), port: 80}, false},
-		{"ARP", packet{typ: 0x806, proto: 6, to: vip, port: 80}, false},
+		{"to the service", packet{proto: 6, from: far6, to: vip6, port: 80}, true, true},
+		{"from the service", packet{proto: 17, from: vip6, to: far6, fromPort: 80}, true, false},
+		{"another port", packet{proto: 6, from: far6, to: vip6, port: 81}, false, true},
+		{"another address", packet{proto: 17, from: far6, to: other6, port: 80}, false, false},
+		{"the port at the other end", packet{proto: 17, from: far6, to: vip6, fromPort: 80}, false, false},
+		{"echo", packet{proto: 58, from: far6, to: vip6, icmp: 128}, false, false},
+		{"neighbour solicitation", packet{proto: 58, from: far6, to: vip6, icmp: 135}, true, true},
 	} {
-		if got := passes(t, filter, c.p.bytes()); got != c.want {
-			t.Errorf("%s: passes %v, want %v", c.name, got, c.want)
+		c.p.typ = 0x86dd
+		if got := passes(t, filter, c.p.bytes()); got != c.flows {
+			t.Errorf("%s: passes %v", c.name, got)
 		}
-	}
-	for _, f := range [][]bpf.RawInstruction{must(ring.ServiceFilter(nil)), ring.NothingFilter()} {
-		if len(f) == 0 || passes(t, f, packet{typ: 0x800, proto: 6, to: vip, port: 80}.bytes()) {
-			t.Error("without services something passes")
+		if got := passes(t, tcp, c.p.bytes()); got != c.all {
+			t.Errorf("%s, all TCP: passes %v", c.name, got)
 		}
-	}
-	if _, err := ring.ServiceFilter([]ring.Match{{6, netip.MustParseAddr("2001:db8::1"), 80}}); err == nil {
-		t.Error("an IPv6 address was taken")
 	}
 }
 
@@ -245,93 +259,12 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-func vipOf(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}) }
-
-// The filter agrees with the plain reading of the list, near its limits too.
-func TestServiceFilterAgainstModel(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		match := rapid.Custom(func(rt *rapid.T) ring.Match {
-			return ring.Match{
-				Protocol: rapid.SampledFrom([]uint8{6, 17, 132}).Draw(rt, "protocol"),
-				Addr:     vipOf(rapid.IntRange(0, 12).Draw(rt, "addr")),
-				Port:     uint16(rapid.IntRange(0, 5).Draw(rt, "port")),
-			}
-		})
-		services := rapid.SliceOfN(match, 0, 120).Draw(rt, "services")
-		filter, err := ring.ServiceFilter(services)
-		if err != nil {
-			rt.Fatal(err)
-		}
-		for range 20 {
-			m := match.Draw(rt, "packet")
-			want := false
-			for _, s := range services {
-				want = want || s.Protocol == m.Protocol && s.Addr == m.Addr && (s.Port == 0 || s.Port == m.Port)
-			}
-			p := packet{typ: 0x800, proto: m.Protocol, to: m.Addr, port: m.Port}
-			if got, err := ringtest.Passes(filter, p.bytes()); err != nil || got != want {
-				rt.Fatalf("%+v: passes %v, %v, want %v", m, got, err, want)
-			}
-		}
-	})
-}
-
-// Beyond the kernel's limit the filters grow coarser, step by step, and the
-// kernel takes each of them.
-func TestServiceFilterGrowsCoarser(t *testing.T) {
-	space := newSpace(t)
-	space.up("lo")
-	sock := space.open(ring.Config{Interface: "lo"})
-	grid := func(addrs, ports int) (out []ring.Match) {
-		for a := range addrs {
-			for p := range ports {
-				out = append(out, ring.Match{Protocol: 6, Addr: vipOf(a), Port: uint16(1000 + p)})
-			}
-		}
-		return out
-	}
-	hit := packet{typ: 0x800, proto: 6, to: vipOf(1), port: 1000}
-	port, proto, addr := hit, hit, hit
-	port.port, proto.proto, addr.to = 9, 17, netip.MustParseAddr("192.0.2.1")
-	for _, c := range []struct {
-		addrs, ports      int
-		port, proto, addr bool // whether a packet wrong in this passes
-	}{
-		{10, 10, false, false, false},
-		{10, 150, false, false, false},
-		{2, 1500, true, false, false},
-		{100, 100, true, false, false},
-		{500, 3, true, true, false},
-		{3000, 1, true, true, true},
-	} {
-		filter, err := ring.ServiceFilter(grid(c.addrs, c.ports))
-		if err != nil {
-			t.Fatal(err)
-		}
-		name := fmt.Sprintf("%d addresses with %d ports (%d instructions)", c.addrs, c.ports, len(filter))
-		if len(filter) > unix.BPF_MAXINSNS {
-			t.Errorf("%s: too long", name)
-		}
-		if err := sock.SetFilter(filter); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-		for what, pair := range map[string]struct {
-			p    packet
-			want bool
-		}{"service": {hit, true}, "wrong port": {port, c.port}, "wrong protocol": {proto, c.proto}, "wrong address": {addr, c.addr}} {
-			if got := passes(t, filter, pair.p.bytes()); got != pair.want {
-				t.Errorf("%s: %s passes %v, want %v", name, what, got, pair.want)
-			}
-		}
-	}
-}
-
 // In the kernel the filters see a tag beside the frame: frames of a VLAN do not
 // pass, those with only a priority do. A new filter takes effect at once.
 func TestFiltersInTheKernel(t *testing.T) {
 	left, right := cable(t)
 	control := must(ring.ControlFilter([6]byte{}))
-	service := must(ring.ServiceFilter([]ring.Match{{6, vipOf(1), 80}}))
+	service := must(ring.ServiceFilter([]ring.Match{serviceAt(6, vipOf(1), 80)}))
 	out := left.open(ring.Config{Interface: "v0"})
 	in := right.open(ring.Config{Interface: "v1", Filter: control})
 	send := func(p packet, vid uint16) {

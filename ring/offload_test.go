@@ -364,3 +364,35 @@ func TestCompleteChecksumIgnoresBadHeaders(t *testing.T) {
 		}
 	}
 }
+
+// TestOffloadedFramesKeepTheirPlace: a batch leaves in order, whether or not frames in it
+// need their headers, and those that do still have them.
+func TestOffloadedFramesKeepTheirPlace(t *testing.T) {
+	left, right := cable(t)
+	out := left.open(ring.Config{Interface: "v0"})
+	in := right.open(ring.Config{Interface: "v1", Filter: onlyTest(t)})
+	number := 0
+	for _, kinds := range []string{"---", "-p-", "--", "ppp", "-"} {
+		first := number
+		for _, kind := range kinds {
+			buf := broadcast(number, 50)
+			if kind == 'p' {
+				ring.Frame{Buf: buf}.SetVNet(ring.VNet{Flags: ring.VNetNeedsChecksum, ChecksumStart: 34, ChecksumOffset: 6})
+			}
+			out.Queue(buf)
+			number++
+		}
+		if n, err := out.Flush(); err != nil || n != len(kinds) {
+			t.Fatalf("%s: %d sent: %v", kinds, n, err)
+		}
+		for i, buf := range receive(t, in, len(kinds)) {
+			f := ring.Frame{Buf: buf}
+			if got := int(binary.BigEndian.Uint32(f.Data()[14:])); got != first+i || len(f.Data()) != 64 {
+				t.Errorf("%s: frame %d of %d bytes at place %d", kinds, got, len(f.Data()), first+i)
+			}
+			if f.VNet().Partial() != (kinds[i] == 'p') {
+				t.Errorf("%s: frame %d: %+v", kinds, i, f.VNet())
+			}
+		}
+	}
+}

@@ -19,6 +19,7 @@ type Poller struct {
 	events [64]unix.EpollEvent
 	count  [8]byte // of wakes, read and forgotten
 	coarse bool    // no epoll_pwait2: milliseconds only
+	until  unix.Timespec
 
 	mu   sync.Mutex // holds Close off while a Wake writes
 	wake int        // eventfd; -1 when closed
@@ -97,7 +98,12 @@ func (p *Poller) Wait(timeout time.Duration, ready []int) (n int, err error) {
 
 func (p *Poller) wait(events []unix.EpollEvent, timeout time.Duration) (int, error) {
 	if !p.coarse {
-		n, errno := epollPwait2(p.epoll, events, timeout)
+		var until *unix.Timespec
+		if timeout >= 0 {
+			p.until = unix.NsecToTimespec(int64(timeout))
+			until = &p.until
+		}
+		n, errno := epollPwait2(p.epoll, events, until)
 		if errno == 0 {
 			return n, nil
 		}

@@ -83,10 +83,20 @@ func (r *receiver) slot(i int) []byte {
 // With no frame ready the error tells why, if there is a reason: [ErrDown] once
 // when the link went down, [ErrGone] when the device no longer exists.
 func (s *Socket) Receive(batch []Frame) (int, error) {
-	r := &s.rx
-	if r.mem == nil {
+	if s.rx.mem == nil {
 		return 0, net.ErrClosed
 	}
+	n := s.Ready(batch)
+	if n == 0 && len(batch) > 0 && s.rx.held == 0 {
+		return 0, s.Err()
+	}
+	return n, nil
+}
+
+// Ready is Receive without asking why there is no frame, which is a system call. It is for
+// who looks often, and asks [Socket.Err] when a poller reported the socket for nothing.
+func (s *Socket) Ready(batch []Frame) int {
+	r := &s.rx
 	n := 0
 	// One round at most: a flood of frames to be skipped must not keep us here.
 	for looked := 0; n < len(batch) && r.held < r.slots && looked < r.slots; looked++ {
@@ -105,10 +115,7 @@ func (s *Socket) Receive(batch []Frame) (int, error) {
 		r.advance(h, n)
 	}
 	s.stats.Received += uint64(n)
-	if n == 0 && len(batch) > 0 && r.held == 0 {
-		return 0, s.Err()
-	}
-	return n, nil
+	return n
 }
 
 // advance steps over the slot just read. One that was skipped with nothing

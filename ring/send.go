@@ -1,6 +1,7 @@
 package ring
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -10,34 +11,52 @@ import (
 // better; single sends cost double.
 const batchMax = 64
 
-// sender is the queue before one sendmmsg. msgs[i] points to iovs[i] for good.
+// sender is the queue before one sendmmsg, for either of two sockets: one takes a virtio
+// header before each frame, which costs the kernel a tenth more, and the other none. Of
+// both, msgs[i] points to iovs[i] for good.
 type sender struct {
-	fd     int
-	queued int
-	iovs   [batchMax]unix.Iovec
-	msgs   [batchMax]mmsghdr
+	queued  int
+	offload bool // one of the queued frames needs its header
+	with    way
+	without way
 
 	lastErrno unix.Errno
 	lastErr   error // of lastErrno, kept so that a storm of errors does not allocate
 }
 
-func (t *sender) init(fd int) {
-	t.fd = fd
-	for i := range t.msgs {
-		t.msgs[i].hdr.Iov = &t.iovs[i]
-		t.msgs[i].hdr.SetIovlen(1)
+type way struct {
+	fd   int
+	iovs [batchMax]unix.Iovec
+	msgs [batchMax]mmsghdr
+}
+
+func (w *way) init(fd int) {
+	w.fd = fd
+	for i := range w.msgs {
+		w.msgs[i].hdr.Iov = &w.iovs[i]
+		w.msgs[i].hdr.SetIovlen(1)
 	}
+}
+
+func (w *way) put(i int, buf []byte) {
+	iov := &w.iovs[i]
+	iov.Base = &buf[0]
+	iov.SetLen(len(buf))
+}
+
+func (w *way) close() error {
+	w.iovs = [batchMax]unix.Iovec{} // these may point into the ring that was unmapped
+	if w.fd < 0 {
+		return nil
+	}
+	fd := w.fd
+	w.fd = -1
+	return unix.Close(fd)
 }
 
 func (t *sender) close() error {
 	t.queued = 0
-	t.iovs = [batchMax]unix.Iovec{} // these may point into the ring that was unmapped
-	if t.fd < 0 {
-		return nil
-	}
-	fd := t.fd
-	t.fd = -1
-	return unix.Close(fd)
+	return errors.Join(t.with.close(), t.without.close())
 }
 
 // Queue adds a frame to the batch: VNetLen bytes of virtio header, then the
@@ -45,16 +64,16 @@ func (t *sender) close() error {
 // batch is flushed first; what fails then is in [Stats].
 func (s *Socket) Queue(buf []byte) {
 	t := &s.tx
-	if len(buf) < VNetLen+ethernetLen || t.fd < 0 {
+	if len(buf) < VNetLen+ethernetLen || t.with.fd < 0 {
 		s.stats.SendErrors.Invalid++
 		return
 	}
 	if t.queued == batchMax {
 		_, _ = s.Flush()
 	}
-	iov := &t.iovs[t.queued]
-	iov.Base = &buf[0]
-	iov.SetLen(len(buf))
+	t.offload = t.offload || buf[0]&VNetNeedsChecksum != 0 || buf[1] != GSONone
+	t.with.put(t.queued, buf)
+	t.without.put(t.queued, buf[VNetLen:])
 	t.queued++
 }
 
@@ -63,8 +82,12 @@ func (s *Socket) Queue(buf []byte) {
 // error is the last such reason, names the interface, and is never fatal.
 func (s *Socket) Flush() (sent int, err error) {
 	t := &s.tx
+	w := &t.without
+	if t.offload { // all of them, to stay in order
+		w, t.offload = &t.with, false
+	}
 	for done := 0; done < t.queued; {
-		n, errno := sendmmsg(t.fd, t.msgs[done:t.queued])
+		n, errno := sendmmsg(w.fd, w.msgs[done:t.queued])
 		switch errno {
 		case 0:
 			done += n

@@ -89,7 +89,7 @@ func Open(cfg Config) (*Socket, error) {
 		downErr: fmt.Errorf("%s: %w", cfg.Name, ErrDown),
 		goneErr: fmt.Errorf("%s: %w", cfg.Name, ErrGone),
 	}
-	s.tx.fd = -1
+	s.tx.with.fd, s.tx.without.fd = -1, -1
 	if err := s.open(ifi, cfg); err != nil {
 		_ = s.Close()
 		return nil, openError(cfg.Name, err)
@@ -167,11 +167,24 @@ func (s *Socket) openSender(ifi *net.Interface, cfg Config) error {
 	if cfg.SendBuffer == 0 {
 		cfg.SendBuffer = defaultSendBuffer
 	}
-	// A socket of its own: the receiver sits in an epoll set, and the kernel
-	// would walk its wait queue at every frame that has left the device.
-	fd, err := detach(ifi, nil, func(_ *packet.Conn, fd int) error {
-		if err := setInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1, "PACKET_VNET_HDR"); err != nil {
+	for _, w := range []*way{&s.tx.with, &s.tx.without} {
+		fd, err := sendingSocket(ifi, cfg, w == &s.tx.with)
+		if err != nil {
 			return err
+		}
+		w.init(fd)
+	}
+	return nil
+}
+
+// sendingSocket is one of its own: the receiver sits in an epoll set, and the kernel would walk
+// its wait queue at every frame that has left the device.
+func sendingSocket(ifi *net.Interface, cfg Config, header bool) (int, error) {
+	return detach(ifi, nil, func(_ *packet.Conn, fd int) error {
+		if header {
+			if err := setInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1, "PACKET_VNET_HDR"); err != nil {
+				return err
+			}
 		}
 		if !cfg.Qdisc {
 			if err := setInt(fd, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 1, "PACKET_QDISC_BYPASS"); err != nil {
@@ -180,11 +193,6 @@ func (s *Socket) openSender(ifi *net.Interface, cfg Config) error {
 		}
 		return setBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, cfg.SendBuffer)
 	})
-	if err != nil {
-		return err
-	}
-	s.tx.init(fd)
-	return nil
 }
 
 // detach opens a packet socket by the library, lets setup configure it and

@@ -48,9 +48,35 @@ func serveControl(ctx context.Context, l net.Listener, r *reloader, log *slog.Lo
 				io.WriteString(c, errorLines(err))
 				return
 			}
-			io.WriteString(c, r.answer(ctx, strings.Fields(line)))
+			a := &answer{c: c}
+			if err := r.answer(ctx, strings.Fields(line), a); err != nil && !a.began {
+				io.WriteString(c, errorLines(err))
+			} else if err == nil {
+				a.Write([]byte{wholeAnswer})
+			}
 		}()
 	}
+}
+
+// wholeAnswer ends an answer: without it the rest is missing.
+const wholeAnswer = 0
+
+// answer writes what follows an "ok", and lets the other end take its time as long as it
+// takes anything.
+type answer struct {
+	c     net.Conn
+	began bool
+}
+
+func (a *answer) Write(b []byte) (int, error) {
+	if !a.began {
+		a.began = true
+		if _, err := a.Write([]byte("ok\n")); err != nil {
+			return 0, err
+		}
+	}
+	a.c.SetDeadline(time.Now().Add(askTimeout))
+	return a.c.Write(b)
 }
 
 // allowed tells whether the process at the other end may give orders: an abstract socket
@@ -74,22 +100,54 @@ func allowed(c net.Conn) error {
 	return nil
 }
 
-func (r *reloader) answer(ctx context.Context, words []string) string {
-	if len(words) == 0 || words[0] != "reload" {
-		return errorLines(errors.New("unknown command"))
+// answer does what the words say, and writes what there is to say about it. An error before
+// anything was written is told.
+func (r *reloader) answer(ctx context.Context, words []string, w io.Writer) error {
+	if len(words) == 0 {
+		words = []string{""}
 	}
+	switch words[0] {
+	case "reload":
+		return r.answerReload(ctx, words[1:], w)
+	case "status":
+		return r.status(ctx, words[1:], w)
+	case "explain":
+		return r.explain(ctx, words[1:], w)
+	case "drain", "undrain", "fail", "evict":
+		return r.steer(ctx, words[0], words[1:], w)
+	}
+	return errors.New("unknown command")
+}
+
+func (r *reloader) answerReload(ctx context.Context, options []string, out io.Writer) error {
 	var w wish
-	for _, option := range words[1:] {
+	for _, option := range options {
 		w.dry, w.force = w.dry || option == "dry-run", w.force || option == "force"
 	}
 	changes, err := r.reload(ctx, w)
 	if err != nil {
-		return errorLines(err)
+		return err
 	}
 	if len(changes) == 0 {
 		changes = []string{"no difference"}
 	}
-	return "ok\n" + strings.Join(changes, "\n") + "\n"
+	_, err = io.WriteString(out, strings.Join(changes, "\n")+"\n")
+	return err
+}
+
+// between has the loop call f between two events, and waits until it has. One such call at a
+// time waits there.
+func (r *reloader) between(ctx context.Context, f func()) error {
+	r.slice.Lock()
+	defer r.slice.Unlock()
+	done := make(chan struct{})
+	r.loop.Do(func() { f(); close(done) })
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return errors.New("the daemon stops")
+	}
 }
 
 func reloadCommand() *cobra.Command {
@@ -113,15 +171,11 @@ The exit status is 0 if the file was taken, 1 if it was not, 2 if no director ru
 			if force {
 				question += " force"
 			}
-			c, err := net.Dial("unix", controlSocket)
-			if err != nil && pidFile != "" && !dry {
+			err := ask(question, cmd.OutOrStdout())
+			if err == errNoDirector && pidFile != "" && !dry {
 				return hangUp(pidFile, cmd.OutOrStdout())
 			}
-			if err != nil {
-				return errors.New("no director runs in this network namespace")
-			}
-			defer c.Close()
-			return ask(c, question, cmd.OutOrStdout())
+			return err
 		},
 	}
 	f := cmd.Flags()
@@ -131,23 +185,44 @@ The exit status is 0 if the file was taken, 1 if it was not, 2 if no director ru
 	return cmd
 }
 
-// ask puts a question to the director and prints its answer.
-func ask(c net.Conn, question string, out io.Writer) error {
+var (
+	errNoDirector = errors.New("no director runs in this network namespace")
+	errWentAway   = errors.New("the director went away")
+)
+
+// ask puts a question to the director and prints its answer as it comes.
+func ask(question string, out io.Writer) error {
+	c, err := net.Dial("unix", controlSocket)
+	if err != nil {
+		return errNoDirector
+	}
+	defer c.Close()
 	c.SetDeadline(time.Now().Add(askTimeout))
 	fmt.Fprintln(c, question)
-	answer, err := io.ReadAll(c)
-	if err != nil {
+	r := bufio.NewReaderSize(c, 1<<16)
+	switch status, err := r.ReadString('\n'); {
+	case err != nil && err != io.EOF:
 		return fmt.Errorf("the director does not answer: %w", err)
+	case status == "error\n":
+		text, _ := io.ReadAll(r)
+		return coded{errors.New(strings.TrimSuffix(string(text), "\n")), exitRefused}
+	case status != "ok\n":
+		return errWentAway
 	}
-	status, text, _ := strings.Cut(string(answer), "\n")
-	switch status {
-	case "ok":
-		_, err := io.WriteString(out, text)
-		return err
-	case "error":
-		return coded{errors.New(strings.TrimSuffix(text, "\n")), exitRefused}
+	for buf := make([]byte, 1<<16); ; {
+		n, err := r.Read(buf)
+		whole := n > 0 && buf[n-1] == wholeAnswer
+		if whole {
+			n--
+		}
+		if _, err := out.Write(buf[:n]); err != nil || whole {
+			return err
+		}
+		if err != nil {
+			return errWentAway
+		}
+		c.SetDeadline(time.Now().Add(askTimeout))
 	}
-	return errors.New("the director went away")
 }
 
 // hangUp sends SIGHUP to the process whose number stands in a file.

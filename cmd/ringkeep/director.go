@@ -16,7 +16,7 @@ import (
 func nodeLinks(links []kernel.Link) []node.Link {
 	out := make([]node.Link, len(links))
 	for i, l := range links {
-		out[i] = node.Link{Name: l.Name, MAC: proto.MAC(l.MAC), Up: l.Up, Loopback: l.Loopback, Router: l.Router, Missing: l.Index == 0, Base: l.Base, Prefixes: l.Prefixes}
+		out[i] = node.Link{Name: l.Name, MAC: proto.MAC(l.MAC), Up: l.Up, MTU: l.MTU, Loopback: l.Loopback, Router: l.Router, Missing: l.Index == 0, Base: l.Base, Prefixes: l.Prefixes}
 	}
 	return out
 }
@@ -70,7 +70,7 @@ func (d *director) follow() error {
 		errs = append(errs, d.use(i, use))
 	}
 	d.flows = flows
-	if d.loopback == nil && d.node.LocalServers() {
+	if d.loopback == nil && (d.node.LocalServers() || d.node.GivesBack()) {
 		s, err := d.socket(ring.Config{Interface: "lo", Slots: controlSlots, SlotSize: serviceSlotSize, Filter: ring.NothingFilter()})
 		if err == nil {
 			d.loopback = s
@@ -158,8 +158,17 @@ func (d *director) reopen(port int) (loop.Sockets, error) {
 // shield keeps the kernel from answering the flows that the ring forwards.
 func (d *director) shield() error {
 	var flows []kernel.Flow
-	for _, k := range d.node.Flows() {
-		flows = append(flows, kernel.Flow{Protocol: k.Protocol, Addr: k.Addr.Addr(), Port: k.Addr.Port()})
+	for _, f := range d.node.Flows() {
+		if f.Quoted {
+			continue
+		}
+		one := kernel.Flow{
+			Protocol: f.Protocol, Src: f.Src, Dst: f.Dst, SrcPorts: f.SrcPorts, DstPorts: f.DstPorts, Answer: f.Answer, Pass: f.Pass,
+		}
+		if f.Port != node.AnyPort {
+			one.Interface = d.links[f.Port].Name
+		}
+		flows = append(flows, one)
 	}
 	if len(flows) == 0 && len(d.flows) == 0 {
 		return nil
@@ -223,8 +232,12 @@ func (d *director) refilter(port int, flows []ring.Match) error {
 // matches lists the flows that the service rings take.
 func (d *director) matches() []ring.Match {
 	var list []ring.Match
-	for _, k := range d.node.Flows() {
-		list = append(list, ring.Match{Protocol: k.Protocol, Addr: k.Addr.Addr(), Port: k.Addr.Port()})
+	for _, f := range d.node.Flows() {
+		if !f.Pass { // the node looks again
+			list = append(list, ring.Match{
+				Protocol: f.Protocol, Src: f.Src, Dst: f.Dst, SrcPorts: f.SrcPorts, DstPorts: f.DstPorts, Answer: f.Answer, Quoted: f.Quoted,
+			})
+		}
 	}
 	return list
 }

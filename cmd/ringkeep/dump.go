@@ -119,8 +119,8 @@ func (d *dumper) selection() (f dump.Filter, err error) {
 	}
 	for _, text := range d.flows {
 		a, err := netip.ParseAddrPort(text)
-		if err != nil || !a.Addr().Is4() {
-			return f, fmt.Errorf("--flow %s: must be an IPv4 address and a port, such as 10.0.0.100:80", text)
+		if err != nil {
+			return f, fmt.Errorf("--flow %s: must be an address and a port, such as 10.0.0.100:80 or [2001:db8::100]:80", text)
 		}
 		f.Flows = append(f.Flows, a)
 	}

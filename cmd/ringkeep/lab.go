@@ -140,3 +140,13 @@ func labEnterCommand() *cobra.Command {
 		RunE:               func(*cobra.Command, []string) error { return netlab.Enter() },
 	}
 }
+
+// labPingCommand is the process of a probe of the lab that asks by ICMP.
+func labPingCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    "lab-ping ADDR",
+		Hidden: true,
+		Args:   cobra.ExactArgs(1),
+		RunE:   func(cmd *cobra.Command, args []string) error { return netlab.Ping(args[0], cmd.OutOrStdout()) },
+	}
+}

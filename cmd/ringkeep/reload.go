@@ -27,6 +27,7 @@ type reloader struct {
 	booted   time.Duration // how long before the start the host was
 	log      *slog.Logger
 
+	slice  sync.Mutex       // see between
 	mu     sync.Mutex       // one reload at a time
 	cfg    *config.Config   // that runs
 	before []config.Message // what was found in its file

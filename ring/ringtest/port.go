@@ -76,24 +76,39 @@ func (p *Port) readable() bool { return len(p.waiting) > 0 || p.pending != nil }
 
 // Receive is [ring.Socket.Receive].
 func (p *Port) Receive(batch []ring.Frame) (int, error) {
+	if n := p.Ready(batch); n > 0 {
+		return n, nil
+	}
+	return 0, p.Err()
+}
+
+// Ready is [ring.Socket.Ready].
+func (p *Port) Ready(batch []ring.Frame) int {
 	p.wire.mu.Lock()
 	defer p.wire.mu.Unlock()
 	if p.closed {
-		return 0, net.ErrClosed
+		return 0
 	}
 	n := copy(batch, p.waiting)
 	p.held = append(p.held, p.waiting[:n]...)
 	p.waiting = p.waiting[n:]
 	p.stats.Received += uint64(n)
-	if n > 0 {
-		return n, nil
+	return n
+}
+
+// Err is [ring.Socket.Err].
+func (p *Port) Err() error {
+	p.wire.mu.Lock()
+	defer p.wire.mu.Unlock()
+	if p.closed {
+		return net.ErrClosed
 	}
 	err := p.pending
 	p.pending = nil
 	if p.gone {
 		err = p.fault(ring.ErrGone)
 	}
-	return 0, err
+	return err
 }
 
 // Release is [ring.Socket.Release]. It overwrites the frames given back.

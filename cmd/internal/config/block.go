@@ -16,6 +16,7 @@ type reader struct {
 	remarked map[*row]bool
 	later    int                      // blocks around that have no effect yet: what is in them is not told again
 	told     map[Pos]bool             // words that were told of while the line was split
+	hidden   map[Pos]bool             // lines, by column 0, that keepalived does not see
 	blanks   map[string]reflect.Value // blocks with their literal defaults
 	known    int                      // keywords that had a meaning
 	unknown  int                      // and that had none
@@ -102,6 +103,9 @@ func (r *reader) keyword(t *table, v reflect.Value, base *Block, words []token, 
 	}
 	r.known++
 	r.remark(w, k.pos)
+	if w.ours() {
+		r.onlyHere(k, k.text)
+	}
 	if k.text == "debug" && len(words) == 1 {
 		r.say(Warning, k.pos, "debug needs a number for keepalived, which stops here; it is ignored")
 		return
@@ -161,6 +165,13 @@ func (r *reader) remark(w *row, p Pos) {
 			note = ": " + w.note
 		}
 		r.say(Notice, p, "%s: is read, but has no effect in this version%s", w.keyword, note)
+	}
+}
+
+// onlyHere tells of what keepalived does not know, where it would see it.
+func (r *reader) onlyHere(t token, what string) {
+	if !r.hidden[Pos{t.pos.File, t.pos.Line, 0}] {
+		r.say(Warning, t.pos, "%s is nothing that keepalived knows: put %s in front of the line, which it skips then", what, ours)
 	}
 }
 

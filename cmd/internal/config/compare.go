@@ -271,6 +271,9 @@ func (c *comparison) services() {
 				}
 			}
 		}
+		if first := c.files[0]; i > 0 && f.Config.Global.PacketMarks.text() != first.Config.Global.PacketMarks.text() {
+			c.say(Warning, f.Config.Global.At("packet_mark"), "packet_mark: the lines are not those of %s: after a failover packets have other marks", first.Name)
+		}
 	}
 }
 
@@ -294,6 +297,10 @@ func (c *comparison) service(vs *VirtualServer, other File, differences bool) {
 		if differences && one.a != one.b {
 			c.say(Warning, o.At(one.keyword), "virtual_server %v: %s is %s here, %s at %v", vs, one.keyword, one.b, one.a, vs.At(one.keyword))
 		}
+	}
+	lacks := slices.DeleteFunc(slices.Clone(vs.Endpoints()), func(e Endpoint) bool { return slices.Contains(o.Endpoints(), e) })
+	if len(lacks) > 0 {
+		c.say(Warning, vs.Pos, "virtual_server %v: that of %s lacks %v, one of %d: after a failover nobody serves them", vs, other.Name, lacks[0], len(lacks))
 	}
 	for _, rs := range vs.RealServers {
 		if !slices.ContainsFunc(o.RealServers, func(x *RealServer) bool { return x.Addr == rs.Addr }) {

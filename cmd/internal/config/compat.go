@@ -32,6 +32,9 @@ func Compatibility(w io.Writer) error {
 - **refused** (%d): not taken, with the reason;
 - **spelling** (%d): another spelling of a keyword.
 
+A keyword that is *only here* is none of keepalived's: its line begins with `+"`@ringkeep`"+`, which
+keepalived skips ([services.md](services.md) and [forwarding.md](forwarding.md) have what they are good for).
+
 `, total, counts[done], counts[later], counts[accepted], counts[refused], counts[alias])
 	b.WriteString(differences)
 	b.WriteString("\n## Keywords by block\n\nTimes are in seconds, with up to six decimals. A keyword with [BOOL] alone means on; on,\ntrue, yes, off, false and no are taken. Options of address, route and rule lines are those\nof `ip address`, `ip route` and `ip rule`.\n")

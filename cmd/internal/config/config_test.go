@@ -207,6 +207,8 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("$A=1 \\\n @here x\n~SEQ(A,1,3) ~LST({B,C},{1,2}) $A ${B}${_RANDOM 1 2}\n@^here include x{a,b}*\n"))
 	f.Add([]byte("static_routes {\nblackhole default\n192.0.2.0/24 nexthop via 192.0.2.1 dev eth0 weight 2 nexthop via 192.0.2.2\n10.0.0.0/8 encap mpls 1/2 mtu lock 1400\n}\n"))
 	f.Add([]byte("vrrp_instance A { use_vmac name x 0:0:5e:0:1\nauth_hmac { key 1 hex:00\n}\nvirtual_rules { from 10.0.0.0/8 table 7 sport 1-2\n}\n}\n"))
+	f.Add([]byte("global_defs {\n@ringkeep packet_mark 7 iif x ip saddr 10.0.0.0/8 daddr 10.0.0.1,10.0.0.2 tcp sport 1-2 dport 3,4\npacket_mark 0 ip6 udp\n@ringkeep midstream drop\nconnection_table 2000 full recycle\n}\n" +
+		"virtual_server_group G {\n10.0.0.1-3 80\n@ringkeep 10.0.0.1 80-90\n2001:db8::/126 5\nfwmark 7 inet6\n}\nvirtual_server group G {\nlvs_method TUN type gue port 7 csum\n@ringkeep cache_bypass\nreal_server 10.0.0.5 80 {\nTCP_CHECK {\n}\n}\n}\nvirtual_server fwmark 7 {\nops\nreal_server ::1 {\n}\n}\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		o := Options{ConfigID: "here", glob: func(string) ([]string, error) { return nil, nil }, lines: 2000}
 		whole := Options{ConfigID: "here", glob: o.glob}

@@ -37,7 +37,7 @@ func (c *Config) Devices() []string {
 	return list
 }
 
-// Interfaces lists every interface that the VRRP part of the file names.
+// Interfaces lists every interface that the VRRP part of the file and packet_mark name.
 func (c *Config) Interfaces() []string {
 	list := c.Devices()
 	add := func(name string) {
@@ -56,6 +56,9 @@ func (c *Config) Interfaces() []string {
 		for _, t := range in.TrackInterfaces {
 			add(t.Name)
 		}
+	}
+	for _, m := range c.Global.PacketMarks {
+		add(m.Interface)
 	}
 	for _, g := range c.SyncGroups {
 		for _, t := range g.TrackInterfaces {

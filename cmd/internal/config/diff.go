@@ -90,7 +90,7 @@ func firstWord(line string) string { w, _, _ := strings.Cut(line, " "); return w
 // 5.3). Others of keepalived's list have no meaning here.
 var restarts = map[string]bool{
 	"file net_namespace": true, "file instance": true, "global_defs random_seed": true,
-	"global_defs startup_script": true, "global_defs startup_script_timeout": true,
+	"global_defs startup_script": true, "global_defs connection_table": true, "global_defs startup_script_timeout": true,
 	"global_defs vrrp_priority": true, "global_defs vrrp_rt_priority": true, "global_defs vrrp_cpu_affinity": true, "global_defs vrrp_no_swap": true,
 }
 
@@ -212,7 +212,7 @@ func printed(t *table, v reflect.Value) []string {
 	p.w.Flush()
 	var list []string
 	for line := range strings.Lines(b.String()) {
-		if line = strings.TrimSpace(line); line != "}" && line != t.rows[0].keyword+" {" {
+		if line = strings.TrimPrefix(strings.TrimSpace(line), ours+" "); line != "}" && line != t.rows[0].keyword+" {" {
 			list = append(list, strings.ReplaceAll(line, "\n", " "))
 		}
 	}
@@ -319,7 +319,7 @@ func (d *difference) services(a, b *Config) {
 	const kind = "virtual_server"
 	find := func(list []*VirtualServer, vs *VirtualServer) *VirtualServer {
 		for _, o := range list {
-			if o.Addr == vs.Addr && o.Protocol == vs.Protocol {
+			if o.String() == vs.String() && o.Protocol == vs.Protocol && o.family() == vs.family() {
 				return o
 			}
 		}

@@ -16,11 +16,12 @@ type ServerGroup struct {
 }
 
 // GroupEntry is a line of a virtual_server_group: the addresses from From to To with
-// one port, or a firewall mark.
+// the ports from Port to LastPort, or a firewall mark.
 type GroupEntry struct {
 	Pos
 	From, To netip.Addr
 	Port     uint16 // 0: any
+	LastPort uint16
 	ByMark   bool
 	Fwmark   uint32
 	IPFamily string // of a mark: "", inet or inet6
@@ -46,11 +47,19 @@ func (g *ServerGroup) line(r *reader, words []token) {
 		return
 	}
 	if a.more() {
-		n, ok := a.number(1, 65535)
-		if !ok {
+		t := a.next()
+		p, why := parsePorts(t.text)
+		if why != "" {
+			a.wrong(t.pos, "port %s: %s", t.text, why)
 			return
 		}
-		one.Port = uint16(n)
+		if p.From != p.To {
+			r.onlyHere(t, "a range of ports")
+		}
+		one.Port, one.LastPort = p.From, p.To
+	}
+	if a.more() {
+		r.say(Warning, a.words[0].pos, "%s: too many words for an entry of a group; they are ignored", a.words[0].text)
 	}
 	g.Entries = append(g.Entries, one)
 }
@@ -116,7 +125,10 @@ func (g *ServerGroup) lines() [][]string {
 			words[0] += "-" + one.To.String()
 		}
 		if one.Port != 0 {
-			words = append(words, strconv.Itoa(int(one.Port)))
+			words = append(words, PortRange{one.Port, one.LastPort}.String())
+		}
+		if one.Port != one.LastPort {
+			words = append([]string{ours}, words...)
 		}
 		list = append(list, words)
 	}

@@ -83,7 +83,7 @@ func read(name string, text []byte, o Options) *reader {
 	if o.lines == 0 {
 		o.lines = mostLines
 	}
-	r := &reader{cfg: &Config{}, options: o, remarked: map[*row]bool{}, told: map[Pos]bool{}, blanks: map[string]reflect.Value{}}
+	r := &reader{cfg: &Config{}, options: o, remarked: map[*row]bool{}, told: map[Pos]bool{}, hidden: map[Pos]bool{}, blanks: map[string]reflect.Value{}}
 	r.src = &source{r: r, defined: map[string]definition{}, texts: map[string]string{}, check: o.IncludeCheck}
 	r.src.open(name, filepath.Dir(name), string(text))
 	file := tables()["file"]

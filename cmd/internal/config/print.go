@@ -26,6 +26,10 @@ type printer struct {
 
 func (p *printer) line(words ...string) {
 	p.w.WriteString(strings.Repeat("    ", p.depth))
+	if len(words) > 1 && words[0] == ours {
+		p.w.WriteString(ours + " ")
+		words = words[1:]
+	}
 	for i, word := range words {
 		if i > 0 {
 			p.w.WriteByte(' ')
@@ -91,6 +95,10 @@ func (p *printer) block(t *table, v reflect.Value) {
 		if (w.kind.name == "int" || w.kind.name == "seconds") && f.IsZero() && w.kind.lo > 0 {
 			continue // 0 cannot be written
 		}
+		if w.ours() {
+			p.own(w, f)
+			continue
+		}
 		switch list := f.Interface().(type) {
 		case Digests:
 			for _, d := range list {
@@ -108,11 +116,24 @@ func (p *printer) block(t *table, v reflect.Value) {
 	}
 }
 
+// own writes a keyword that keepalived does not know, behind what it skips.
+func (p *printer) own(w *row, f reflect.Value) {
+	if list, ok := f.Interface().(PacketMarks); ok {
+		for i := range list {
+			p.line(append([]string{ours, w.keyword}, list[i].line()...)...)
+		}
+		return
+	}
+	if words, ok := w.kind.words(f); ok {
+		p.line(append([]string{ours, w.keyword}, words...)...)
+	}
+}
+
 // has tells whether there is a value: one that is written or inherited, or a default.
 // What is off or empty writes nothing anyway.
 func (p *printer) has(w *row, base *Block) bool {
 	switch {
-	case w.newer() && !base.Has(w.keyword):
+	case (w.newer() || w.ours()) && !base.Has(w.keyword):
 		return false // older keepalived would complain
 	case w.kind.name == "block" || base.Has(w.keyword) || w.fallback == "global":
 		return true

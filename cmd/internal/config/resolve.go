@@ -26,6 +26,7 @@ func (r *reader) resolve() {
 	r.resolveGroups()
 	r.resolvePacing()
 	r.crossInstances()
+	r.cfg.ServerGroups = unique(r, "virtual_server_group", r.cfg.ServerGroups, func(s *ServerGroup) string { return s.Name }, func(s *ServerGroup) Pos { return s.Pos })
 	for _, vs := range r.cfg.VirtualServers {
 		r.resolveService(vs)
 	}

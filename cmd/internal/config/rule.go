@@ -99,7 +99,7 @@ func (list Rules) lines() [][]string {
 // String is the rule as a line of the file.
 func (one *Rule) String() string { return strings.Join(Rules{*one}.lines()[0], " ") }
 
-// PortRange is A-B.
+// PortRange is the ports from the first to the last.
 type PortRange struct{ From, To uint16 }
 
 func (p *PortRange) read(a *args) bool {

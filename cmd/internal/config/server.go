@@ -71,10 +71,13 @@ func endpointWords(a netip.AddrPort) []string {
 func (rs *RealServer) head(a *args) bool {
 	var ok bool
 	rs.Addr, ok = a.endpoint(0)
+	rs.port = rs.Addr.Port()
 	return ok
 }
 
-func (rs *RealServer) header() []string { return endpointWords(rs.Addr) }
+func (rs *RealServer) header() []string {
+	return endpointWords(netip.AddrPortFrom(rs.Addr.Addr(), cmp.Or(rs.Addr.Port(), rs.port)))
+}
 
 // read reads a sorry_server.
 func (rs *RealServer) read(a *args) bool {
@@ -93,13 +96,19 @@ func (r *reader) resolveService(vs *VirtualServer) {
 		r.say(Warning, vs.At("protocol"), "virtual_server %v: a mark says nothing of protocols; protocol is ignored", vs)
 		vs.Protocol = 0
 	}
+	r.resolveEndpoints(vs)
 	if !vs.Has("lvs_sched") {
 		r.say(Notice, vs.Pos, "virtual_server %v: has no lvs_sched: wlc is taken", vs)
 	}
 	r.resolvePersistence(vs)
-	if vs.OPS && vs.Protocol != 17 {
+	if vs.OPS && vs.Protocol != 17 && !vs.ByMark {
 		r.say(Warning, vs.At("ops"), "virtual_server %v: ops is for UDP; it is ignored", vs)
 		vs.OPS = false
+	}
+	r.inheritGlobal(tables()["virtual_server"], reflect.ValueOf(vs).Elem())
+	if vs.CacheBypass && vs.Has("cache_bypass") && !vs.ByMark && vs.Group == "" {
+		r.say(Warning, vs.At("cache_bypass"), "virtual_server %v: cache_bypass is for marks; it is ignored", vs)
+		vs.CacheBypass = false
 	}
 	r.schedulerFlags(vs)
 	r.resolvePool(vs)
@@ -113,8 +122,9 @@ func (r *reader) resolveService(vs *VirtualServer) {
 }
 
 func (r *reader) resolvePersistence(vs *VirtualServer) {
+	is6 := func(e Endpoint) bool { return e.Addr.Addr().Is6() }
 	family := 32
-	if vs.Addr.Addr().Is6() {
+	if slices.ContainsFunc(vs.Endpoints(), is6) {
 		family = 128
 	}
 	if vs.PersistenceMask == 0 || int(vs.PersistenceMask) > family {
@@ -126,7 +136,8 @@ func (r *reader) resolvePersistence(vs *VirtualServer) {
 	} else if vs.Has("persistence_granularity") && !vs.Has("persistence_timeout") {
 		vs.Persistence = defaultPersistence
 	}
-	if vs.Addr.IsValid() && vs.Addr.Port() == 0 && vs.Persistence == 0 {
+	everyPort := func(e Endpoint) bool { return e.Mark == 0 && !e.Addr.Addr().IsUnspecified() && e.Addr.Port() == 0 }
+	if vs.Persistence == 0 && slices.ContainsFunc(vs.Endpoints(), everyPort) {
 		r.say(Warning, vs.Pos, "virtual_server %v: a service of every port needs persistence_timeout; it becomes 360 seconds", vs)
 		vs.Persistence = defaultPersistence
 	}
@@ -167,11 +178,11 @@ func (r *reader) resolvePool(vs *VirtualServer) {
 		r.inherit(inner, reflect.ValueOf(rs).Elem(), reflect.ValueOf(vs).Elem(), outer)
 		r.alerts(&rs.Block, &rs.SMTPAlert, r.cfg.Global.SMTPAlertChecker, true)
 		r.resolvePort(vs, rs)
-		if i := slices.IndexFunc(kept, func(o *RealServer) bool { return o.Addr == rs.Addr }); i >= 0 {
+		if i := slices.IndexFunc(kept, func(o *RealServer) bool { return sameServer(vs, o, rs) }); i >= 0 {
 			r.say(Warning, rs.Pos, "real_server %v stands at %v already; this one is ignored", rs.Addr, kept[i].Pos)
 			continue
 		}
-		if vs.Addr.IsValid() && rs.Addr.Addr().Is4() != vs.Addr.Addr().Is4() && rs.Method.Forwarding != "TUN" {
+		if !rs.serves(vs) {
 			r.say(Warning, rs.Pos, "real_server %v: is of another family than the service, which only TUN can bridge; it is ignored", rs.Addr)
 			continue
 		}
@@ -182,20 +193,51 @@ func (r *reader) resolvePool(vs *VirtualServer) {
 		r.resolveChecks(rs)
 	}
 	vs.RealServers = kept
-	if s := vs.SorryServer; s != nil {
-		if s.Method = vs.SorryServerMethod; s.Method.Forwarding == "" {
-			s.Method = vs.Method
-		}
-		r.resolvePort(vs, s)
-		s.Virtualhost = vs.Virtualhost
-	} else {
+	r.resolveSorry(vs)
+}
+
+// resolveSorry gives the sorry server its method and port.
+func (r *reader) resolveSorry(vs *VirtualServer) {
+	s := vs.SorryServer
+	if s == nil {
 		for _, keyword := range []string{"sorry_server_inhibit", "sorry_server_lvs_method"} {
 			if vs.Has(keyword) {
 				r.say(Warning, vs.At(keyword), "%s without a sorry_server; it is ignored", keyword)
 			}
 		}
 		vs.SorryServerInhibit, vs.SorryServerMethod = false, Method{}
+		return
 	}
+	early := func(keyword string) bool {
+		is := vs.Has(keyword) && before(vs.At(keyword), s.Pos)
+		if is {
+			r.say(Warning, vs.At(keyword), "%s stands above sorry_server: keepalived ignores it there; it is ignored", keyword)
+		}
+		return is
+	}
+	if early("sorry_server_inhibit") {
+		vs.SorryServerInhibit = false
+	}
+	if early("sorry_server_lvs_method") {
+		vs.SorryServerMethod = Method{}
+	}
+	if s.Method = vs.SorryServerMethod; s.Method.Forwarding == "" {
+		s.Method = vs.Method
+	}
+	if !s.serves(vs) {
+		r.say(Warning, s.Pos, "sorry_server %v: is of another family than the service, which only TUN can bridge; it is ignored", s.Addr)
+		vs.SorryServer, vs.SorryServerInhibit, vs.SorryServerMethod = nil, false, Method{}
+		return
+	}
+	r.resolvePort(vs, s)
+	s.Virtualhost = vs.Virtualhost
+}
+
+// sameServer tells whether two real servers are one to the data plane: behind a group DR and
+// TUN leave the port of the packet alone.
+func sameServer(vs *VirtualServer, a, b *RealServer) bool {
+	ports := vs.Group == "" || a.Method.Forwarding == "NAT" && b.Method.Forwarding == "NAT"
+	return a.Addr == b.Addr || !ports && a.Addr.Addr() == b.Addr.Addr()
 }
 
 // resolvePort gives a server of a DR or TUN service the port of the service: these
@@ -206,7 +248,7 @@ func (r *reader) resolvePort(vs *VirtualServer, rs *RealServer) {
 	case rs.Method.Forwarding == "NAT" && rs.Addr.Port() != 0:
 		return
 	case rs.Addr.Port() != 0 && vs.ByMark:
-		r.say(Warning, rs.Pos, "real_server %v: a service by mark keeps the ports of its packets; the port is ignored", rs.Addr)
+		r.say(Warning, rs.Pos, "real_server %v: a service by mark keeps the ports of its packets; the port is that of checks only", rs.Addr)
 	case rs.Addr.Port() != 0 && vs.Group != "":
 		r.say(Warning, rs.Pos, "real_server %v: %s keeps the port of the group's entry; the port is that of checks only", rs.Addr, rs.Method.Forwarding)
 		port = rs.Addr.Port()
@@ -253,7 +295,7 @@ func (r *reader) resolveCheck(rs *RealServer, c *Check) bool {
 		c.DelayBeforeRetry = c.DelayLoop
 		c.mark("delay_before_retry", c.At("delay_loop"))
 	}
-	c.Connect = netip.AddrPortFrom(c.ConnectIP, cmp.Or(c.ConnectPort, rs.Addr.Port()))
+	c.Connect = netip.AddrPortFrom(c.ConnectIP, cmp.Or(c.ConnectPort, rs.Addr.Port(), rs.port))
 	if !c.ConnectIP.IsValid() {
 		c.Connect = netip.AddrPortFrom(rs.Addr.Addr(), c.Connect.Port())
 	}
@@ -263,6 +305,9 @@ func (r *reader) resolveCheck(rs *RealServer, c *Check) bool {
 	}
 	if c.BindTo.IsValid() || c.BindPort != 0 {
 		c.Bind = netip.AddrPortFrom(c.BindTo, c.BindPort)
+	}
+	if c.Connect.Port() == 0 && t.byName["connect_port"] != nil && c.Kind != "PING_CHECK" {
+		r.say(Warning, c.Pos, "%s of %v: has no port to go to, so it fails; write connect_port", c.Kind, rs.Addr.Addr())
 	}
 	if c.Connect.Addr().IsLinkLocalUnicast() && c.Connect.Addr().Is6() && c.BindInterface == "" {
 		r.say(Warning, c.Pos, "%s of %v: a link-local address needs bind_if; the check is ignored", c.Kind, c.Connect.Addr())
@@ -359,27 +404,15 @@ func (r *reader) resolveQuorum(vs *VirtualServer) {
 	}
 }
 
-// served says why the data plane of this version cannot serve a service.
-func (r *reader) served(vs *VirtualServer) {
-	switch {
-	case vs.ByMark || vs.Group != "":
-		vs.Disabled = "services by mark or group are read, but not served by this version"
-	case vs.Method.Forwarding != "DR":
-		vs.Disabled = fmt.Sprintf("lb_kind %s is not available in this version (DR is)", vs.Method.Forwarding)
-	case vs.Protocol == 132:
-		vs.Disabled = "SCTP is not available in this version"
-	case vs.Addr.Addr().Is6():
-		vs.Disabled = "IPv6 is not available in this version"
-	default:
-		return
-	}
-	r.say(Warning, vs.Pos, "virtual_server %v: %s: the service is not served", vs, vs.Disabled)
-}
-
 func (r *reader) crossServices() {
 	c := r.cfg
-	c.ServerGroups = unique(r, "virtual_server_group", c.ServerGroups, func(s *ServerGroup) string { return s.Name }, func(s *ServerGroup) Pos { return s.Pos })
-	c.VirtualServers = unique(r, "virtual_server", c.VirtualServers, func(vs *VirtualServer) string { return fmt.Sprint(vs, " ", vs.Protocol) }, func(vs *VirtualServer) Pos { return vs.Pos })
+	name := func(vs *VirtualServer) string {
+		if vs.ByMark {
+			return fmt.Sprint(vs, " of IPv", vs.family())
+		}
+		return fmt.Sprint(vs, " ", vs.Protocol)
+	}
+	c.VirtualServers = unique(r, "virtual_server", c.VirtualServers, name, func(vs *VirtualServer) Pos { return vs.Pos })
 	c.VirtualServers = slices.DeleteFunc(c.VirtualServers, func(vs *VirtualServer) bool {
 		if vs.Group == "" || slices.ContainsFunc(c.ServerGroups, func(g *ServerGroup) bool { return g.Name == vs.Group }) {
 			return false
@@ -387,11 +420,32 @@ func (r *reader) crossServices() {
 		r.say(Warning, vs.Pos, "virtual_server %v: there is no virtual_server_group of that name; it is ignored", vs)
 		return true
 	})
+	r.claim()
 	for _, vs := range c.VirtualServers {
-		if vs.Disabled == "" && vs.Method.Forwarding == "DR" {
-			r.say(Notice, vs.Pos, "virtual_server %v: with DR every real server must have %v on lo (or a dummy) and must not answer ARP for it: net.ipv4.conf.all.arp_ignore=1 and arp_announce=2", vs, vs.Addr.Addr())
+		if vs.Disabled == "" {
+			r.serversNeed(vs)
 		}
 	}
+	r.crossMarks()
+}
+
+// serversNeed tells what the hosts of real servers need, which only their administrators
+// can see to.
+func (r *reader) serversNeed(vs *VirtualServer) {
+	vip := "the address"
+	if vs.Addr.IsValid() {
+		vip = vs.Addr.Addr().String()
+	}
+	quiet := "must not answer ARP for it: net.ipv4.conf.all.arp_ignore=1 and arp_announce=2"
+	if vs.family() == 6 {
+		quiet = "must not announce it"
+	}
+	needs := map[string]string{
+		"DR":  fmt.Sprintf("with DR every real server must have %s on lo (or a dummy) and %s", vip, quiet),
+		"TUN": fmt.Sprintf("with TUN every real server must have %s on its tunnel interface, rp_filter=0 there, and %s", vip, quiet),
+		"NAT": "with NAT the answers of every real server must come back through this host: its route to the clients leads here",
+	}
+	r.say(Notice, vs.Pos, "virtual_server %v: %s", vs, needs[vs.Method.Forwarding])
 }
 
 // Timeout is the persistence timeout, 0 for none.

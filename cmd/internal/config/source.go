@@ -109,14 +109,20 @@ func (s *source) process(l line) (line, bool) {
 	return l, l.text != ""
 }
 
+// ours begins the lines that keepalived skips and that are for this program.
+const ours = "@ringkeep"
+
 // condition drops a line behind an @ID that is not ours, and the ID of one that is. Lines
 // behind @ringkeep are always ours: keepalived skips them.
 func (s *source) condition(l line) (line, bool) {
 	for strings.HasPrefix(l.text, "@") {
 		word, _, _ := strings.Cut(strings.ReplaceAll(l.text[1:], "\t", " "), " ")
 		name, not := strings.CutPrefix(word, "^")
-		if ours := name == s.r.options.ConfigID || name == "ringkeep"; ours == not {
+		if mine := name == s.r.options.ConfigID || name == ours[1:]; mine == not {
 			return l, false
+		}
+		if name == ours[1:] {
+			s.r.hidden[Pos{l.pos.File, l.pos.Line, 0}] = true
 		}
 		l = l.cut(1 + len(word)).trim()
 	}

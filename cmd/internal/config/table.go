@@ -40,6 +40,9 @@ type row struct {
 // newer tells whether the keyword came after the version that we are held against.
 func (w *row) newer() bool { return strings.HasPrefix(w.note, "newer than") }
 
+// ours tells whether keepalived has no such keyword: it stands behind @ringkeep.
+func (w *row) ours() bool { return strings.HasPrefix(w.note, "only here") }
+
 // literal tells whether the default is a value of the keyword's own kind.
 func (w *row) literal() (string, bool) {
 	f := w.fallback
@@ -48,7 +51,7 @@ func (w *row) literal() (string, bool) {
 
 // single tells whether a second line of the keyword takes the place of the first.
 func (w *row) single() bool {
-	return w.kind.name != "flag" && w.kind.name != "unflag" && w.index != nil && w.keyword != "digest" && w.keyword != "status_code" && w.keyword != "key"
+	return w.kind.name != "flag" && w.kind.name != "unflag" && w.index != nil && w.keyword != "digest" && w.keyword != "packet_mark" && w.keyword != "status_code" && w.keyword != "key"
 }
 
 func (w *row) field(v reflect.Value) reflect.Value {

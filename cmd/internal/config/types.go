@@ -102,6 +102,10 @@ type Global struct {
 	DefaultInterface        string
 	DynamicInterfaces       Switch // with allow_if_changes or without
 
+	PacketMarks     PacketMarks
+	ConnectionTable ConnectionTable
+	Policy
+
 	LVSTimeouts    Timeouts
 	LVSFlush       bool
 	LVSFlushOnStop Switch // with VS: the services only
@@ -291,19 +295,29 @@ type HMAC struct {
 	secrets map[uint8][]byte // what Keys stand for
 }
 
+// Policy is what the virtual servers do where the kernel has switches for all of them.
+type Policy struct {
+	Midstream               string // reset, drop or schedule
+	ConnReuseMode           int    // 0, 1 or 2
+	ExpireNodestConn        bool
+	ExpireQuiescentTemplate bool
+	CacheBypass             bool
+}
+
 // VirtualServer is a virtual_server: of one address and port, a firewall mark or a group.
 type VirtualServer struct {
 	Block
-	Addr               netip.AddrPort // invalid for a mark or a group
-	Fwmark             uint32         // of a service by mark
-	ByMark             bool
-	Group              string // of a service by virtual_server_group
-	IPFamily           string // "", inet or inet6
-	Protocol           Protocol
-	DelayLoop          time.Duration
-	Scheduler          Scheduler // lower case
-	Method             Method
-	OPS                bool
+	Addr      netip.AddrPort // invalid for a mark or a group
+	Fwmark    uint32         // of a service by mark
+	ByMark    bool
+	Group     string // of a service by virtual_server_group
+	IPFamily  string // "", inet or inet6
+	Protocol  Protocol
+	DelayLoop time.Duration
+	Scheduler Scheduler // lower case
+	Method    Method
+	OPS       bool
+	Policy
 	SHPort, SHFallback bool
 	MHPort, MHFallback bool
 	Flag1, Flag2       bool
@@ -331,12 +345,14 @@ type VirtualServer struct {
 
 	// Disabled says why the service cannot be served, "" if it can.
 	Disabled string
+
+	members []Endpoint // of a group
 }
 
 // RealServer is a real_server, or the sorry_server.
 type RealServer struct {
 	Block
-	Addr                   netip.AddrPort
+	Addr                   netip.AddrPort // of a group its port is that of checks, but with NAT
 	Weight                 int
 	Method                 Method
 	UThreshold, LThreshold uint32
@@ -350,6 +366,8 @@ type RealServer struct {
 	DelayLoop, ConnectTimeout time.Duration
 	DelayBeforeRetry, Warmup  time.Duration
 	Retry                     int
+
+	port uint16 // as it is written: checks go there where the service has none
 }
 
 // Check is a health check of a real server, every default resolved.

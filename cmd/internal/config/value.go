@@ -388,61 +388,6 @@ func (s *Scheduler) words() []string {
 	return []string{string(*s)}
 }
 
-// Method is how frames reach a real server.
-type Method struct {
-	Forwarding string // NAT, DR or TUN; "" if not written
-	Tunnel     string // of TUN: ipip, gue or gre
-	Port       uint16 // of gue
-	Checksum   string // "", nocsum, csum or remcsum
-}
-
-func (m *Method) read(a *args) bool {
-	var ok bool
-	if m.Forwarding, ok = a.oneOf([]string{"NAT", "DR", "TUN"}, false); !ok {
-		return false
-	}
-	m.Tunnel = map[string]string{"TUN": "ipip"}[m.Forwarding]
-	for a.more() {
-		switch t := a.next(); t.text {
-		case "type":
-			if m.Tunnel, ok = a.oneOf([]string{"ipip", "gue", "gre"}, false); !ok {
-				return false
-			}
-		case "port":
-			n, ok := a.number(1, 65535)
-			if !ok {
-				return false
-			}
-			m.Port = uint16(n)
-		case "nocsum", "csum", "remcsum":
-			m.Checksum = t.text
-		default:
-			return a.wrong(t.pos, "%s %s: must be type, port, nocsum, csum or remcsum", a.keyword.text, t.text)
-		}
-	}
-	if m.Tunnel == "gue" && m.Port == 0 {
-		return a.wrong(a.keyword.pos, "%s: a gue tunnel needs a port", a.keyword.text)
-	}
-	return true
-}
-
-func (m *Method) words() []string {
-	if m.Forwarding == "" {
-		return nil
-	}
-	words := []string{m.Forwarding}
-	if m.Forwarding == "TUN" {
-		words = append(words, "type", m.Tunnel)
-	}
-	if m.Port != 0 {
-		words = append(words, "port", strconv.Itoa(int(m.Port)))
-	}
-	if m.Checksum != "" {
-		words = append(words, m.Checksum)
-	}
-	return words
-}
-
 // PersistenceTimeout is how long a client stays on its server; 0 for no persistence.
 type PersistenceTimeout time.Duration
 

@@ -4,27 +4,16 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/expr"
 	nfnetlink "github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// Flow is what the ring forwards and the kernel must not see: IPv4 packets of one
-// protocol (TCP or UDP) to one address and port.
-type Flow struct {
-	Protocol uint8
-	Addr     netip.Addr
-	Port     uint16 // not 0
-}
-
 const (
 	tableName = "ringkeep"
-	setName   = "flows"
 	// tableOwner is NFT_TABLE_F_OWNER of linux/netfilter/nf_tables.h (Linux 5.12):
 	// the table belongs to the socket that made it, and goes with it.
 	tableOwner = 2
@@ -39,14 +28,15 @@ func ownTable(family nftables.TableFamily) *nftables.Table {
 // earlier call are replaced in one transaction, so that no packet slips through
 // between. They go with Close and with the process, however it ends (kernels before
 // 5.12: [Kernel.Sweep] removes them at the next start). Fragments after the first
-// pass, as they have no port; alone they are never answered.
+// have no port: those of answers are dropped by address, those to services pass, which
+// alone are never answered. Frames of a VLAN pass; its own interface has rules for them.
 func (k *Kernel) DropRules(interfaces []string, flows []Flow) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if len(interfaces) == 0 || len(flows) == 0 {
 		return k.removeTable(nftables.TableFamilyNetdev)
 	}
-	elements, err := elementsOf(flows)
+	rules, err := newDropRules(flows)
 	if err != nil {
 		return err
 	}
@@ -63,7 +53,7 @@ func (k *Kernel) DropRules(interfaces []string, flows []Flow) error {
 	for range replaceTries {
 		// An interface that vanishes meanwhile takes its chain with it, and the
 		// transaction fails on it.
-		if err = k.replace(interfaces, elements); !errors.Is(err, unix.ENOENT) {
+		if err = k.replace(interfaces, rules); !errors.Is(err, unix.ENOENT) {
 			break
 		}
 	}
@@ -75,36 +65,6 @@ func (k *Kernel) DropRules(interfaces []string, flows []Flow) error {
 
 // replaceTries bounds how often a transaction is put together anew.
 const replaceTries = 3
-
-func elementsOf(flows []Flow) ([]nftables.SetElement, error) {
-	var elements []nftables.SetElement
-	seen := map[Flow]bool{}
-	for _, f := range flows {
-		if !f.Addr.Is4() || f.Port == 0 {
-			return nil, fmt.Errorf("drop rule for %s port %d: needs an IPv4 address and a port", f.Addr, f.Port)
-		}
-		if !seen[f] {
-			seen[f] = true
-			elements = append(elements, nftables.SetElement{Key: f.key()})
-		}
-	}
-	return elements, nil
-}
-
-// key is the flow as a concatenation: each part padded to four bytes.
-//
-//	0               4               8               12
-//	+---------------+---------------+---------------+
-//	| address       | protocol 0 0 0| port      0 0 |
-//	+---------------+---------------+---------------+
-func (f Flow) key() []byte {
-	a := f.Addr.As4()
-	b := make([]byte, 12)
-	copy(b, a[:])
-	b[4] = f.Protocol
-	binary.BigEndian.PutUint16(b[8:], f.Port)
-	return b
-}
 
 // makeTable makes the table ours, where it is not yet.
 func (k *Kernel) makeTable(family nftables.TableFamily) error {
@@ -169,19 +129,26 @@ func nfMessage(kind uint16, flags nfnetlink.HeaderFlags, family uint8, resource 
 	}
 }
 
-// replace swaps all that is in the table for new chains and a new set.
-func (k *Kernel) replace(interfaces []string, elements []nftables.SetElement) error {
+// replace swaps all that is in the table for new chains and new sets.
+func (k *Kernel) replace(interfaces []string, rules *dropRules) error {
 	table := ownTable(nftables.TableFamilyNetdev)
 	if err := k.clearTable(table); err != nil {
 		return err
 	}
-	set := &nftables.Set{Table: table, Name: setName, Concatenation: true, KeyType: flowType()}
-	if err := k.nft.AddSet(set, elements[:min(len(elements), setBatch)]); err != nil {
-		return err
-	}
-	for rest := elements[min(len(elements), setBatch):]; len(rest) > 0; rest = rest[min(len(rest), setBatch):] {
-		if err := k.nft.SetAddElements(set, rest[:min(len(rest), setBatch)]); err != nil {
+	sets := map[setKind]*nftables.Set{}
+	for _, kind := range setKinds() {
+		if len(rules.elements[kind]) == 0 {
+			continue
+		}
+		set := &nftables.Set{Table: table, Name: kind.name(), Concatenation: true, KeyType: kind.key()}
+		sets[kind] = set
+		if err := k.nft.AddSet(set, nil); err != nil {
 			return err
+		}
+		for batch := range slices.Chunk(rules.elements[kind], setBatch) {
+			if err := k.nft.SetAddElements(set, batch); err != nil {
+				return err
+			}
 		}
 	}
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(interfaces))) {
@@ -189,17 +156,15 @@ func (k *Kernel) replace(interfaces []string, elements []nftables.SetElement) er
 			Name: name, Table: table, Type: nftables.ChainTypeFilter, Device: name,
 			Hooknum: nftables.ChainHookIngress, Priority: nftables.ChainPriorityFilter,
 		})
-		k.nft.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: dropFlows(set)})
+		for _, exprs := range rules.chain(name, sets) {
+			k.nft.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: exprs})
+		}
 	}
 	return k.nft.Flush()
 }
 
 // setBatch keeps the elements of one message within its 64 KiB.
 const setBatch = 1000
-
-func flowType() nftables.SetDatatype {
-	return nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService)
-}
 
 // clearTable adds to the transaction the removal of all that the table holds.
 func (k *Kernel) clearTable(table *nftables.Table) error {
@@ -220,22 +185,6 @@ func (k *Kernel) clearTable(table *nftables.Table) error {
 		k.nft.DelSet(s)
 	}
 	return nil
-}
-
-// dropFlows is the rule
-//
-//	meta protocol ip ip daddr . ip protocol . th dport @flows drop
-func dropFlows(set *nftables.Set) []expr.Any {
-	ip := binary.BigEndian.AppendUint16(nil, unix.ETH_P_IP)
-	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyPROTOCOL, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: ip},
-		&expr.Payload{DestRegister: 8, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4},
-		&expr.Payload{DestRegister: 9, Base: expr.PayloadBaseNetworkHeader, Offset: 9, Len: 1},
-		&expr.Payload{DestRegister: 10, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
-		&expr.Lookup{SourceRegister: 8, SetName: set.Name, SetID: set.ID},
-		&expr.Verdict{Kind: expr.VerdictDrop},
-	}
 }
 
 // removeTable removes the table of the family if k made it.

@@ -87,7 +87,7 @@ func TestDropRulesSilenceTheKernelOnly(t *testing.T) {
 	client.syn(t, mac, 80)
 	client.next(t, "the answer without rules", reset(80), nothing)
 
-	must(t, k.DropRules([]string{"v0"}, []Flow{{6, addr, 80}, {17, addr, 81}, {6, addr, 80}}))
+	must(t, k.DropRules([]string{"v0"}, []Flow{serviceFlow(6, addr, 80), serviceFlow(17, addr, 81), serviceFlow(6, addr, 80)}))
 	client.syn(t, mac, 80)
 	client.syn(t, mac, 81) // the other protocol's port is not ours
 	client.next(t, "the answer of another port", reset(81), reset(80))
@@ -95,7 +95,7 @@ func TestDropRulesSilenceTheKernelOnly(t *testing.T) {
 		ours.next(t, "the frame at the tap", func(s *layers.TCP) bool { return s.SYN && s.DstPort == 80 }, nothing)
 	}
 
-	must(t, k.DropRules([]string{"v0"}, []Flow{{6, addr, 81}})) // replaced, not added to
+	must(t, k.DropRules([]string{"v0"}, []Flow{serviceFlow(6, addr, 81)})) // replaced, not added to
 	client.syn(t, mac, 81)
 	client.syn(t, mac, 80)
 	client.next(t, "the answer of the flow no longer dropped", reset(80), reset(81))
@@ -112,7 +112,7 @@ func TestDropRulesManyAndReplaced(t *testing.T) {
 	k := open(t)
 	var flows []Flow
 	for i := range 3000 {
-		flows = append(flows, Flow{6, netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 80})
+		flows = append(flows, serviceFlow(6, netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 80))
 	}
 	must(t, k.DropRules([]string{"d0", "d1", "d0"}, flows))
 	rules := output(t, "nft", "list", "table", "netdev", "ringkeep")
@@ -147,9 +147,11 @@ func TestDropRulesErrors(t *testing.T) {
 		flow  Flow
 		want  string
 	}{
-		{"nosuch0", Flow{6, addr, 80}, "drop rules: interface nosuch0: does not exist"},
-		{"lo", Flow{6, addr, 0}, "drop rule for 10.1.0.1 port 0: "},
-		{"lo", Flow{6, netip.MustParseAddr("::1"), 80}, "drop rule for ::1 port 80: "},
+		{"nosuch0", serviceFlow(6, addr, 80), "drop rules: interface nosuch0: does not exist"},
+		{"lo", serviceFlow(0, addr, 80), "drop rule for {"},
+		{"lo", Flow{Protocol: 6, Src: netip.MustParsePrefix("::1/128"), Dst: netip.MustParsePrefix("10.1.0.1/32")}, "drop rule for {"},
+		{"lo", Flow{Protocol: 6, DstPorts: [2]uint16{2, 1}}, "drop rule for {"},
+		{"lo", Flow{Protocol: 6, Src: netip.MustParsePrefix("10.0.0.0/8"), Answer: true}, "drop rule for {"},
 	} {
 		err := k.DropRules([]string{tt.iface}, []Flow{tt.flow})
 		if err == nil || !strings.HasPrefix(err.Error(), tt.want) {
@@ -157,11 +159,11 @@ func TestDropRulesErrors(t *testing.T) {
 		}
 	}
 	// A transaction that failed leaves nothing behind in the next one.
-	must(t, k.DropRules([]string{"lo"}, []Flow{{6, addr, 80}}))
-	if err := k.DropRules([]string{"nosuch0"}, []Flow{{6, addr, 81}}); err == nil {
+	must(t, k.DropRules([]string{"lo"}, []Flow{serviceFlow(6, addr, 80)}))
+	if err := k.DropRules([]string{"nosuch0"}, []Flow{serviceFlow(6, addr, 81)}); err == nil {
 		t.Error("no error for a missing interface")
 	}
-	other, err := elementsOf([]Flow{{6, addr, 82}})
+	other, err := newDropRules([]Flow{serviceFlow(6, addr, 82)})
 	must(t, err)
 	if err := k.replace([]string{strings.Repeat("x", 300)}, other); err == nil {
 		t.Error("no error from the kernel for an impossible chain")

@@ -173,7 +173,7 @@ func victim() int {
 		err = k.AddAddress(vip("d0", "2001:db8::100/128"))
 	}
 	if err == nil {
-		err = k.DropRules([]string{"d0"}, []Flow{{6, netip.MustParseAddr("10.1.0.100"), 80}})
+		err = k.DropRules([]string{"d0"}, []Flow{serviceFlow(6, netip.MustParseAddr("10.1.0.100"), 80)})
 	}
 	if err == nil {
 		err = k.Block([]Address{vip("d0", "10.1.0.100/24")})
@@ -225,7 +225,7 @@ func TestMissingRightsAreNamed(t *testing.T) {
 	k := open(t)
 	must(t, k.AddAddress(vip("d0", "10.1.0.1/24")))
 	powerless(t)
-	flow := Flow{6, netip.MustParseAddr("10.1.0.1"), 80}
+	flow := serviceFlow(6, netip.MustParseAddr("10.1.0.1"), 80)
 	_, openErr := Open(slog.New(slog.NewTextHandler(io.Discard, nil)))
 	for _, tt := range []struct {
 		err  error

@@ -99,6 +99,13 @@ func (k *Kernel) snapshot() (snapshot, error) {
 // for one on the link, and for one that no route leads to. Changes of routes to addr are
 // told from now on.
 func (k *Kernel) Gateway(addr netip.Addr, iface string) netip.Addr {
+	via, _ := k.NextHop(addr, iface)
+	return via
+}
+
+// NextHop is the same and tells the number of the interface, 0 where there is no route.
+// With iface "" the routes choose it.
+func (k *Kernel) NextHop(addr netip.Addr, iface string) (via netip.Addr, index int) {
 	k.mu.Lock()
 	if !slices.Contains(k.asked, addr) {
 		k.asked = append(k.asked, addr)
@@ -106,10 +113,10 @@ func (k *Kernel) Gateway(addr netip.Addr, iface string) netip.Addr {
 	k.mu.Unlock()
 	routes, err := k.links.RouteGetWithOptions(addr.AsSlice(), &netlink.RouteGetOptions{Oif: iface})
 	if err != nil || len(routes) == 0 {
-		return netip.Addr{}
+		return netip.Addr{}, 0
 	}
-	via, _ := netip.AddrFromSlice(routes[0].Gw)
-	return via.Unmap()
+	via, _ = netip.AddrFromSlice(routes[0].Gw)
+	return via.Unmap(), routes[0].LinkIndex
 }
 
 func retryDump(dump func() error) error {

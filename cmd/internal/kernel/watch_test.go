@@ -178,6 +178,12 @@ func TestGatewayFollowsTheRoutes(t *testing.T) {
 	if via := k.Gateway(peer, "d0"); via != router {
 		t.Errorf("gateway %v, not %v", via, router)
 	}
+	if via, index := k.NextHop(peer, ""); via != router || index != d.Attrs().Index {
+		t.Errorf("next hop %v by interface %d, not %v by %d", via, index, router, d.Attrs().Index)
+	}
+	if via, index := k.NextHop(netip.MustParseAddr("2001:db8:7::1"), ""); via.IsValid() || index != 0 {
+		t.Errorf("next hop %v by interface %d without a route", via, index)
+	}
 	if via := k.Gateway(netip.MustParseAddr("10.1.0.9"), "d0"); via.IsValid() {
 		t.Errorf("gateway %v for an address on the link", via)
 	}
@@ -198,7 +204,7 @@ func TestOtherGoroutinesStayInTheNamespace(t *testing.T) {
 			err = k.JoinGroup("only-here", vrrpGroup())
 		}
 		if err == nil {
-			err = k.DropRules([]string{"only-here"}, []Flow{{6, netip.MustParseAddr("10.1.0.1"), 80}})
+			err = k.DropRules([]string{"only-here"}, []Flow{serviceFlow(6, netip.MustParseAddr("10.1.0.1"), 80)})
 		}
 		done <- err
 	}()

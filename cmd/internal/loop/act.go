@@ -3,6 +3,7 @@ package loop
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -12,7 +13,6 @@ import (
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
 	"github.com/ringkeep/ringkeep/forward"
 	"github.com/ringkeep/ringkeep/fsm"
-	"github.com/ringkeep/ringkeep/proto"
 	"github.com/ringkeep/ringkeep/ring"
 )
 
@@ -181,9 +181,13 @@ func (l *Loop) report(a node.Action) {
 	case node.Tally:
 		l.Log.Info("advertisements refused or remarked since the start", "instance", a.Instance, "iface", a.Interface, "reason", a.String())
 	case node.ServerChanged:
-		l.Log.Info(serverWords(a), "vs", service(a.Service), "rs", a.Server, "reason", a.Reason)
+		l.Log.Info(serverWords(a), "vs", a.Service, "rs", a.Server, "reason", a.Reason)
 	case node.QuorumChanged:
-		l.Log.Info(quorumWords(a), "vs", service(a.Service), "sorry", a.Sorry)
+		l.Log.Info(quorumWords(a), "vs", a.Service, "sorry", a.Sorry)
+	case node.Steered:
+		l.Log.Info(steerWords[a.To], "vs", a.Service, "rs", serverOrAll(a.Server), "reason", "an operator")
+	case node.Evicted:
+		l.Log.Info("all connections end", "vs", a.Service, "rs", serverOrAll(a.Server), "reason", "an operator")
 	case node.ScriptChanged:
 		words := "failed"
 		if a.Up {
@@ -219,15 +223,6 @@ func transition(a node.Changed) string {
 	return fmt.Sprintf("(%s) Entering %s STATE", a.Instance, state)
 }
 
-// service writes a virtual service as keepalived does: [10.0.0.1]:tcp:80.
-func service(k forward.ServiceKey) string {
-	name := "udp"
-	if k.Protocol == proto.ProtocolTCP {
-		name = "tcp"
-	}
-	return fmt.Sprintf("[%s]:%s:%d", k.Addr.Addr(), name, k.Addr.Port())
-}
-
 func serverWords(a node.ServerChanged) string {
 	switch {
 	case a.Up && a.Inhibit:
@@ -249,3 +244,15 @@ func quorumWords(a node.QuorumChanged) string {
 
 // WallClock is CLOCK_REALTIME as the time since 1970.
 func WallClock() time.Duration { return time.Duration(time.Now().UnixNano()) }
+
+var steerWords = map[forward.Steering]string{
+	forward.Serve: "takes new flows", forward.Drain: "drained: takes no new flows", forward.Fail: "fails: takes no flows, and those that are there end",
+}
+
+// serverOrAll is what stands in the log for a server, the zero one meaning all.
+func serverOrAll(a netip.AddrPort) string {
+	if a.IsValid() {
+		return a.String()
+	}
+	return "all"
+}

@@ -23,7 +23,8 @@ import (
 
 // Port is what the loop needs of a ring: a *ring.Socket, or a port of ringtest.
 type Port interface {
-	Receive(batch []ring.Frame) (int, error)
+	Ready(batch []ring.Frame) int
+	Err() error
 	Release()
 	Queue(buf []byte)
 	Flush() (sent int, err error)
@@ -65,8 +66,11 @@ type Config struct {
 	// Reopen opens the sockets of a port whose interface was made anew, and closes the
 	// old ones.
 	Reopen func(port int) (Sockets, error)
-	Clock  func() time.Duration // monotonic, from the start of the process
-	Wall   func() time.Duration // CLOCK_REALTIME, as the rings stamp frames
+	// Spin is for how long the loop looks at the rings after service frames before it
+	// sleeps, where the next ones came so soon before; 0 for never.
+	Spin  time.Duration
+	Clock func() time.Duration // monotonic, from the start of the process
+	Wall  func() time.Duration // CLOCK_REALTIME, as the rings stamp frames
 }
 
 // batchSize is how many frames one turn takes from a ring: few enough that control
@@ -81,6 +85,8 @@ type Loop struct {
 	batch    node.Batch
 	actions  []node.Action
 	now      time.Duration
+	ready    [16]int
+	spin     spin
 	dirty    []Port // sockets with frames queued
 	ctx      context.Context
 
@@ -102,7 +108,7 @@ type posted struct {
 
 // New makes a loop that is not running yet.
 func New(c Config) *Loop {
-	l := &Loop{Config: c}
+	l := &Loop{Config: c, spin: spin{most: c.Spin}}
 	l.notifier = checks.NewNotifier(l.notified)
 	return l
 }
@@ -119,6 +125,13 @@ func (l *Loop) Post(ev node.Event) { l.post(posted{ev: ev}) }
 
 // Do has the loop call f between two events, from any goroutine.
 func (l *Loop) Do(f func()) { l.post(posted{do: f}) }
+
+// Give hands an event to the node at once; call it by way of [Loop.Do].
+func (l *Loop) Give(ev node.Event) {
+	l.now = l.Clock()
+	l.step(ev)
+	l.flush()
+}
 
 func (l *Loop) post(p posted) {
 	l.mu.Lock()
@@ -166,18 +179,26 @@ func (l *Loop) turn() error {
 	if at, ok := l.Node.Deadline(); ok {
 		timeout = max(0, at-l.Clock())
 	}
-	var ready [16]int
-	if _, err := l.Poller.Wait(timeout, ready[:]); err != nil {
+	n, err := l.Poller.Wait(timeout, l.ready[:])
+	if err != nil {
 		return err
 	}
 	l.now = l.Clock()
 	l.tellClock()
-	for busy := true; busy && l.ctx.Err() == nil; l.now = l.Clock() {
+	l.spin.woken(l.now)
+	for l.ctx.Err() == nil {
 		l.events()
-		l.control()
+		found := l.control()
 		l.tick()
 		l.flush()
-		busy = l.service()
+		busy := l.service()
+		if n > 0 && !found && !busy {
+			l.faults() // what else could have woken it
+		}
+		n = 0
+		if l.now = l.Clock(); !l.spin.more(l.now, busy) {
+			return nil
+		}
 	}
 	return nil
 }
@@ -221,15 +242,18 @@ func (l *Loop) tick() {
 	}
 }
 
-// control drains the control rings.
-func (l *Loop) control() {
+// control drains the control rings and tells whether there was anything.
+func (l *Loop) control() (found bool) {
 	for port := range l.Ports {
 		s := l.Ports[port].Control
 		if s == nil {
 			continue
 		}
 		for n := batchSize; n == batchSize; {
-			n = l.receive(port, s)
+			if n = s.Ready(l.frames[:]); n == 0 {
+				break
+			}
+			found = true
 			age := l.Wall() - l.now // wall clock at our time 0
 			for _, f := range l.frames[:n] {
 				at := min(l.now, max(l.now-time.Second, time.Duration(f.Time)-age))
@@ -238,15 +262,27 @@ func (l *Loop) control() {
 			s.Release()
 		}
 	}
+	return found
 }
 
-// receive takes a batch; a device that is down or gone is no reason to stop.
-func (l *Loop) receive(port int, s Port) int {
-	n, err := s.Receive(l.frames[:])
-	if err != nil {
+// faults fetches what the devices have to say, which the poller would report again and
+// again; one that is down or gone is no reason to stop.
+func (l *Loop) faults() {
+	for port, s := range l.Ports {
+		for _, p := range []Port{s.Control, s.Service} {
+			l.fault(port, p)
+		}
+	}
+	l.fault(-1, l.Loopback)
+}
+
+func (l *Loop) fault(port int, p Port) {
+	if p == nil {
+		return
+	}
+	if err := p.Err(); err != nil {
 		l.Log.Debug("receive", "port", port, "err", err)
 	}
-	return n
 }
 
 // service takes one batch from each service ring and tells whether there was any: a
@@ -257,7 +293,7 @@ func (l *Loop) service() (busy bool) {
 		if s == nil {
 			continue
 		}
-		n := l.receive(port, s)
+		n := s.Ready(l.frames[:])
 		if n == 0 {
 			continue
 		}

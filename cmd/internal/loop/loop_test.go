@@ -103,7 +103,7 @@ func newBench(t *testing.T, cfg *config.Config) *bench {
 	if err := control.SetFilter(filter); err != nil {
 		t.Fatal(err)
 	}
-	filter, err = ring.ServiceFilter([]ring.Match{{Protocol: 6, Addr: vip, Port: 80}})
+	filter, err = ring.ServiceFilter([]ring.Match{{Protocol: 6, Dst: netip.PrefixFrom(vip, 32), DstPorts: [2]uint16{80, 80}}})
 	if err != nil {
 		t.Fatal(err)
 	}

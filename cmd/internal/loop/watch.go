@@ -3,6 +3,7 @@ package loop
 import (
 	"context"
 	"net/netip"
+	"slices"
 
 	"github.com/ringkeep/ringkeep/cmd/internal/kernel"
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
@@ -47,8 +48,28 @@ func (l *Loop) Know(links []kernel.Link) {
 	}
 	l.peers = l.peers[:0:0]
 	for _, p := range l.Node.Peers() {
-		l.peers = append(l.peers, peer{p, links[p.Port].Name})
+		l.peers = append(l.peers, peer{p, ifaceOf(p, links)})
 	}
+}
+
+// ifaceOf is the name of the interface towards a peer, "" where the routes choose it.
+func ifaceOf(p node.Peer, links []kernel.Link) string {
+	if p.Port == node.AnyPort {
+		return ""
+	}
+	return links[p.Port].Name
+}
+
+// Towards asks by which gateway a peer is reached; ok is false where that is by an interface
+// that is not in links, which are those of the node's ports.
+func Towards(k *kernel.Kernel, p node.Peer, links []kernel.Link) (ev node.Routed, ok bool) {
+	via, index := k.NextHop(p.Addr, ifaceOf(p, links))
+	ev = node.Routed{Peer: p, Via: via}
+	if p.Port != node.AnyPort || index == 0 {
+		return ev, true
+	}
+	ev.Out = slices.IndexFunc(links, func(l kernel.Link) bool { return l.Index == index })
+	return ev, ev.Out >= 0
 }
 
 // peer is one with the interface towards it.
@@ -63,8 +84,23 @@ func (l *Loop) Route(k *kernel.Kernel) {
 	peers := l.peers
 	l.mu.Unlock()
 	for _, p := range peers {
-		l.Post(node.Routed{Peer: p.Peer, Via: k.Gateway(p.Addr, p.iface)})
+		via, index := k.NextHop(p.Addr, p.iface)
+		if out := l.portOf(index); p.Port != node.AnyPort || index == 0 || out >= 0 {
+			l.Post(node.Routed{Peer: p.Peer, Via: via, Out: max(0, out)})
+		}
 	}
+}
+
+// portOf is the port of the link with that number, -1 for none.
+func (l *Loop) portOf(index int) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, known := range l.links {
+		if known.index == index && index != 0 {
+			return known.port
+		}
+	}
+	return -1
 }
 
 func (l *Loop) linkChanged(link kernel.Link) {
@@ -80,7 +116,7 @@ func (l *Loop) linkChanged(link kernel.Link) {
 	if link.Index != was.index {
 		l.renew(was.port)
 	}
-	l.Post(node.LinkChanged{Port: was.port, MAC: proto.MAC(link.MAC), Up: link.Up})
+	l.Post(node.LinkChanged{Port: was.port, MAC: proto.MAC(link.MAC), MTU: link.MTU, Up: link.Up})
 }
 
 func (l *Loop) postAddress(iface string, p netip.Prefix, present bool) {

@@ -13,7 +13,10 @@ func (r *reload) adopt() {
 	r.neighbours = nil
 	r.adoptNeighbours()
 	r.keepTimer(r.fwdTimer, r.was.fwdTimer)
+	r.keepTimer(r.sweepTimer, r.was.sweepTimer)
+	r.keepTimer(r.rateTimer, r.was.rateTimer)
 	r.adoptPorts()
+	r.tellMTUs()
 	for i := range r.instances {
 		in := &r.instances[i]
 		k := slices.IndexFunc(r.was.instances, func(o instance) bool { return o.cfg.Router() == in.cfg.Router() })
@@ -24,7 +27,7 @@ func (r *reload) adopt() {
 		}
 		old := &r.was.instances[k]
 		in.fsm, in.id, in.stamp, in.late, in.mailed, in.acts, in.routed = old.fsm, old.id, old.stamp, old.late, old.mailed, old.acts, old.routed
-		in.source = old.source
+		in.source, in.since, in.cause = old.source, old.since, old.cause
 		patience := in.book.patience
 		in.book = old.book
 		in.book.patience = patience

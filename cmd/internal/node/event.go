@@ -28,10 +28,12 @@ type (
 		Frame []byte
 		At    time.Duration
 	}
-	// LinkChanged tells the carrier of a port; Up means IFF_UP and running.
+	// LinkChanged tells the carrier of a port; Up means IFF_UP and running. MTU is in bytes
+	// of IP packet, 0 for as it was.
 	LinkChanged struct {
 		Port int
 		MAC  proto.MAC
+		MTU  int
 		Up   bool
 	}
 	// AddressChanged tells that the kernel gained or lost an address.
@@ -40,11 +42,12 @@ type (
 		Prefix  netip.Prefix
 		Present bool
 	}
-	// Routed tells the gateway towards a unicast peer of [Node.Peers]; Via is invalid
-	// while the peer is on the link, or nowhere.
+	// Routed tells the gateway towards one of [Node.Peers]; Via is invalid while that is
+	// on the link, or nowhere. Out is the port of a gateway towards a server.
 	Routed struct {
 		Peer
 		Via netip.Addr
+		Out int
 	}
 	// Clock tells the time since 1970 (UTC) at which our time was 0. It comes before Start,
 	// and whenever the clock was set; only who has auth_hmac asks, see [Node.AsksClock].
@@ -63,6 +66,19 @@ type (
 		OK     bool
 		Reason string
 	}
+	// Steer is what an operator wants of the flows of a server, or with the zero Server of
+	// all servers of a service. It lasts while the server is configured.
+	Steer struct {
+		Service forward.ServiceKey
+		Server  netip.AddrPort
+		To      forward.Steering
+	}
+	// Evict ends the flows of a server, or with the zero Server of all servers of a service:
+	// their next packets are new ones.
+	Evict struct {
+		Service forward.ServiceKey
+		Server  netip.AddrPort
+	}
 	// FileRead is the number that tracked file number File has now. What is read before
 	// Start is what the elections begin with.
 	FileRead struct{ File, Value int }
@@ -71,6 +87,8 @@ type (
 )
 
 func (FileRead) event()         {}
+func (Steer) event()            {}
+func (Evict) event()            {}
 func (Clock) event()            {}
 func (ProcessesCounted) event() {}
 func (Start) event()            {}
@@ -161,16 +179,29 @@ type (
 	}
 	// ServerChanged reports a real server that went up or down.
 	ServerChanged struct {
-		Service forward.ServiceKey
+		Service string // its name, as keepalived's log has it
 		Server  netip.AddrPort
 		Up      bool
 		Inhibit bool
 		Reason  string
 	}
+	// Steered reports what an operator wants of a server, or with the zero Server of all
+	// servers of a service.
+	Steered struct {
+		Service string // its name, as keepalived's log has it
+		Server  netip.AddrPort
+		To      forward.Steering
+	}
+	// Evicted reports that an operator ends the flows of a server, or with the zero Server
+	// of all.
+	Evicted struct {
+		Service string
+		Server  netip.AddrPort
+	}
 	// QuorumChanged reports a virtual service that gained or lost its quorum.
 	// Sorry is the sorry server that stepped in or out, if there is one.
 	QuorumChanged struct {
-		Service forward.ServiceKey
+		Service string // its name, as keepalived's log has it
 		Up      bool
 		Sorry   netip.AddrPort
 	}
@@ -223,6 +254,8 @@ func (Tally) action()            {}
 func (Remarked) action()         {}
 func (ServerChanged) action()    {}
 func (QuorumChanged) action()    {}
+func (Steered) action()          {}
+func (Evicted) action()          {}
 func (ScriptChanged) action()    {}
 func (Unreachable) action()      {}
 func (Restored) action()         {}

@@ -36,7 +36,7 @@ type Batch struct {
 	Actions  []Action
 	Built    []Built
 
-	arena []byte // of the Built, until Reset
+	made forward.Packets // of the Built, until Reset
 }
 
 // Built is a frame that was made anew, as one that is wrapped or cut: the virtio header,
@@ -48,7 +48,8 @@ type Built struct {
 
 // Reset empties the batch for the next one. The frames of Built must have been sent.
 func (b *Batch) Reset() {
-	b.Verdicts, b.Actions, b.Built, b.arena = b.Verdicts[:0], b.Actions[:0], b.Built[:0], b.arena[:0]
+	b.Verdicts, b.Actions, b.Built = b.Verdicts[:0], b.Actions[:0], b.Built[:0]
+	b.made.Reset()
 }
 
 // Frame decides on one frame of a virtual service that came in on port, and
@@ -62,10 +63,14 @@ func (n *Node) Frame(now time.Duration, port int, head, frame []byte, out *Batch
 
 func (n *Node) judge(now time.Duration, port int, head, frame []byte, out *Batch) Verdict {
 	eth, err := proto.ParseEthernet(frame)
-	if err != nil || eth.Type() != proto.EtherTypeIPv4 || !n.mine(port, eth.Dst()) {
+	if err != nil || eth.Type() != proto.EtherTypeIPv4 && eth.Type() != proto.EtherTypeIPv6 || !n.mine(port, eth.Dst()) {
 		return Verdict{} // seen by the tap, addressed to somebody else
 	}
-	d := n.fwd.Packet(now, forward.Ingress{From: forward.Hop{Port: int32(port), MAC: eth.Src()}, Virtio: head}, eth.Payload())
+	in := forward.Ingress{From: forward.Hop{Port: int32(port), MAC: eth.Src()}, Virtio: head}
+	d := n.fwd.Packet(now, in, eth.Payload())
+	if d.Rebuild {
+		return n.rebuild(now, d, in, eth, out)
+	}
 	switch d.Verdict {
 	case forward.Forward:
 		return n.sendTo(now, d.Server, head, frame, out)
@@ -75,28 +80,40 @@ func (n *Node) judge(now time.Duration, port int, head, frame []byte, out *Batch
 		return Verdict{Fate: Forwarded, Port: d.Hop.Port}
 	case forward.Deliver:
 		return Verdict{Fate: Delivered}
+	case forward.NotMine, forward.Fragment:
+		if len(n.natted) > 0 && n.back(eth.Payload()) {
+			return Verdict{Fate: Delivered}
+		}
 	case forward.NoConn:
-		n.reply(port, eth, out, proto.AppendReset)
+		n.reply(port, eth, out, reset)
 	case forward.NoDestination:
 		if n.replies.take(now) {
-			n.reply(port, eth, out, proto.AppendPortUnreachable)
+			n.reply(port, eth, out, unreachable)
 		}
 	case forward.TTLExceeded:
 		if n.replies.take(now) {
-			n.reply(port, eth, out, proto.AppendTimeExceeded)
+			n.reply(port, eth, out, exceeded)
+		}
+	case forward.TooBig:
+		if n.replies.take(now) {
+			n.tooBig(port, eth, d.MTU, out)
+		}
+	case forward.TunnelError:
+		if n.replies.take(now) {
+			n.tunnelError(d, eth, out)
 		}
 	}
-	n.armExpiry()
+	n.armTraffic()
 	return Verdict{}
 }
 
 // sendTo addresses the frame to its real server, or keeps it until that answers.
 func (n *Node) sendTo(now time.Duration, server int32, head, frame []byte, out *Batch) Verdict {
-	n.armExpiry()
-	h := n.hops[server]
-	if h < 0 {
+	n.armTraffic()
+	if int(server) >= len(n.hops) || n.hops[server] < 0 {
 		return Verdict{}
 	}
+	h := n.hops[server]
 	nb := &n.neighbours[h]
 	if nb.resolved {
 		n.address(frame, nb)
@@ -111,7 +128,15 @@ func (n *Node) sendTo(now time.Duration, server int32, head, frame []byte, out *
 	return Verdict{Fate: Held}
 }
 
-// armExpiry keeps one timer for the connection table.
+// armTraffic keeps one timer for the connection table, and while packets come one for the
+// rates.
+func (n *Node) armTraffic() {
+	if n.timers.pos[n.rateTimer] < 0 {
+		n.timers.set(n.rateTimer, 0) // at once
+	}
+	n.armExpiry()
+}
+
 func (n *Node) armExpiry() {
 	if n.timers.pos[n.fwdTimer] < 0 {
 		if at, ok := n.fwd.Deadline(); ok {
@@ -125,19 +150,15 @@ func (n *Node) expire(now time.Duration) {
 	n.armExpiry()
 }
 
-// reply answers a frame to where it came from, with the packet that build appends.
-func (n *Node) reply(port int, eth proto.Ethernet, out *Batch, build func(b []byte, ip proto.IPv4) []byte) {
-	ip, err := proto.ParseIPv4(eth.Payload())
-	if err != nil {
-		return
-	}
-	f := proto.AppendEthernet(make([]byte, 0, 14+68), eth.Src(), eth.Dst(), proto.EtherTypeIPv4)
-	if whole := build(f, ip); len(whole) > len(f) {
+// reply answers a frame to where it came from.
+func (n *Node) reply(port int, eth proto.Ethernet, out *Batch, with answers) {
+	f := proto.AppendEthernet(make([]byte, 0, 14+88), eth.Src(), eth.Dst(), eth.Type())
+	if whole := with.to(f, eth.Payload()); len(whole) > len(f) {
 		out.Actions = append(out.Actions, Send{Port: port, Frame: whole})
 	}
 }
 
-// bucket limits ICMP errors (RFC 1812 §4.3.2.8): a thousand a second, fifty at once.
+// bucket limits ICMP errors (RFC 1812 §4.3.2.8, RFC 4443 §2.4 f): a thousand a second, fifty at once.
 type bucket struct {
 	tokens float64
 	last   time.Duration

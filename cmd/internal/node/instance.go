@@ -42,7 +42,9 @@ type instance struct {
 	devices map[string]int // tracked interfaces that are not the own: name to port
 	book    book
 	late    lateness
-	mailed  string // the state of the last mail
+	mailed  string        // the state of the last mail
+	since   time.Duration // of the state
+	cause   fsm.Cause     // of it
 	acts    []fsm.Action
 
 	trackers []fsm.Tracker
@@ -389,6 +391,7 @@ func (n *Node) act(in *instance, a fsm.Action) {
 		n.announce(in, a.Addr)
 	case fsm.Changed:
 		in.book.renew()
+		in.since, in.cause = n.now, a.Cause
 		n.dropAnnouncements(in)
 		n.settleSoon(in, a.To)
 		n.emit(Changed{Instance: in.cfg.Name, VRID: in.cfg.VRID, Priority: in.fsm.Priority(), Changed: a})

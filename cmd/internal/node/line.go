@@ -50,10 +50,7 @@ func (n *Node) tellLower(in *instance, priority uint8) {
 
 // lineName is how the FIFOs name a server: [ADDR]:proto:port.
 func lineName(protocol uint8, a netip.AddrPort) string {
-	name := "tcp"
-	if protocol == proto.ProtocolUDP {
-		name = "udp"
-	}
+	name := map[uint8]string{proto.ProtocolTCP: "tcp", proto.ProtocolUDP: "udp", proto.ProtocolSCTP: "sctp", 0: "none"}[protocol]
 	return fmt.Sprintf("[%s]:%s:%d", a.Addr(), name, a.Port())
 }
 

@@ -33,8 +33,8 @@ type neighbour struct {
 // while no port has a prefix for it.
 type hop int
 
-// anyPort says that the prefixes decide on which port a neighbour is.
-const anyPort = -1
+// AnyPort says that the prefixes, or the routes, decide by which port somebody is reached.
+const AnyPort = -1
 
 // neighbourFor returns the number of the entry for addr, making it; -1 if no port
 // has a prefix that holds addr. A link-local address is one of the port that asks.
@@ -70,13 +70,15 @@ func (n *Node) route(addr netip.Addr) int {
 	return best
 }
 
-// Peer is a unicast peer of an instance, and the port by which advertisements go to it.
+// Peer is a unicast peer of an instance, and the port by which advertisements go to it; or,
+// with [AnyPort], a real server that may be behind a router.
 type Peer struct {
 	Port int
 	Addr netip.Addr
 }
 
-// Peers lists the unicast peers, for the driver to look for their gateways.
+// Peers lists the unicast peers and the servers of NAT and TUN, for the driver to look for
+// their gateways.
 func (n *Node) Peers() []Peer {
 	var list []Peer
 	for i := range n.instances {
@@ -84,18 +86,26 @@ func (n *Node) Peers() []Peer {
 			list = append(list, Peer{n.instances[i].port, a})
 		}
 	}
-	return list
+	return append(list, n.farServers()...)
 }
 
-// routed takes the gateway towards a peer, which may be looked for at once. A MASTER in
+// routed takes the gateway towards a peer or server, which may be looked for at once. A MASTER in
 // another network than its peer keeps it: the network of the virtual address is on its
 // link only by name.
 func (n *Node) routed(now time.Duration, ev Routed) {
-	if n.gateways[ev.Peer] == ev.Via || !ev.Via.IsValid() && !n.onLink(ev.Addr) {
+	to := gateway{ev.Port, ev.Via}
+	if ev.Port == AnyPort {
+		to.port = ev.Out
+	}
+	if n.gateways[ev.Peer] == to || !ev.Via.IsValid() && !n.onLink(ev.Addr) {
 		return
 	}
-	n.gateways[ev.Peer] = ev.Via
-	if n.started && ev.Via.IsValid() {
+	n.gateways[ev.Peer] = to
+	switch {
+	case !n.started:
+	case ev.Port == AnyPort:
+		n.reaim(now, ev.Addr)
+	case ev.Via.IsValid():
 		n.seek(now, ev.Port, ev.Via)
 	}
 }
@@ -114,7 +124,7 @@ func (n *Node) onLink(addr netip.Addr) bool {
 
 // nextHop is who gets the packets for a peer: itself, or the gateway towards it.
 func (n *Node) nextHop(p Peer) netip.Addr {
-	if via := n.gateways[p]; via.IsValid() {
+	if via := n.gateways[p].addr; via.IsValid() {
 		return via
 	}
 	return p.Addr

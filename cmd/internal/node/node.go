@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -18,6 +19,7 @@ type Link struct {
 	MAC      proto.MAC
 	Up       bool // IFF_UP and running
 	Missing  bool // it does not exist yet (dynamic_interfaces): only its Name is known
+	MTU      int  // bytes of IP packet, 0 for unknown
 	Loopback bool
 	Router   bool           // forwards IPv6, which neighbour advertisements tell
 	Base     string         // of a macvlan in private mode: the interface under it
@@ -61,6 +63,8 @@ const (
 	timerCheck
 	timerScript
 	timerForward
+	timerSweep
+	timerRates
 	timerProcess
 	timerPacer
 	timerLink
@@ -91,9 +95,11 @@ type Node struct {
 	files      []file
 	processes  []process
 	services   []service
+	marks      []forward.Rule
+	timeouts   config.Timeouts // of connections
 	checks     []checker
 	neighbours []neighbour
-	gateways   map[Peer]netip.Addr
+	gateways   map[Peer]gateway
 	removing   map[netip.Addr]int // addresses that we asked the kernel to remove
 	started    bool
 	began      time.Duration // when it was started
@@ -101,6 +107,9 @@ type Node struct {
 	hops       []hop         // by forward's server number
 	fwd        *forward.Forwarder
 	fwdTimer   int
+	sweepTimer int // of the connections that an operator evicts
+	rateTimer  int
+	natted     map[answerer]bool
 	replies    bucket
 
 	staticRoutes, staticRules span
@@ -121,7 +130,7 @@ type Node struct {
 // strangerGone is how long a router that is none of ours must be silent to be news again.
 const strangerGone = 10 * time.Minute
 
-// maxConnections bounds the connection table.
+// maxConnections bounds the connection table, unless the file does.
 const maxConnections = 1 << 20
 
 // New composes a director from its configuration and the links of its host. The
@@ -129,11 +138,12 @@ const maxConnections = 1 << 20
 // the connection table. The error names the position of a configuration line that
 // cannot work on this host.
 func New(cfg *config.Config, links []Link, seed uint64) (*Node, error) {
-	n := &Node{cfg: cfg, seed: seed, gateways: map[Peer]netip.Addr{}, removing: map[netip.Addr]int{}, delay: cfg.Global.StartupDelay}
+	n := &Node{cfg: cfg, seed: seed, gateways: map[Peer]gateway{}, removing: map[netip.Addr]int{}, delay: cfg.Global.StartupDelay}
 	for _, l := range links {
 		n.ports = append(n.ports, port{link: l, prefixes: slices.Clone(l.Prefixes), book: book{patience: strangerGone}})
 	}
-	if err := n.compose(forward.Config{MaxConns: maxConnections, Seed: seed}); err != nil {
+	table := cfg.Global.ConnectionTable
+	if err := n.compose(forward.Config{MaxConns: cmp.Or(table.Size, maxConnections), Seed: seed, Recycle: table.Recycle}); err != nil {
 		return nil, err
 	}
 	return n, nil
@@ -170,7 +180,11 @@ func (n *Node) compose(table forward.Config) error {
 	}
 	n.addGroups()
 	n.fwd = forward.New(table)
-	n.fwdTimer = n.newTimer(timerForward, 0)
+	n.fwdTimer, n.sweepTimer, n.rateTimer = n.newTimer(timerForward, 0), n.newTimer(timerSweep, 0), n.newTimer(timerRates, 0)
+	n.addTimeouts()
+	if err := n.addMarks(); err != nil {
+		return err
+	}
 	for _, c := range cfg.VirtualServers {
 		if c.Disabled != "" {
 			continue
@@ -179,6 +193,7 @@ func (n *Node) compose(table forward.Config) error {
 			return err
 		}
 	}
+	n.natted = n.answerers()
 	return nil
 }
 
@@ -243,6 +258,10 @@ func (n *Node) Step(now time.Duration, ev Event, out []Action) []Action {
 		n.fileRead(now, ev)
 	case ProcessesCounted:
 		n.processesCounted(now, ev)
+	case Steer:
+		n.steer(now, ev)
+	case Evict:
+		n.evict(now, ev)
 	default:
 		panic(fmt.Sprintf("node: unknown event %T", ev))
 	}
@@ -289,6 +308,10 @@ func (n *Node) due(now time.Duration) {
 			n.startScript(now, o.index)
 		case timerForward:
 			n.expire(now)
+		case timerSweep:
+			n.sweep(now)
+		case timerRates:
+			n.estimate(now)
 		case timerProcess:
 			n.judgeProcess(now, o.index)
 		case timerPacer:
@@ -303,6 +326,7 @@ func (n *Node) due(now time.Duration) {
 
 func (n *Node) start(now time.Duration) {
 	n.started, n.began = true, now
+	n.tellMTUs()
 	n.startStatics(now)
 	for i := range n.services {
 		n.startService(now, i)
@@ -362,6 +386,7 @@ func (n *Node) addressChanged(now time.Duration, ev AddressChanged) {
 		p.prefixes = slices.DeleteFunc(p.prefixes, func(q netip.Prefix) bool { return q == ev.Prefix })
 	}
 	n.localChanged(ev.Prefix.Addr())
+	n.refit(now, ev.Prefix.Addr())
 	for i := range n.instances {
 		if n.instances[i].port == ev.Port {
 			n.instanceSource(now, i)

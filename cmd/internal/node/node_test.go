@@ -79,7 +79,7 @@ func TestUnicastPeerBehindARouter(t *testing.T) {
 		}
 		return asked, adverts
 	}
-	n.Step(0, Routed{Peer{1, peer}, router}, nil)
+	n.Step(0, Routed{Peer: Peer{1, peer}, Via: router}, nil)
 	if asked, _ := sent(n.Step(0, Start{}, nil)); asked != 1 {
 		t.Fatalf("asked for the router %d times at the start", asked)
 	}

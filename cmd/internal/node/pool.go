@@ -2,30 +2,11 @@ package node
 
 import (
 	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
 	"github.com/ringkeep/ringkeep/forward"
-	"github.com/ringkeep/ringkeep/sched"
 )
-
-// service is a virtual server with the pool of its real servers.
-type service struct {
-	cfg     *config.VirtualServer
-	key     forward.ServiceKey
-	servers []realServer
-	quorum  bool // reached
-	sorry   bool // the sorry server is in the pool
-}
-
-// realServer is one member of a pool.
-type realServer struct {
-	cfg    *config.RealServer
-	failed int  // of its checks
-	alive  bool // no check failed
-	pooled bool // known to the forwarder
-}
 
 // checker is one health check of a real server and the counter that judges its
 // results (keepalived's rule: the first result decides at once, later ones only
@@ -39,12 +20,13 @@ type checker struct {
 }
 
 func (n *Node) addService(c *config.VirtualServer) error {
-	key := forward.ServiceKey{Protocol: uint8(c.Protocol), Addr: c.Addr}
-	err := n.fwd.AddService(n.forwarded(c))
-	if err != nil {
-		return fmt.Errorf("%s: %w", c.Pos, err)
+	s := service{cfg: c, name: n.serviceName(c), keys: keysOf(c)}
+	s.pools = make([][]forward.Server, len(s.keys))
+	for _, k := range s.keys {
+		if err := n.serve(c, k); err != nil {
+			return fmt.Errorf("%s: %w", c.Pos, err)
+		}
 	}
-	s := service{cfg: c, key: key}
 	for _, r := range c.RealServers {
 		rs := realServer{cfg: r}
 		for _, ch := range r.Checks {
@@ -64,18 +46,16 @@ func (n *Node) addService(c *config.VirtualServer) error {
 		s.servers = append(s.servers, rs)
 	}
 	n.services = append(n.services, s)
-	n.localChanged(c.Addr.Addr())
 	return nil
 }
 
-// forwarded is a service as the forwarder has it. Of its flags flag-1 is the fallback and
-// flag-2 the port of sh and mh, as in ipvsadm.
-func (n *Node) forwarded(c *config.VirtualServer) forward.Service {
-	return forward.Service{
-		Key: forward.ServiceKey{Protocol: uint8(c.Protocol), Addr: c.Addr}, Scheduler: string(c.Scheduler),
-		Options:     sched.Options{Fallback: c.SHFallback || c.MHFallback || c.Flag1, Port: c.SHPort || c.MHPort || c.Flag2, Seed: n.seed},
-		Persistence: c.Persistence.Timeout(), PersistenceMask: int(c.PersistenceMask),
+// serve gives the forwarder a service without servers.
+func (n *Node) serve(c *config.VirtualServer, k forward.ServiceKey) error {
+	err := n.fwd.AddService(n.forwarded(c, k))
+	if err == nil && k.Mark == 0 {
+		n.localChanged(k.Addr.Addr())
 	}
+	return err
 }
 
 // Check returns the configuration of check number i, for the driver to run.
@@ -88,17 +68,7 @@ func (n *Node) Script(i int) *config.Script { return n.scripts[i].cfg }
 // part of the warm-up time, so that not all start together.
 func (n *Node) startService(now time.Duration, i int) {
 	s := &n.services[i]
-	for r := range s.servers {
-		rs := &s.servers[r]
-		switch {
-		case rs.alive:
-			n.enter(now, s, rs.cfg, rs.cfg.Weight)
-			rs.pooled = true
-		case rs.cfg.InhibitOnFailure:
-			n.enter(now, s, rs.cfg, 0)
-			rs.pooled = true
-		}
-	}
+	n.fill(now, s)
 	n.judgeQuorum(now, s)
 	for c := range n.checks {
 		if ck := &n.checks[c]; ck.service == i {
@@ -123,7 +93,7 @@ func (n *Node) jitter(i int, most time.Duration) time.Duration {
 func (n *Node) startCheck(now time.Duration, i int) {
 	c := &n.checks[i]
 	s := &n.services[c.service]
-	if s.cfg.HASuspend && !n.local(s.key.Addr.Addr()) {
+	if s.cfg.HASuspend && !n.local(s.cfg.Addr.Addr()) {
 		n.timers.set(c.timer, now+c.cfg.DelayLoop)
 		return
 	}
@@ -168,13 +138,11 @@ func (n *Node) checkTurned(now time.Duration, c *checker, reason string) {
 	}
 }
 
-// serverTurned takes a real server in or out of the pool. While the sorry server
-// stands in, the pool stays as it is.
+// serverTurned takes a real server in or out of the pool, and tells so. While the sorry
+// server stands in, the pool stays as it is.
 func (n *Node) serverTurned(now time.Duration, s *service, rs *realServer, reason string) {
-	if !s.sorry {
-		n.pool(now, s, rs, rs.alive)
-	}
-	n.emit(ServerChanged{Service: s.key, Server: rs.cfg.Addr, Up: rs.alive, Inhibit: rs.cfg.InhibitOnFailure, Reason: reason})
+	n.fill(now, s)
+	n.emit(ServerChanged{Service: s.name, Server: rs.cfg.Addr, Up: rs.alive, Inhibit: rs.cfg.InhibitOnFailure, Reason: reason})
 	script := rs.cfg.NotifyDown
 	if rs.alive {
 		script = rs.cfg.NotifyUp
@@ -182,68 +150,8 @@ func (n *Node) serverTurned(now time.Duration, s *service, rs *realServer, reaso
 	if script != nil {
 		n.emit(Notify{Queue: rs.cfg.Addr.String(), Command: script})
 	}
-	n.tell(false, "RS %s %s %s", lineName(s.key.Protocol, rs.cfg.Addr), lineName(s.key.Protocol, s.key.Addr), upOrDown(rs.alive))
+	n.tell(false, "RS %s %s %s", s.serverName(rs), s.name, upOrDown(rs.alive))
 	n.judgeQuorum(now, s)
-}
-
-// pool makes a server a member with its weight, or none: removed, or with
-// inhibit_on_failure at weight 0.
-func (n *Node) pool(now time.Duration, s *service, rs *realServer, in bool) {
-	switch {
-	case in && rs.pooled:
-		n.fwd.SetWeight(s.key, rs.cfg.Addr, int32(rs.cfg.Weight))
-	case in:
-		n.enter(now, s, rs.cfg, rs.cfg.Weight)
-		rs.pooled = true
-	case rs.cfg.InhibitOnFailure && rs.pooled:
-		n.fwd.SetWeight(s.key, rs.cfg.Addr, 0)
-	case rs.pooled:
-		n.fwd.RemoveServer(s.key, rs.cfg.Addr)
-		rs.pooled = false
-	}
-}
-
-// enter gives a server to the forwarder and looks for its MAC.
-func (n *Node) enter(now time.Duration, s *service, r *config.RealServer, weight int) {
-	method := forward.DR
-	if r.Addr.Addr().IsLoopback() || n.local(r.Addr.Addr()) {
-		method = forward.Local
-	}
-	id, err := n.fwd.AddServer(s.key, forward.Server{
-		Addr: r.Addr, Method: method, Weight: int32(weight), Upper: uint32(r.UThreshold), Lower: uint32(r.LThreshold),
-	})
-	if err != nil {
-		panic(fmt.Sprintf("node: %s: %v", r.Pos, err)) // the configuration was checked
-	}
-	for len(n.hops) <= id {
-		n.hops = append(n.hops, -1)
-	}
-	if method == forward.DR {
-		n.hops[id] = hop(n.seek(now, anyPort, r.Addr.Addr()))
-	}
-}
-
-// seek makes the neighbour entry for addr, asks for it and returns its number.
-func (n *Node) seek(now time.Duration, port int, addr netip.Addr) int {
-	known := len(n.neighbours)
-	i := n.neighbourFor(port, addr)
-	if i < 0 {
-		n.emit(Unreachable{Addr: addr})
-	} else if i == known {
-		n.probe(now, i)
-	}
-	return i
-}
-
-// resolveHops tries again for the servers that no port had a prefix for.
-func (n *Node) resolveHops(now time.Duration) {
-	for id, h := range n.hops {
-		info, ok := n.fwd.Server(int32(id))
-		if h >= 0 || !ok || info.Method != forward.DR || n.route(info.Addr.Addr()) < 0 {
-			continue
-		}
-		n.hops[id] = hop(n.seek(now, anyPort, info.Addr.Addr()))
-	}
 }
 
 // judgeQuorum compares the weight that is alive with the quorum and brings the
@@ -255,6 +163,9 @@ func (n *Node) judgeQuorum(now time.Duration, s *service) {
 			alive += max(0, s.servers[i].cfg.Weight)
 		}
 	}
+	if n.drained(s) {
+		alive = 0
+	}
 	was := s.quorum
 	if was {
 		s.quorum = alive > 0 && alive >= s.cfg.Quorum-s.cfg.Hysteresis
@@ -263,12 +174,13 @@ func (n *Node) judgeQuorum(now time.Duration, s *service) {
 	}
 	sorry := s.cfg.SorryServer
 	if sorry != nil && s.sorry == s.quorum {
-		n.swapSorry(now, s, !s.quorum)
+		s.sorry = !s.quorum
+		n.fill(now, s)
 	}
 	if was == s.quorum {
 		return
 	}
-	changed := QuorumChanged{Service: s.key, Up: s.quorum}
+	changed := QuorumChanged{Service: s.name, Up: s.quorum}
 	script := s.cfg.QuorumDown
 	if s.quorum {
 		script = s.cfg.QuorumUp
@@ -278,49 +190,7 @@ func (n *Node) judgeQuorum(now time.Duration, s *service) {
 	}
 	n.emit(changed)
 	if script != nil {
-		n.emit(Notify{Queue: s.key.Addr.String(), Command: script})
+		n.emit(Notify{Queue: s.name, Command: script})
 	}
-	n.tell(false, "VS %s %s", lineName(s.key.Protocol, s.key.Addr), upOrDown(s.quorum))
-}
-
-// swapSorry exchanges the pool for the sorry server, or back.
-func (n *Node) swapSorry(now time.Duration, s *service, in bool) {
-	s.sorry = in
-	if in {
-		n.enter(now, s, s.cfg.SorryServer, 1)
-	}
-	for i := range s.servers {
-		if rs := &s.servers[i]; rs.alive {
-			n.pool(now, s, rs, !in)
-		}
-	}
-	if !in {
-		n.fwd.RemoveServer(s.key, s.cfg.SorryServer.Addr)
-	}
-}
-
-// Flows lists what the ring forwards and the kernel must therefore not answer.
-func (n *Node) Flows() []forward.ServiceKey {
-	var keys []forward.ServiceKey
-	for i := range n.services {
-		keys = append(keys, n.services[i].key)
-	}
-	return keys
-}
-
-// LocalServers tells whether a frame may have to be handed to the local stack.
-func (n *Node) LocalServers() bool {
-	for i := range n.services {
-		s := &n.services[i]
-		servers := s.cfg.RealServers
-		if s.cfg.SorryServer != nil {
-			servers = append(servers[:len(servers):len(servers)], s.cfg.SorryServer)
-		}
-		for _, r := range servers {
-			if r.Addr.Addr().IsLoopback() || n.local(r.Addr.Addr()) {
-				return true
-			}
-		}
-	}
-	return false
+	n.tell(false, "VS %s %s", s.name, upOrDown(s.quorum))
 }

@@ -71,13 +71,7 @@ func (r *reload) dismiss(next *Node) {
 	}
 	r.dismissStatics(next)
 	for i := range r.services {
-		s := &r.services[i]
-		if next.serviceOf(s.key) < 0 {
-			for k := range s.servers {
-				r.retire(s, &s.servers[k])
-			}
-			r.fwd.RemoveService(s.key)
-		}
+		r.dismissService(next, &r.services[i])
 	}
 }
 

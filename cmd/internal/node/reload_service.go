@@ -1,15 +1,28 @@
 package node
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/ringkeep/ringkeep/forward"
 )
 
-// serviceOf returns the number of a service, -1 without one.
-func (n *Node) serviceOf(key forward.ServiceKey) int {
-	return slices.IndexFunc(n.services, func(s service) bool { return s.key == key })
+// dismissService ends what the next node does not have of a service.
+func (r *reload) dismissService(next *Node, s *service) {
+	var stays []forward.ServiceKey
+	if k := next.like(s); k >= 0 {
+		stays = next.services[k].keys
+	} else {
+		for i := range s.servers {
+			r.retire(s, &s.servers[i])
+		}
+	}
+	for _, k := range s.keys {
+		if !slices.Contains(stays, k) {
+			r.fwd.RemoveService(k)
+		}
+	}
 }
 
 // retire tells that a real server is gone for good; one that was alive counts as down.
@@ -17,29 +30,34 @@ func (r *reload) retire(s *service, rs *realServer) {
 	if !rs.alive {
 		return
 	}
-	r.emit(ServerChanged{Service: s.key, Server: rs.cfg.Addr, Reason: "reload"})
+	r.emit(ServerChanged{Service: s.name, Server: rs.cfg.Addr, Reason: "reload"})
 	if rs.cfg.NotifyDown != nil {
 		r.emit(Notify{Queue: rs.cfg.Addr.String(), Command: rs.cfg.NotifyDown})
 	}
-	r.tell(false, "RS %s %s %s", lineName(s.key.Protocol, rs.cfg.Addr), lineName(s.key.Protocol, s.key.Addr), upOrDown(false))
+	r.tell(false, "RS %s %s %s", s.serverName(rs), s.name, upOrDown(false))
 }
 
 // adoptServices carries over what is known about real servers by their checks.
 func (r *reload) adoptServices() {
 	for i := range r.services {
 		s := &r.services[i]
-		k := r.was.serviceOf(s.key)
+		k := r.was.like(s)
 		if k < 0 {
 			continue
 		}
 		old := &r.was.services[k]
-		s.quorum, s.sorry = old.quorum, old.sorry
+		s.quorum, s.sorry, s.steered = old.quorum, old.sorry && s.cfg.SorryServer != nil, old.steered
+		for x, key := range s.keys {
+			if y := slices.Index(old.keys, key); y >= 0 {
+				s.pools[x] = old.pools[y]
+			}
+		}
 		for x := range s.servers {
-			y := slices.IndexFunc(old.servers, func(o realServer) bool { return o.cfg.Addr == s.servers[x].cfg.Addr })
+			y := old.serverAt(s.servers[x].cfg.Addr)
 			if y < 0 {
 				continue
 			}
-			s.servers[x].alive, s.servers[x].pooled = old.servers[y].alive, old.servers[y].pooled
+			s.servers[x].alive = old.servers[y].alive
 			r.adoptChecks(i, x, k, y)
 		}
 	}
@@ -72,19 +90,27 @@ func (r *reload) adoptChecks(service, server, wasService, wasServer int) {
 // settleServices brings the forwarder and the checks to the new configuration. Connections
 // stay with their servers.
 func (r *reload) settleServices() {
+	r.fwd.SetMarks(r.marks)
+	r.hideVIPs()
+	r.fwd.SetTimeouts(r.timeouts.TCP, r.timeouts.TCPFin, r.timeouts.UDP)
 	for i := range r.services {
 		s := &r.services[i]
-		want := r.forwarded(s.cfg)
-		k := r.was.serviceOf(s.key)
+		k := r.was.like(s)
 		if k < 0 {
-			mustServe(r.fwd.AddService(want))
-			r.localChanged(s.key.Addr.Addr())
+			for _, key := range s.keys {
+				mustServe(r.serve(s.cfg, key))
+			}
 			r.startService(r.now, i)
 			continue
 		}
 		old := &r.was.services[k]
-		if want != r.forwarded(old.cfg) {
-			mustServe(r.fwd.EditService(want))
+		for _, key := range s.keys {
+			want := r.forwarded(s.cfg, key)
+			if !slices.Contains(old.keys, key) {
+				mustServe(r.serve(s.cfg, key))
+			} else if want != r.was.forwarded(old.cfg, key) {
+				mustServe(r.fwd.EditService(want))
+			}
 		}
 		r.settleServers(s, old)
 		for c := range r.checks {
@@ -102,57 +128,33 @@ func mustServe(err error) {
 	}
 }
 
+// settleServers tells of the servers that are gone, lets the checks that are left decide on
+// the others, and brings the pools to what they are to be.
 func (r *reload) settleServers(s, old *service) {
 	for k := range old.servers {
 		rs := &old.servers[k]
-		if slices.ContainsFunc(s.servers, func(o realServer) bool { return o.cfg.Addr == rs.cfg.Addr }) {
+		if s.serverAt(rs.cfg.Addr) >= 0 {
 			continue
 		}
-		if rs.pooled {
-			r.fwd.RemoveServer(s.key, rs.cfg.Addr)
-		}
 		r.retire(s, rs)
-	}
-	if s.sorry && (s.cfg.SorryServer == nil || old.cfg.SorryServer.Addr != s.cfg.SorryServer.Addr) {
-		r.fwd.RemoveServer(s.key, old.cfg.SorryServer.Addr)
-		if s.sorry = s.cfg.SorryServer != nil; s.sorry {
-			r.enter(r.now, s, s.cfg.SorryServer, 1)
+		for _, key := range s.keys {
+			if s.steered && slices.Contains(old.keys, key) {
+				r.fwd.SteerServer(key, r.server(key, rs.cfg, 0).Addr, forward.Serve)
+			}
 		}
 	}
 	for k := range s.servers {
 		rs := &s.servers[k]
-		o := slices.IndexFunc(old.servers, func(o realServer) bool { return o.cfg.Addr == rs.cfg.Addr })
-		alive := rs.failed == 0
-		if o >= 0 && rs.pooled {
-			r.fwd.SetThresholds(s.key, rs.cfg.Addr, rs.cfg.UThreshold, rs.cfg.LThreshold)
-		}
-		switch {
-		case o < 0 && alive && !s.sorry:
-			r.pool(r.now, s, rs, true)
-		case o < 0:
-			r.reweigh(s, rs)
-		case alive != rs.alive:
+		if alive := rs.failed == 0; old.serverAt(rs.cfg.Addr) >= 0 && alive != rs.alive {
 			rs.alive = alive
 			r.serverTurned(r.now, s, rs, "reload")
-		case rs.cfg.Weight != old.servers[o].cfg.Weight || rs.cfg.InhibitOnFailure != old.servers[o].cfg.InhibitOnFailure:
-			r.reweigh(s, rs)
 		}
 	}
+	r.fill(r.now, s)
 	r.judgeQuorum(r.now, s)
 }
 
-// reweigh lets a new weight take effect where the server is in the pool, and a new
-// inhibit_on_failure where it is down.
-func (r *reload) reweigh(s *service, rs *realServer) {
-	switch {
-	case rs.alive && rs.pooled:
-		r.fwd.SetWeight(s.key, rs.cfg.Addr, int32(rs.cfg.Weight))
-	case rs.alive || s.sorry:
-	case rs.cfg.InhibitOnFailure && !rs.pooled:
-		r.enter(r.now, s, rs.cfg, 0)
-		rs.pooled = true
-	case !rs.cfg.InhibitOnFailure && rs.pooled:
-		r.fwd.RemoveServer(s.key, rs.cfg.Addr)
-		rs.pooled = false
-	}
+// serverAt returns the number of the real server with that address, -1 without one.
+func (s *service) serverAt(addr netip.AddrPort) int {
+	return slices.IndexFunc(s.servers, func(rs realServer) bool { return rs.cfg.Addr == addr })
 }

@@ -124,18 +124,20 @@ func (m *machine) describe() string {
 		fmt.Fprintf(&b, "script %s good %v users %v\n", s.cfg.Name, s.good >= s.cfg.Rise, s.users)
 	}
 	for _, s := range n.services {
-		fmt.Fprintf(&b, "service %v quorum %v sorry %v\n", s.key, s.quorum, s.sorry)
+		fmt.Fprintf(&b, "service %v quorum %v sorry %v\n", s.name, s.quorum, s.sorry)
 	}
 	services := map[string]string{}
 	for _, s := range n.fwd.Services() {
-		line := fmt.Sprintf("local %v %s %v:", s.Local, s.Scheduler, s.Persistence)
+		line := fmt.Sprintf("local %v %+v:", s.Local, s.Service)
 		var servers []string
 		for _, rs := range s.Servers {
-			servers = append(servers, fmt.Sprintf(" %v weight %d", rs.Addr, rs.Weight))
+			servers = append(servers, fmt.Sprintf(" %+v", rs.Server))
 		}
 		slices.Sort(servers) // the list shows who came last
 		services[s.Key.String()] = line + strings.Join(servers, "")
 	}
+	tcp, fin, udp := n.fwd.Timeouts()
+	fmt.Fprintf(&b, "marks %v timeouts %v %v %v\n", n.Marks(), tcp, fin, udp)
 	for _, k := range slices.Sorted(maps.Keys(services)) {
 		fmt.Fprintf(&b, "forwards %s %s\n", k, services[k])
 	}
@@ -174,18 +176,7 @@ func drawFile(t *rapid.T, name string) *config.Config {
 	if len(names) > 1 && pick("group", "y", "n") == "y" {
 		fmt.Fprintf(&b, "vrrp_sync_group G {\n group {\n%s\n }\n}\n", strings.Join(names[:rapid.IntRange(1, len(names)).Draw(t, name+" members")], "\n"))
 	}
-	for _, port := range []string{"80", "81"} {
-		if pick("has port "+port, "y", "n") == "n" {
-			continue
-		}
-		fmt.Fprintf(&b, "virtual_server 10.0.0.1 %s {\n lb_algo %s\n lb_kind DR\n protocol TCP\n persistence_timeout %s\n", port, pick("algo", "rr", "wlc"), pick("persistence", "50", "60"))
-		for _, rs := range []string{"7", "8"} {
-			if pick("has server", "y", "n") == "y" {
-				fmt.Fprintf(&b, " real_server 10.0.0.%s 80 {\n  weight %s\n  TCP_CHECK {\n   connect_timeout %s\n  }\n }\n", rs, pick("weight", "1", "3"), pick("timeout", "2", "3"))
-			}
-		}
-		b.WriteString("}\n")
-	}
+	b.WriteString(drawServices(pick))
 	c, messages := config.Parse("test.conf", []byte(b.String()), config.Options{})
 	for _, m := range messages {
 		if m.Level == config.Error {
@@ -193,6 +184,34 @@ func drawFile(t *rapid.T, name string) *config.Config {
 		}
 	}
 	return c
+}
+
+// drawServices makes virtual servers of addresses, groups and marks, with and without real
+// servers, some of them on this host.
+func drawServices(pick func(label string, list ...string) string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "global_defs {\n lvs_timeouts tcp %s\n @ringkeep packet_mark 7 iif eth0 tcp dport %s\n @ringkeep packet_mark 8 ip daddr 10.0.0.0/24\n%s}\n",
+		pick("tcp", "0", "60"), pick("marked", "80", "81-82"), pick("policy", "", " @ringkeep midstream drop\n"))
+	fmt.Fprintf(&b, "virtual_server_group V {\n 10.0.0.1%s\n %s\n %s\n}\n", pick("range", "", "-3", "-9"), pick("entry", "10.0.5.0/30 81", "10.0.5.0/29 81", "2001:db8::1-2 80"), pick("mark", "fwmark 7", "fwmark 8", "fwmark 8 inet6"))
+	for _, head := range []string{"10.0.0.1 80", "10.0.0.1 81", "group V", "group V", "fwmark 7"} {
+		if pick("has "+head, "y", "n") == "n" {
+			continue
+		}
+		fmt.Fprintf(&b, "virtual_server %s {\n lb_algo %s\n lb_kind %s\n protocol %s\n persistence_timeout %s\n quorum %s\n%s%s", head, pick("algo", "rr", "wlc"),
+			pick("method", "DR", "NAT", "TUN type gue port 6080"), pick("protocol", "TCP", "UDP"), pick("persistence", "50", "60"), pick("quorum", "1", "3"),
+			pick("ops", "", " ops\n"), pick("policy", "", " @ringkeep conn_reuse_mode 2\n", " @ringkeep expire_nodest_conn\n"))
+		if pick("sorry", "y", "n") == "y" {
+			fmt.Fprintf(&b, " sorry_server 10.0.0.%s 80\n%s%s", pick("sorry server", "7", "9", "1"), pick("sorry inhibit", "", " sorry_server_inhibit\n"), pick("sorry method", "", " sorry_server_lvs_method TUN\n"))
+		}
+		for _, rs := range []string{"10.0.0.7", "10.0.0.8", "10.0.0.1", "127.0.0.1"} {
+			if pick("has server", "y", "n") == "y" {
+				fmt.Fprintf(&b, " real_server %s %s {\n  weight %s\n%s%s  TCP_CHECK {\n   connect_timeout %s\n%s  }\n }\n", rs, pick("port", "80", "8080"), pick("weight", "1", "3"),
+					pick("inhibit", "", "  inhibit_on_failure\n"), pick("limit", "", "  uthreshold 7\n"), pick("timeout", "2", "3"), pick("alpha", "", "   alpha\n"))
+			}
+		}
+		b.WriteString("}\n")
+	}
+	return b.String()
 }
 
 // TestReloadEndsWhereAFreshStartDoes goes from one random configuration to another, and

@@ -36,6 +36,10 @@ func (n *Node) addDelays() {
 func (n *Node) linkChanged(now time.Duration, ev LinkChanged) {
 	p := &n.ports[ev.Port]
 	p.link.MAC, p.link.Missing = ev.MAC, p.link.Missing && !ev.Up
+	if ev.MTU > 0 && ev.MTU != p.link.MTU {
+		p.link.MTU = ev.MTU
+		n.tellMTUs()
+	}
 	s := &p.settling
 	wait := s.down
 	if ev.Up {

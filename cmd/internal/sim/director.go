@@ -38,7 +38,8 @@ type director struct {
 	files    map[string]string // what the scenario wrote, by path
 	states   map[string]string // by instance
 	log      []string
-	services map[service]netip.Addr
+	services map[target]bool
+	marks    map[uint32]bool    // of services
 	blocked  map[netip.Addr]int // addresses whose packets are dropped
 }
 
@@ -57,7 +58,7 @@ const (
 )
 
 func newDirector(h *host, name string, text []byte) *director {
-	d := &director{h: h, script: map[string]string{}, files: map[string]string{}, states: map[string]string{}, services: map[service]netip.Addr{}}
+	d := &director{h: h, script: map[string]string{}, files: map[string]string{}, states: map[string]string{}, services: map[target]bool{}}
 	d.cfg, d.messages = config.Parse(name, text, config.Options{ConfigID: h.name})
 	d.serve()
 	return d
@@ -96,8 +97,8 @@ func (d *director) start() error {
 	clear(d.states)
 	d.h.w.judge.Up(d.h.w.now, d.h.name, true)
 	for _, p := range n.Peers() {
-		if _, hop := d.h.route(p.Addr); hop != p.Addr {
-			d.step(node.Routed{Peer: p, Via: hop})
+		if nic, hop := d.h.route(p.Addr); hop != p.Addr {
+			d.step(node.Routed{Peer: p, Via: hop, Out: d.n.Port(nic.iface)})
 		}
 	}
 	for _, f := range n.Files() {
@@ -232,15 +233,19 @@ func (d *director) receive(n *nic, frame []byte, eth proto.Ethernet) {
 
 // serves tells whether a packet is for a virtual service.
 func (d *director) serves(n *nic, eth proto.Ethernet) bool {
-	if !d.alive || len(d.services) == 0 || eth.Type() != proto.EtherTypeIPv4 || !n.takes(eth.Dst()) {
+	if !d.alive || len(d.services)+len(d.marks) == 0 || eth.Type() != proto.EtherTypeIPv4 || !n.takes(eth.Dst()) {
 		return false
 	}
 	ip, err := proto.ParseIPv4(eth.Payload())
 	if err != nil {
 		return false
 	}
+	if len(d.marks) > 0 && d.marks[d.n.Forwarder().MarkOf(int32(n.port), ip)] {
+		return true
+	}
 	_, to, ok := proto.Ports(ip.Payload())
-	return ok && d.services[service{ip.Protocol(), to}] == ip.Dst()
+	every := target{ip.Protocol(), netip.AddrPortFrom(ip.Dst(), 0)}
+	return ok && (d.services[target{ip.Protocol(), netip.AddrPortFrom(ip.Dst(), to)}] || d.services[every])
 }
 
 func (n *nic) wake(e *event) {

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -343,6 +344,11 @@ func (p *plan) servers() {
 	var serve []string
 	for _, cfg := range p.cfgs {
 		for _, vs := range cfg.VirtualServers {
+			i := slices.IndexFunc(vs.Endpoints(), func(e config.Endpoint) bool { return e.Mark == 0 })
+			if i < 0 {
+				continue
+			}
+			to := vs.Endpoints()[i].Addr
 			for _, rs := range vs.RealServers {
 				addr := rs.Addr.Addr()
 				lan := slices.IndexFunc(p.lans, func(l lanPlan) bool { return l.net.Contains(addr) })
@@ -352,9 +358,9 @@ func (p *plan) servers() {
 				seen[rs.Addr] = true
 				if hosts[addr] == "" {
 					hosts[addr] = fmt.Sprintf("rs%d", len(hosts)+1)
-					fmt.Fprintf(&p.text, "realserver %s %s:eth0 %v/%d vip %v%s\n", hosts[addr], p.lans[lan].name, addr, p.lans[lan].net.Bits(), vs.Addr.Addr(), p.via(lan))
+					fmt.Fprintf(&p.text, "realserver %s %s:eth0 %v/%d vip %v%s\n", hosts[addr], p.lans[lan].name, addr, p.lans[lan].net.Bits(), to.Addr(), p.via(lan))
 				}
-				serve = append(serve, fmt.Sprintf("serve %s http %d\n", hosts[addr], rs.Addr.Port()))
+				serve = append(serve, fmt.Sprintf("serve %s http %d\n", hosts[addr], cmp.Or(rs.Addr.Port(), to.Port())))
 			}
 		}
 	}

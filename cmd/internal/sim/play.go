@@ -162,7 +162,7 @@ func (p *player) writable(h *host) {
 
 func (p *player) declare(m netlab.Machine) *host {
 	h := &host{
-		w: p.world, machine: m, name: m.Name, via: m.Via, forwards: m.Kind == "router", quiet: m.VIP,
+		w: p.world, machine: m, name: m.Name, via: m.Via, forwards: m.Forwarding, quiet: []netip.Addr{m.VIP},
 		servers: map[service]bool{}, conns: map[connKey]*serverConn{},
 	}
 	for i, n := range m.NICs {
@@ -234,6 +234,13 @@ func (p *player) execute(w []string) error {
 		return p.serve(w)
 	case "addr":
 		prefix, err := netip.ParsePrefix(w[3])
+		if h := p.hosts[w[1]]; h.machine.Kind == "realserver" && w[4] == "lo" {
+			h.quiet = slices.DeleteFunc(h.quiet, func(a netip.Addr) bool { return a == prefix.Addr() })
+			if w[2] == "add" {
+				h.quiet = append(h.quiet, prefix.Addr())
+			}
+			return err
+		}
 		p.hosts[w[1]].nicNamed(w[4]).setAddr(w[4], prefix, w[2] == "add")
 		return err
 	case "script":
@@ -414,7 +421,7 @@ func (p *player) traffic(w []string) error {
 	if err != nil || n < 1 {
 		return fmt.Errorf("%s: must be a number of connections a second, or of bytes", w[5])
 	}
-	if w[3] == "download" {
+	if w[3] == "download" || w[3] == "upload" {
 		return p.newFlow(w[1], w[2], w[4], true, time.Second, true)
 	}
 	return p.newFlow(w[1], w[2], w[4], true, time.Second/time.Duration(n), false)

@@ -10,11 +10,23 @@ import (
 	"github.com/ringkeep/ringkeep/cmd/internal/reading"
 )
 
+// target is what packets of a service have in common; port 0 is every port.
+type target struct {
+	protocol uint8
+	to       netip.AddrPort
+}
+
 // serve takes in which services the configuration has.
 func (d *director) serve() {
-	d.services = map[service]netip.Addr{}
+	d.services, d.marks = map[target]bool{}, map[uint32]bool{}
 	for _, vs := range d.cfg.Serving() {
-		d.services[service{uint8(vs.Protocol), vs.Addr.Port()}] = vs.Addr.Addr()
+		for _, e := range vs.Endpoints() {
+			if e.Mark != 0 {
+				d.marks[e.Mark] = true
+			} else {
+				d.services[target{uint8(vs.Protocol), e.Addr}] = true
+			}
+		}
 	}
 }
 
@@ -69,8 +81,8 @@ func (d *director) reconfigure(text []byte) error {
 	d.carry(actions)
 	d.unstack(d.n.VMACs())
 	for _, p := range d.n.Peers() {
-		if _, hop := d.h.route(p.Addr); hop != p.Addr {
-			d.step(node.Routed{Peer: p, Via: hop})
+		if nic, hop := d.h.route(p.Addr); hop != p.Addr {
+			d.step(node.Routed{Peer: p, Via: hop, Out: d.n.Port(nic.iface)})
 		}
 	}
 	d.track()

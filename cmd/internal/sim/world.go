@@ -357,9 +357,9 @@ type host struct {
 	machine  netlab.Machine
 	name     string
 	nics     []*nic
-	via      netip.Addr // the default gateway
-	forwards bool       // it is a router
-	quiet    netip.Addr // on lo, for direct routing
+	via      netip.Addr   // the default gateway
+	forwards bool         // it is a router
+	quiet    []netip.Addr // on lo, for direct routing
 	servers  map[service]bool
 	conns    map[connKey]*serverConn
 	dir      *director
@@ -389,7 +389,7 @@ type service struct {
 }
 
 func (h *host) has(a netip.Addr) bool {
-	if a == h.quiet {
+	if slices.Contains(h.quiet, a) {
 		return true
 	}
 	return h.announces(a)

@@ -1,0 +1,83 @@
+package node
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ringkeep/ringkeep/forward"
+)
+
+// steer carries out what an operator wants. The pool of a service may change with it: a
+// service whose servers are all steered away from has none.
+func (n *Node) steer(now time.Duration, ev Steer) {
+	i := n.serviceOf(ev.Service)
+	if i < 0 {
+		return // it went meanwhile
+	}
+	s := &n.services[i]
+	s.steered = true
+	if ev.Server.IsValid() {
+		n.fwd.SteerServer(ev.Service, ev.Server, ev.To)
+	} else {
+		n.fwd.SteerService(ev.Service, ev.To)
+	}
+	n.emit(Steered{keyName(ev.Service), ev.Server, ev.To})
+	n.judgeQuorum(now, s)
+	n.fill(now, s)
+}
+
+// serviceOf returns the number of the service that has a key, -1 without one.
+func (n *Node) serviceOf(key forward.ServiceKey) int {
+	return slices.IndexFunc(n.services, func(s service) bool { return slices.Contains(s.keys, key) })
+}
+
+// keyName is a service of the forwarder as keepalived writes it.
+func keyName(k forward.ServiceKey) string {
+	if k.Mark != 0 {
+		return fmt.Sprintf("FWM %d", k.Mark)
+	}
+	return lineName(k.Protocol, k.Addr)
+}
+
+// evict ends flows; the table is gone through in pieces.
+func (n *Node) evict(now time.Duration, ev Evict) {
+	if n.serviceOf(ev.Service) < 0 {
+		return
+	}
+	if ev.Server.IsValid() {
+		n.fwd.Evict(ev.Service, ev.Server)
+	} else {
+		n.fwd.EvictService(ev.Service)
+	}
+	n.emit(Evicted{keyName(ev.Service), ev.Server})
+	n.sweep(now)
+}
+
+// sweep does a piece, and the next one when frames and timers had their turn.
+func (n *Node) sweep(now time.Duration) {
+	if n.fwd.Sweep() {
+		n.timers.set(n.sweepTimer, now+1)
+	}
+}
+
+// estimate brings the rates up to date while something moves.
+func (n *Node) estimate(now time.Duration) {
+	if next, ok := n.fwd.Estimate(now); ok {
+		n.timers.set(n.rateTimer, next)
+	}
+}
+
+// steers tells whether an operator keeps new flows of service k from a server.
+func (n *Node) steers(k forward.ServiceKey, rs *realServer) bool {
+	return n.fwd.Steered(k, n.server(k, rs.cfg, 0).Addr) != forward.Serve
+}
+
+// drained tells whether an operator keeps new flows from all servers that are alive: then
+// none counts for the quorum, so that the sorry server may step in. While another takes
+// flows, those that are steered count as before.
+func (n *Node) drained(s *service) bool {
+	return s.steered && !slices.ContainsFunc(s.servers, func(rs realServer) bool {
+		return rs.alive && slices.ContainsFunc(s.keys, func(k forward.ServiceKey) bool { return n.serves(k, rs.cfg) && !n.steers(k, &rs) })
+	})
+}
