@@ -67,7 +67,7 @@ func (m Machine) boot(ctx context.Context, k kernel, image, console string) (Res
 	}
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", strconv.Itoa(memory),
 		"-display", "none", "-nodefaults", "-no-reboot", "-serial", "file:"+console, "-serial", "stdio",
-		"-kernel", k.image, "-initrd", image, "-append", "console=ttyS0 panic=-1 quiet")
+		"-kernel", k.image, "-initrd", image, "-append", "console=ttyS0 panic=-1 loglevel=3 mitigations=off tsc=reliable clocksource=tsc")
 	var out, complaints bytes.Buffer
 	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &out, &complaints, time.Second
 	if m.Watch != nil {
