@@ -173,8 +173,11 @@ func (f *Forwarder) schedule(now time.Duration, svc *service, id int32, k key) (
 		if control, ok = f.insert(tk); !ok {
 			return 0, 0, TableFull
 		}
-		m := f.table.more(control)
-		f.table.at(control).server, m.began, m.by = target, seconds(now), svc.by
+		t, m := f.table.at(control), f.table.more(control)
+		t.server, m.began, m.by = target, seconds(now), svc.by
+		if svc.Key.Addr.Port() != 0 { // as the kernel shows it; that of all ports has none
+			t.rport = f.servers[target].Addr.Port()
+		}
 		f.servers[target].persist++
 	}
 	f.table.arm(control, now+svc.Persistence)

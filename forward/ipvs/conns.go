@@ -22,7 +22,8 @@ const ConnsFile = "/proc/net/ip_vs_conn"
 var protocols = map[string]uint8{"TCP": unix.IPPROTO_TCP, "UDP": unix.IPPROTO_UDP, "SCTP": unix.IPPROTO_SCTP, "IP": 0}
 
 // Conns yields the connections and templates of a text as [ConnsFile] has it. Expires is the
-// time that a connection has left.
+// time that a connection has left. The kernel writes the list in pieces: what is in it when
+// others end may be left out.
 func Conns(r io.Reader) iter.Seq2[forward.Conn, error] {
 	return func(yield func(forward.Conn, error) bool) {
 		lines := bufio.NewScanner(r)

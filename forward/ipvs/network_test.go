@@ -68,6 +68,9 @@ func newNetwork(t *testing.T) *network {
 	n.neighbour("r0", marker, serverMAC(marker))
 	lo := n.named("lo")
 	n.must(netlink.AddrAdd(lo, n.addr(vip.String()+"/32")))
+	_, anywhere, err := net.ParseCIDR("198.18.0.0/16") // all of it is this host's
+	n.must(err)
+	n.must(netlink.RouteAdd(&netlink.Route{LinkIndex: lo.Attrs().Index, Dst: anywhere, Type: unix.RTN_LOCAL, Table: unix.RT_TABLE_LOCAL, Scope: netlink.SCOPE_HOST}))
 	n.must(netlink.RouteAdd(&netlink.Route{LinkIndex: n.named("c0").Attrs().Index, Gw: gateway.AsSlice()}))
 	return n
 }

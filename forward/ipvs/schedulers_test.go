@@ -2,7 +2,10 @@ package ipvs
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,43 +13,75 @@ import (
 	"github.com/ringkeep/ringkeep/netlab/vm"
 	"github.com/ringkeep/ringkeep/proto"
 	"github.com/ringkeep/ringkeep/sched"
+	"golang.org/x/sys/unix"
 )
 
 // newFlows is how many connections each scheduler is asked about.
-const newFlows = 2000
+const newFlows = 300
 
 // contest is one service, given to the kernel and to our data plane.
 type contest struct {
 	name    string
 	service Service
 	client  func(flow int) netip.AddrPort
+	to      func(flow int) netip.AddrPort
 }
 
-// contests are all schedulers, plain and with persistence, those with flags with each.
+// contests are all schedulers, plain and with persistence, those with flags with each; and
+// those that look at destinations with many, by a mark.
 func contests() (list []contest) {
-	everyone := func(flow int) netip.AddrPort {
-		n := uint32(flow) * 2654435761 // so that they do not come in order
-		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, byte(n >> 24), byte(n >> 16), byte(n >> 8)}), uint16(1024+flow%50000))
-	}
-	few := func(flow int) netip.AddrPort { // 500 addresses in some 60 networks
-		n := uint32(flow) * 2654435761 % 500
-		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, byte(n % 61), byte(n)}), uint16(1024+flow%50000))
-	}
-	add := func(name, scheduler string, flags Flags) {
-		s := Service{Key: forward.ServiceKey{Protocol: proto.ProtocolTCP, Addr: netip.AddrPortFrom(vip, 80)}, Scheduler: scheduler, Flags: flags}
-		list = append(list, contest{name, s, everyone})
-		s.Flags, s.Timeout, s.Mask = s.Flags|Persistent, 1000*time.Second, 24
-		list = append(list, contest{name + " persistent", s, few})
-	}
-	for _, name := range []string{"rr", "wrr", "lc", "wlc", "sed", "nq", "fo", "ovf", "sh", "mh", "dh", "lblc", "lblcr"} {
-		add(name, name, 0)
-	}
-	for _, name := range []string{"sh", "mh"} {
-		add(name+" port", name, Sched2)
-		add(name+" fallback", name, Sched1)
-		add(name+" fallback port", name, Sched1|Sched2)
+	for i, name := range []string{
+		"rr", "wrr", "lc", "wlc", "sed", "nq", "fo", "ovf", "sh", "mh", "dh", "lblc", "lblcr", "sh port", "mh port",
+		"sh fallback", "mh fallback", "sh fallback port", "mh fallback port", "dh mark", "lblc mark", "lblcr mark", "wlc mark",
+	} {
+		list = append(list, newContest(2*i, name), newContest(2*i+1, name+" persistent"))
 	}
 	return list
+}
+
+// newContest makes a contest, of a service that no other has, from the scheduler and the words
+// behind it.
+func newContest(number int, name string) contest {
+	words := strings.Fields(name)
+	addr := netip.AddrPortFrom(vip, uint16(1000+number))
+	c := contest{name: name, client: everyone, to: func(int) netip.AddrPort { return addr }}
+	c.service = Service{Key: forward.ServiceKey{Protocol: proto.ProtocolTCP, Addr: addr}, Scheduler: words[0]}
+	for _, w := range words[1:] {
+		switch w {
+		case "fallback":
+			c.service.Flags |= Sched1
+		case "port":
+			c.service.Flags |= Sched2
+		case "mark":
+			c.service.Key = forward.ServiceKey{Mark: uint32(number), Addr: unspecified(unix.AF_INET)}
+			c.to = func(flow int) netip.AddrPort { return netip.AddrPortFrom(anywhere(flow), addr.Port()) }
+		case "persistent":
+			c.service.Flags |= Persistent
+			c.service.Timeout, c.service.Mask, c.client = 1000*time.Second, 24, few
+		}
+	}
+	return c
+}
+
+// scatter is a number of a flow, so that flows do not come in order.
+func scatter(flow int) uint32 { return uint32(flow) * 2654435761 }
+
+// everyone is a client of its own for each flow.
+func everyone(flow int) netip.AddrPort {
+	n := scatter(flow)
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, byte(n >> 24), byte(n >> 16), byte(n >> 8)}), uint16(1024+flow%50000))
+}
+
+// few are 500 clients in 61 networks.
+func few(flow int) netip.AddrPort {
+	n := scatter(flow) % 500
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, byte(n % 61), byte(n)}), uint16(1024+flow%50000))
+}
+
+// anywhere is one of 300 destinations.
+func anywhere(flow int) netip.Addr {
+	n := scatter(flow) >> 4 % 300
+	return netip.AddrFrom4([4]byte{198, 18, byte(n >> 4), byte(n)})
 }
 
 // TestMachineSchedulers gives the same arrivals to the kernel's schedulers and to ours: every
@@ -66,7 +101,6 @@ func TestMachineSchedulers(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			n.t = t
 			n.must(n.k.Flush())
-			c.service.Key.Addr = netip.AddrPortFrom(vip, uint16(80+i)) // the kernel remembers servers of a service that was
 			began := time.Now()
 			c.play(n, record(uint64(i), newFlows))
 			t.Logf("%v", time.Since(began).Round(time.Millisecond))
@@ -77,12 +111,16 @@ func TestMachineSchedulers(t *testing.T) {
 // play gives the steps to both. It ends with the first difference.
 func (c contest) play(n *network, steps []step) {
 	n.must(n.k.AddService(c.service))
+	n.must(unix.SetsockoptInt(n.client.fd, unix.SOL_SOCKET, unix.SO_MARK, int(c.service.Key.Mark)))
 	j := &judge{contest: c, f: forward.New(forward.Config{MaxConns: 1 << 16}), limits: map[int][2]int{}, weights: map[int]int{}}
 	n.must(j.f.AddService(forward.Service{
 		Key: c.service.Key, Scheduler: c.service.Scheduler, Persistence: c.service.Timeout, PersistenceMask: c.service.Mask,
 		Options: sched.Options{Fallback: c.service.Flags&Sched1 != 0, Port: c.service.Flags&Sched2 != 0},
 	}))
 	j.f.SetLocal(vip, true)
+	if c.service.Key.Mark != 0 {
+		j.f.SetMarks([]forward.Rule{{Mark: c.service.Key.Mark, Port: forward.AnyPort}})
+	}
 	for i, s := range steps {
 		if s.server == 0 && s.what != settle {
 			j.arrive(n, i, s)
@@ -96,6 +134,7 @@ func (c contest) play(n *network, steps []step) {
 	}
 	j.compare(n, steps)
 	j.count(n)
+	j.list(n)
 	n.t.Logf("%d steps, %d segments, %d by a server", len(steps), j.segments, j.placed)
 }
 
@@ -122,7 +161,7 @@ func (j *judge) arrive(n *network, i int, s step) {
 	src := j.client(s.flow)
 	for _, flags := range s.flags {
 		n.sent++
-		b := segment(src, j.service.Key.Addr, flags, n.sent)
+		b := segment(src, j.to(s.flow), flags, n.sent)
 		n.send(n.client, b)
 		what := j.outcome(b, flags)
 		j.pending = append(j.pending, decided{n.sent, i, flags, what})
@@ -188,6 +227,50 @@ func (j *judge) count(n *network) {
 			n.t.Fatalf("servers there %s\nservers here  %s", there, here)
 		}
 	}
+}
+
+// list looks at the connections and templates. The kernel's list leaves some out when others, of
+// the services of before, end while it is read.
+func (j *judge) list(n *network) {
+	n.t.Helper()
+	for until := time.Now().Add(10 * time.Second); ; {
+		count := n.conns(j.line)
+		for c := range j.f.Conns {
+			count[j.line(c)]--
+		}
+		maps.DeleteFunc(count, func(_ string, more int) bool { return more == 0 })
+		if len(count) == 0 {
+			return
+		}
+		if time.Now().After(until) {
+			n.t.Fatalf("more or less in the kernel's table: %v", count)
+		}
+	}
+}
+
+// conns counts the lines of the kernel's list, but for those that are empty.
+func (n *network) conns(line func(forward.Conn) string) map[string]int {
+	text, err := os.Open(ConnsFile)
+	n.must(err)
+	defer text.Close()
+	count := map[string]int{}
+	for c, err := range Conns(text) {
+		n.must(err)
+		count[line(c)]++
+	}
+	delete(count, "")
+	return count
+}
+
+// line is what a connection or template of this contest says but for its time. Those of others
+// are in the kernel's table still, and templates that lost their server, without their ports.
+func (j *judge) line(c forward.Conn) string {
+	m := j.service.Key.Mark
+	ofMark := m != 0 && c.Template && c.Virtual == netip.AddrPortFrom(netip.AddrFrom4([4]byte{0, 0, byte(m >> 8), byte(m)}), 0)
+	if ofMark || c.Virtual.Port() == j.to(0).Port() {
+		return fmt.Sprintln(c.Protocol, c.Client, c.Virtual, c.Server, c.State, c.Template)
+	}
+	return ""
 }
 
 // counters are the active and inactive connections by server.
