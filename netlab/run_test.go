@@ -94,12 +94,12 @@ var played = []string{
 	"auth-hmac", "interop-ah-ringkeep-first", "interop-ah-unicast", "interop-garp-paced", "interop-mcast-group",
 	"interop-reload", "interop-sync-group", "interop-v2-keepalived-first", "interop-v2-over-ipv6",
 	"interop-v2-ringkeep-first", "interop-v3-keepalived-first", "interop-v3-ringkeep-first",
-	"interop-v6-keepalived-first", "interop-v6-ringkeep-first", "narrow-direct-routing", "no-accept", "notify-fifo", "refusals-said",
+	"interop-v6-keepalived-first", "interop-v6-ringkeep-first", "narrow-direct-routing", "narrow-nat", "tun-fragments", "tun-gue-gre", "tun-ipip", "tun-ipv6", "tun-routed", "no-accept", "notify-fifo", "refusals-said",
 	"reload", "reload-macvlan", "reload-services", "routes-move", "routes-removed", "script-user", "takeover-exact", "track-group", "track-process",
-	"track-weights", "wrong-password", "drain", "fail",
+	"track-weights", "wrong-password", "drain", "fail", "nat", "small-servers", "checks-hostile", "checks-misc", "checks-protocols", "checks-tls", "checks-turn", "checks-web",
 	"fleet-ringkeep-ringkeep", "fleet-ringkeep-keepalived", "fleet-keepalived-ringkeep", "fleet-keepalived-keepalived",
 	"fleet-ringkeep-frr", "fleet-frr-ringkeep", "fleet-frr-frr",
-	"vmac-v2", "vmac-ipv6", "vmac-xmit-base", "vmac-killed", "vmac-services", "syn-flood", "fragments", "server-group", "service-ipv6", "nat-router", "mark-exceptions", "interop-vmac-v2-keepalived-first", "interop-vmac-v2-ringkeep-first",
+	"vmac-v2", "vmac-ipv6", "vmac-xmit-base", "vmac-killed", "vmac-services", "syn-flood", "fragments", "server-group", "fwmark", "service-ipv6", "nat-router", "mark-exceptions", "interop-vmac-v2-keepalived-first", "interop-vmac-v2-ringkeep-first",
 	"interop-vmac-v3-keepalived-first", "interop-vmac-v3-ringkeep-first", "interop-vmac-v6-keepalived-first", "interop-vmac-v6-ringkeep-first",
 }
 

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ConnsFile is where the kernel lists the connections of the namespace.
-const ConnsFile = "/proc/net/ip_vs_conn"
+// ConnsFile is where the kernel lists the connections of the thread's network namespace.
+const ConnsFile = "/proc/thread-self/net/ip_vs_conn"
 
 // protocols are the names that the kernel writes; IP is that of a mark's template.
 var protocols = map[string]uint8{"TCP": unix.IPPROTO_TCP, "UDP": unix.IPPROTO_UDP, "SCTP": unix.IPPROTO_SCTP, "IP": 0}

@@ -5,9 +5,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"testing"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/ringkeep/ringkeep/netlab/vm"
@@ -49,24 +51,30 @@ func serverMAC(a netip.Addr) proto.MAC {
 	return proto.MAC{2, 0, 0, 0, b[2], b[3]}
 }
 
-// newNetwork makes the links. The machine ends with the test: nothing is taken down.
+// newNetwork makes the links in a network namespace of the test's own, which ends with the
+// test, and its connections with it.
 func newNetwork(t *testing.T) *network {
 	t.Helper()
 	n := &network{t: t}
+	runtime.LockOSThread() // for good: the thread goes with the test, and with it the namespace
+	ns, err := netns.New()
+	n.must(err)
+	n.must(ns.Close())
 	for path, value := range map[string]string{
 		"ipv6/conf/all/disable_ipv6": "1", "ipv4/ip_forward": "1", "ipv4/conf/all/rp_filter": "0",
 		"ipv4/icmp_ratelimit": "0", "ipv4/icmp_msgs_per_sec": "1000000", "ipv4/icmp_msgs_burst": "1000000",
 	} {
 		n.must(os.WriteFile("/proc/sys/net/"+path, []byte(value), 0o644))
 	}
-	var err error
 	n.k, err = Open()
 	n.must(err)
+	t.Cleanup(n.k.Close)
 	n.client = n.link("c", "192.0.2.1/24")
 	n.servers = n.link("r", "10.0.0.1/16")
 	n.neighbour("c0", gateway, proto.MAC{2, 0, 0, 0, 9, 9})
 	n.neighbour("r0", marker, serverMAC(marker))
 	lo := n.named("lo")
+	n.must(netlink.LinkSetUp(lo))
 	n.must(netlink.AddrAdd(lo, n.addr(vip.String()+"/32")))
 	_, anywhere, err := net.ParseCIDR("198.18.0.0/16") // all of it is this host's
 	n.must(err)
@@ -107,6 +115,7 @@ func (n *network) link(name, addr string) tap {
 	all := binary.NativeEndian.Uint16([]byte{0, unix.ETH_P_ALL})
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(all))
 	n.must(err)
+	n.t.Cleanup(func() { unix.Close(fd) })
 	n.must(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20))
 	n.must(unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1))
 	n.must(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 30}))
