@@ -48,11 +48,14 @@ func Open() (*Kernel, error) {
 		return nil, fmt.Errorf("generic netlink: %w", err)
 	}
 	limit := unix.NsecToTimeval(patience.Nanoseconds())
-	if err := k.socket.Socket.SetReceiveTimeout(&limit); err != nil {
+	if err = k.socket.Socket.SetReceiveTimeout(&limit); err == nil {
+		k.handle, err = moby.New("") // which also runs modprobe, for nothing: the module is there
+	}
+	if err != nil {
+		k.socket.Close()
 		return nil, err
 	}
-	k.handle, err = moby.New("")
-	return k, err
+	return k, nil
 }
 
 // Close closes the sockets. What was programmed stays.

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/ringkeep/ringkeep/forward"
+	"github.com/ringkeep/ringkeep/sched"
 )
 
 // memory is a kernel as far as commands go.
@@ -92,6 +93,35 @@ func TestPlan(t *testing.T) {
 			t.Errorf("and again %v", again)
 		}
 	})
+}
+
+// TestFrom has a service of the ring as the kernel would: flags and servers, the first added
+// first, without those that left.
+func TestFrom(t *testing.T) {
+	f := forward.New(forward.Config{MaxConns: 16})
+	key := forward.ServiceKey{Protocol: 6, Addr: netip.AddrPortFrom(vip, 80)}
+	if err := f.AddService(forward.Service{
+		Key: key, Scheduler: "mh", Options: sched.Options{Fallback: true, Port: true}, Persistence: time.Minute, PersistenceMask: 24, OnePacket: true,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for i := 1; i <= 3; i++ {
+		if _, err := f.AddServer(key, forward.Server{Addr: netip.AddrPortFrom(serverAddr(i), 80), Method: forward.NAT, Weight: int32(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.RemoveServer(key, netip.AddrPortFrom(serverAddr(2), 80))
+	var text []string
+	for _, c := range Plan([]Service{From(f.Services()[0])}, nil, nil) {
+		text = append(text, c.String())
+	}
+	want := []string{
+		"-A -t 198.51.100.10:80 -s mh -p 60 -M 255.255.255.0 -o -b mh-fallback,mh-port",
+		"-a -t 198.51.100.10:80 -r 10.0.1.11:80 -m -w 1", "-a -t 198.51.100.10:80 -r 10.0.1.13:80 -m -w 3",
+	}
+	if !slices.Equal(text, want) {
+		t.Errorf("%q", text)
+	}
 }
 
 // TestCommandText is what a log has, and ipvsadm understands.

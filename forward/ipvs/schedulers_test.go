@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,7 @@ type contest struct {
 	service Service
 	client  func(flow int) netip.AddrPort
 	to      func(flow int) netip.AddrPort
+	expire  bool // half way through, closed connections end
 }
 
 // contests are all schedulers, plain and with persistence, those with flags with each; and
@@ -47,6 +49,7 @@ func newContest(name string) contest {
 	words := strings.Fields(name)
 	addr := netip.AddrPortFrom(vip, 80)
 	c := contest{name: name, client: everyone, to: func(int) netip.AddrPort { return addr }}
+	c.expire = words[0] == "lc" || words[0] == "wlc" // those that look at closed connections
 	c.service = Service{Key: forward.ServiceKey{Protocol: proto.ProtocolTCP, Addr: addr}, Scheduler: words[0]}
 	for _, w := range words[1:] {
 		switch w {
@@ -112,7 +115,7 @@ func TestMachineSchedulers(t *testing.T) {
 func (c contest) play(n *network, steps []step) {
 	n.must(n.k.AddService(c.service))
 	n.must(unix.SetsockoptInt(n.client.fd, unix.SOL_SOCKET, unix.SO_MARK, int(c.service.Key.Mark)))
-	j := &judge{contest: c, f: forward.New(forward.Config{MaxConns: 1 << 16}), limits: map[int][2]int{}, weights: map[int]int{}}
+	j := &judge{contest: c, now: time.Second, f: forward.New(forward.Config{MaxConns: 1 << 16}), limits: map[int][2]int{}, weights: map[int]int{}}
 	n.must(j.f.AddService(forward.Service{
 		Key: c.service.Key, Scheduler: c.service.Scheduler, Persistence: c.service.Timeout, PersistenceMask: c.service.Mask,
 		Options: sched.Options{Fallback: c.service.Flags&Sched1 != 0, Port: c.service.Flags&Sched2 != 0},
@@ -122,6 +125,10 @@ func (c contest) play(n *network, steps []step) {
 		j.f.SetMarks([]forward.Rule{{Mark: c.service.Key.Mark, Port: forward.AnyPort}})
 	}
 	for i, s := range steps {
+		if c.expire && i == len(steps)/2 {
+			j.compare(n, steps)
+			j.end(n, steps[:i])
+		}
 		if s.server == 0 && s.what != settle {
 			j.arrive(n, i, s)
 			continue
@@ -142,6 +149,7 @@ func (c contest) play(n *network, steps []step) {
 type judge struct {
 	contest
 	f        *forward.Forwarder
+	now      time.Duration
 	pending  []decided
 	segments int
 	placed   int
@@ -174,7 +182,7 @@ func (j *judge) arrive(n *network, i int, s step) {
 
 // outcome is what our data plane does with a segment.
 func (j *judge) outcome(b []byte, flags uint8) string {
-	d := j.f.Packet(time.Second, forward.Ingress{}, b)
+	d := j.f.Packet(j.now, forward.Ingress{}, b)
 	switch d.Verdict {
 	case forward.Forward:
 		s, _ := j.f.Server(d.Server)
@@ -284,6 +292,35 @@ func (j *judge) counters() map[string][2]uint32 {
 		}
 	}
 	return m
+}
+
+// end lets the connections that were closed end: their time in FIN_WAIT becomes a second, with
+// another FIN it is theirs, and passes.
+func (j *judge) end(n *network, steps []step) {
+	n.t.Helper()
+	j.wait(n, time.Second)
+	for i, s := range steps {
+		if s.server == 0 && slices.Contains(s.flags, proto.TCPFin|proto.TCPAck) {
+			j.arrive(n, i, s)
+		}
+	}
+	j.compare(n, steps)
+	j.wait(n, 2*time.Minute)
+	before := j.f.Len()
+	j.now += 3 * time.Second
+	for at, ok := j.f.Deadline(); ok && at <= j.now; at, ok = j.f.Deadline() {
+		j.f.Expire(j.now)
+	}
+	if j.f.Len() >= before {
+		n.t.Error("no connection ended")
+	}
+	j.count(n)
+}
+
+// wait sets the time of FIN_WAIT.
+func (j *judge) wait(n *network, fin time.Duration) {
+	n.must(n.k.SetTimeouts(0, fin, 0))
+	j.f.SetTimeouts(0, fin, 0)
 }
 
 // change does what a step says to a server, both ways.
