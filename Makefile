@@ -28,10 +28,11 @@ peers: ## install the missing test peers (Debian packages) when root
 	./.ci/peers
 
 race: ## all tests but those of lab and sim under the race detector
-	$(GO) test -race -count=1 -skip '^(TestScenarios|TestInterop|TestMutantsAreCaught|TestBothBackEndsAgree|TestYear|TestFirstMasterIsSoon|TestMachine.*)$$' ./...
+	$(GO) test -race -count=1 -skip '^(TestScenarios|TestInterop|TestMutantsAreCaught|TestBothBackEndsAgree|TestYear|TestFirstMasterIsSoon|TestMachine.*|TestNothingMalformedLeaves)$$' ./...
 
 lab: ## the scenarios of netlab/scenarios, and the interop matrix with real keepalived and FRR
 	$(GO) test -count=1 -timeout 15m -parallel 8 -run '^(TestScenarios|TestFirstMasterIsSoon|TestInterop)$$' ./netlab
+	$(GO) test -count=1 -run '^TestNothingMalformedLeaves$$' ./cmd/internal/node
 
 vm: ## beside the kernel's IPVS, in a virtual machine with Debian's kernel
 	$(GO) test -count=1 -timeout 15m -run '^TestMachine' ./netlab/vm ./forward/ipvs
