@@ -133,14 +133,19 @@ func (n *Node) server(k forward.ServiceKey, r *config.RealServer, weight int) fo
 // inhibit_on_failure has weight 0; so is everybody while the sorry server stands in.
 func (n *Node) members(s *service, k forward.ServiceKey) []forward.Server {
 	var list []forward.Server
+	add := func(r *config.RealServer, weight int) {
+		if in := n.server(k, r, weight); placeOf(list, in.Addr) < 0 { // one without a port may get that of another
+			list = append(list, in)
+		}
+	}
 	for i := range s.servers {
 		rs := &s.servers[i]
 		switch in := rs.alive && (!s.sorry || s.steered && n.steers(k, rs)); { // the flows of who is drained go on
 		case !n.serves(k, rs.cfg):
 		case in:
-			list = append(list, n.server(k, rs.cfg, rs.cfg.Weight))
+			add(rs.cfg, rs.cfg.Weight)
 		case rs.cfg.InhibitOnFailure:
-			list = append(list, n.server(k, rs.cfg, 0))
+			add(rs.cfg, 0)
 		}
 	}
 	c := s.cfg.SorryServer

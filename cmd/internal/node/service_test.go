@@ -50,6 +50,11 @@ func TestPools(t *testing.T) {
 			"UDP 10.0.0.1:80 | 10.0.0.8:80 NAT 1 | 10.0.0.7:8080 NAT 1\nUDP 10.0.0.1:81 | 10.0.0.8:81 NAT 1 | 10.0.0.7:8080 NAT 1\n",
 		},
 		{
+			"who would stand at one port twice stands there once",
+			"virtual_server_group V {\n10.0.0.1 80\n10.0.0.1 81\n}\nvirtual_server group V {\nlb_kind NAT\nprotocol TCP\nreal_server 10.0.0.7 {\n}\nreal_server 10.0.0.7 80 {\nweight 3\n}\n}\n",
+			"TCP 10.0.0.1:80 | 10.0.0.7:80 NAT 1\nTCP 10.0.0.1:81 | 10.0.0.7:80 NAT 3 | 10.0.0.7:81 NAT 1\n",
+		},
+		{
 			"marks have no ports but by NAT",
 			"virtual_server fwmark 7 {\nlb_kind DR\nreal_server 10.0.0.7 80 {\n}\nreal_server 10.0.0.8 80 {\nlvs_method NAT\n}\n}\n",
 			"FWM 7 | 10.0.0.8:80 NAT 1 | 10.0.0.7:0 DR 1\n",
