@@ -66,12 +66,7 @@ func (f *Forwarder) Explain(now time.Duration, flow Flow) Explanation {
 		t := f.describe(f.table.more(i).control)
 		e.Template = &t
 	}
-	switch {
-	case !svc.local:
-		e.Verdict = NotLocal
-	case !rs.present:
-		e.Verdict = ServerGone
-	default:
+	if e.Verdict = f.standing(c.server); e.Verdict == Forward {
 		e.Verdict = rs.reached()
 	}
 	return e

@@ -103,9 +103,10 @@ func (t *table) at(i int32) *conn { return &t.chunks[uint32(i)/chunkSize].conns[
 
 func (t *table) more(i int32) *more { return &t.chunks[uint32(i)/chunkSize].more[uint32(i)%chunkSize] }
 
-// bucket hashes the client's side, keyed by the seed: a reply finds the same one.
+// bucket hashes the client's side, keyed by the seed: a reply finds the same one. Both factors
+// have to be, or a client chooses one of them to be 0.
 func (t *table) bucket(k key) *int32 {
-	hi, lo := bits.Mul64(k.client.hi^t.seed, k.client.lo^0x9e3779b97f4a7c15)
+	hi, lo := bits.Mul64(k.client.hi^t.seed, k.client.lo^bits.RotateLeft64(t.seed, 32)^0x9e3779b97f4a7c15)
 	x := hi ^ lo ^ uint64(k.cport)<<16 ^ uint64(k.protocol)
 	hi, lo = bits.Mul64(x^t.seed, 0xd6e8feb86659fd93)
 	x = hi ^ lo
@@ -129,13 +130,26 @@ func (t *table) find(k key) int32 {
 	return 0
 }
 
+// findSingle returns the number of the entry for the answers of a server to datagrams like k,
+// 0 if there is none.
+func (t *table) findSingle(k key, server int32) int32 {
+	for i := *t.bucket(k); i != 0; {
+		c := t.at(i)
+		if c.server == server && c.key() == k {
+			return i
+		}
+		i = c.chain
+	}
+	return 0
+}
+
 // findAnswer returns the number of the connection of a packet from a NAT server at src:sport
 // to a client, 0 if there is none.
 func (f *Forwarder) findAnswer(client, src addr, cport, sport uint16, protocol uint8) int32 {
 	t := &f.table
 	for i := *t.bucket(key{client: client, cport: cport, protocol: protocol}); i != 0; {
 		c := t.at(i)
-		if c.client == client && c.cport == cport && c.rport == sport && c.protocol == protocol && c.kind != template {
+		if c.client == client && c.cport == cport && c.rport == sport && c.protocol == protocol && c.kind != template && c.flags&inputOnly == 0 {
 			if rs := &f.servers[c.server]; rs.Method == NAT && rs.addr == src {
 				return i
 			}
