@@ -128,8 +128,10 @@ func (f *Forwarder) follow(in Ingress, p packet, server int32, port uint16) Deci
 // and the service's address are there.
 func (f *Forwarder) standing(server int32) Verdict {
 	rs := &f.servers[server]
-	switch {
-	case !f.services[rs.service].local:
+	switch svc := &f.services[rs.service]; {
+	case svc.gone:
+		return ServerGone
+	case !svc.local:
 		return NotLocal
 	case !rs.present:
 		return ServerGone

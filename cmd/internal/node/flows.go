@@ -195,9 +195,10 @@ func (n *Node) answerers() map[answerer]bool {
 	return found
 }
 
-// GivesBack tells whether packets may have to be given back to the local stack that the
-// kernel was kept from.
-func (n *Node) GivesBack() bool { return len(n.natted) > 0 }
+// GivesBack tells whether packets may have to be given to the local stack that the kernel was
+// kept from: those of a server on this host, which may become one at any time, those to an
+// address that another node has, and what is not for the data plane at all.
+func (n *Node) GivesBack() bool { return len(n.services) > 0 }
 
 // back tells whether a packet that is none of the data plane's was kept from the kernel: a
 // NAT server also speaks to others than its clients, who reach it through us as through

@@ -15,7 +15,8 @@ const (
 	Dropped Fate = iota
 	// Forwarded frames were rewritten in place and leave by Verdict.Port.
 	Forwarded
-	// Delivered frames are for a server on this host: up to the local stack.
+	// Delivered frames are the local stack's: for a server on this host, or to be forwarded as
+	// by any router, as those to a virtual address that another node has.
 	Delivered
 	// Held frames were copied: they wait for the MAC of their real server.
 	Held
@@ -78,7 +79,8 @@ func (n *Node) judge(now time.Duration, port int, head, frame []byte, out *Batch
 		eth.SetDst(d.Hop.MAC)
 		eth.SetSrc(n.ports[d.Hop.Port].link.MAC)
 		return Verdict{Fate: Forwarded, Port: d.Hop.Port}
-	case forward.Deliver:
+	case forward.Deliver, forward.NotLocal:
+		n.armTraffic()
 		return Verdict{Fate: Delivered}
 	case forward.NotMine, forward.Fragment:
 		if len(n.natted) > 0 && n.back(eth.Payload()) {

@@ -245,23 +245,6 @@ func (n *Node) refit(now time.Duration, addr netip.Addr) {
 	}
 }
 
-// LocalServers tells whether a frame may have to be handed to the local stack.
-func (n *Node) LocalServers() bool {
-	for i := range n.services {
-		s := &n.services[i]
-		servers := s.cfg.RealServers
-		if s.cfg.SorryServer != nil {
-			servers = append(servers[:len(servers):len(servers)], s.cfg.SorryServer)
-		}
-		for _, r := range servers {
-			if n.here(r.Addr.Addr()) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // addTimeouts takes those of lvs_timeouts, and for the rest what they are without.
 func (n *Node) addTimeouts() {
 	tcp, fin, udp := n.fwd.Timeouts()
