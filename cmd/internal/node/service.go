@@ -275,15 +275,15 @@ func (n *Node) addMarks() error {
 		n.marks = append(n.marks, r)
 	}
 	n.fwd.SetMarks(n.marks)
-	n.hideVIPs()
+	n.hideVIPs(n.instances)
 	return nil
 }
 
-// hideVIPs says of the virtual addresses that other nodes have at present: packets to them
-// are not for a service by mark either.
-func (n *Node) hideVIPs() {
-	for i := range n.instances {
-		for addr := range n.instances[i].vips {
+// hideVIPs looks which virtual addresses of instances other nodes have at present: packets to
+// them are not for a service by mark either.
+func (n *Node) hideVIPs(instances []instance) {
+	for i := range instances {
+		for addr := range instances[i].vips {
 			n.localChanged(addr)
 		}
 	}
