@@ -224,3 +224,18 @@ func TestTemplateNamesThePort(t *testing.T) {
 		}
 	}
 }
+
+// TestPortsOfAPersistentMark: with persistence the packets of a service by mark keep their
+// port, whatever that of the NAT server is; without it they get the server's.
+func TestPortsOfAPersistentMark(t *testing.T) {
+	key := ServiceKey{Mark: 7, Addr: netip.MustParseAddrPort("0.0.0.0:0")}
+	for persistence, want := range map[time.Duration]uint16{0: 8080, time.Minute: 80} {
+		f := serving(t, Config{MaxConns: 4, Seed: 1}, Service{Key: key, Persistence: persistence},
+			Server{Addr: netip.MustParseAddrPort("10.0.1.1:8080"), Method: NAT, Weight: 1})
+		f.SetMarks([]Rule{{Mark: 7, Port: AnyPort}})
+		b := build(t, strings.Fields("10.0.2.1:1 > 10.0.0.100:80 SYN"))
+		if d := f.Packet(0, Ingress{}, b); d.Verdict != Forward || binary.BigEndian.Uint16(b[22:]) != want {
+			t.Errorf("persistence %v: %v to port %d, not %d", persistence, d.Verdict, binary.BigEndian.Uint16(b[22:]), want)
+		}
+	}
+}

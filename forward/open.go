@@ -120,10 +120,11 @@ func (f *Forwarder) bind(now time.Duration, i int32, svc *service, target int32)
 }
 
 // portFor is the port of a server for packets to a port: its own with NAT, if it has one and
-// the packet is not for another port than the service's.
+// the packet is not, in a persistent service, for another port than the service's; one by mark
+// has none.
 func (s *server) portFor(svc *service, port uint16) uint16 {
 	own := s.Addr.Port()
-	if s.Method != NAT || own == 0 || svc.Persistence != 0 && svc.Key.Mark == 0 && port != svc.Key.Addr.Port() {
+	if s.Method != NAT || own == 0 || svc.Persistence != 0 && port != svc.Key.Addr.Port() {
 		return port
 	}
 	return own
