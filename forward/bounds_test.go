@@ -239,3 +239,26 @@ func TestPortsOfAPersistentMark(t *testing.T) {
 		}
 	}
 }
+
+// TestMartians: what comes from an address that nobody has is not placed, nor handed to the
+// local stack, which trusts its own.
+func TestMartians(t *testing.T) {
+	for service, clients := range map[string][]string{
+		"10.0.0.100:53":      {"127.0.0.1:1", "0.0.0.0:1", "224.0.0.1:1", "255.255.255.255:1"},
+		"[2001:db8::100]:53": {"[::1]:1", "[::]:1", "[ff02::1]:1"},
+	} {
+		key := ServiceKey{Protocol: proto.ProtocolUDP, Addr: netip.MustParseAddrPort(service)}
+		f := serving(t, Config{MaxConns: 4, Seed: 1}, Service{Key: key}, Server{Addr: key.Addr, Method: Local, Weight: 1})
+		for _, local := range []bool{true, false} {
+			f.SetLocal(key.Addr.Addr(), local)
+			for _, client := range clients {
+				say(t, f, 0, Unwanted, client+" > "+service)
+			}
+		}
+		if f.Len() != 0 {
+			t.Errorf("%v: %d entries", key, f.Len())
+		}
+	}
+	f := serving(t, Config{MaxConns: 4, Seed: 1}, Service{Key: web}, Server{Addr: serverAddr(1), Weight: 1})
+	say(t, f, 0, Forward, "1.0.0.0:1 > 10.0.0.100:80 SYN", "126.255.255.255:1 > 10.0.0.100:80 SYN", "223.255.255.255:1 > 10.0.0.100:80 SYN")
+}

@@ -203,3 +203,20 @@ func BenchmarkSweep(b *testing.B) {
 		}
 	}
 }
+
+// TestForesightWithoutWhatEnds: a connection that was evicted no longer counts where its
+// flow's next one is foreseen.
+func TestForesightWithoutWhatEnds(t *testing.T) {
+	f := serving(t, Config{MaxConns: 8, Seed: 1}, Service{Key: web, Scheduler: "wlc"}, Server{Addr: serverAddr(1), Weight: 1}, Server{Addr: serverAddr(2), Weight: 1})
+	say(t, f, 0, Forward, "10.0.2.1:1 > 10.0.0.100:80 SYN")
+	before := f.Services()[0]
+	f.Evict(web, serverAddr(2))
+	flow := Flow{Protocol: proto.ProtocolTCP, Client: netip.MustParseAddrPort("10.0.2.1:1"), Virtual: web.Addr}
+	e := f.Explain(0, flow)
+	if after := f.Services()[0]; !slices.Equal(after.Servers, before.Servers) {
+		t.Errorf("explaining changed %+v to %+v", before.Servers, after.Servers)
+	}
+	if d := say(t, f, 0, Forward, "10.0.2.1:1 > 10.0.0.100:80 SYN"); e.Server != f.servers[d.Server].Addr {
+		t.Errorf("goes to %v, foreseen was %v", f.servers[d.Server].Addr, e.Server)
+	}
+}

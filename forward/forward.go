@@ -116,7 +116,7 @@ const (
 	Deliver                      // to the local stack
 	NotLocal                     // the service's address is not here at present
 	NoConn                       // TCP in midstream without a connection: answer with a reset
-	Unwanted                     // the same, dropped without an answer
+	Unwanted                     // the same, or from an address that nobody has: dropped without an answer
 	NoDestination                // no server can take it: answer with ICMP port unreachable
 	TTLExceeded                  // answer with ICMP time exceeded
 	ServerGone                   // the connection's server was removed: dropped, it may come back

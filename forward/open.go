@@ -16,6 +16,9 @@ func (f *Forwarder) open(now time.Duration, k key, mark uint32, flags uint8) (in
 	if !ok {
 		return 0, NotMine
 	}
+	if k.client.martian() {
+		return 0, Unwanted
+	}
 	svc := &f.services[id]
 	if !svc.local || svc.Key.Mark != 0 && f.away[k.virtual] {
 		return 0, NotLocal
