@@ -80,7 +80,7 @@ func (p packet) redirect(v proto.Virtio, s side, to addr, port uint16) {
 	switch {
 	case v.Partial(): // of the pseudo-header only, and not complemented: the ports are summed later
 		sum = changed.AddUint16(sum).Fold()
-	case sum == 0 && p.protocol == proto.ProtocolUDP && !p.ip.Is6(): // none (RFC 768)
+	case sum == 0 && p.protocol == proto.ProtocolUDP: // none (RFC 768, RFC 6935)
 	default:
 		sum = changed.Less(at).AddUint16(port).Update(sum)
 		if sum == 0 && p.protocol == proto.ProtocolUDP {

@@ -84,24 +84,17 @@ func comingBack(k forward.ServiceKey, s forward.Server) (list []Flow) {
 		case forward.GUE:
 			list = append(list, Flow{Protocol: proto.ProtocolUDP, Dst: at, DstPorts: one(s.Tunnel.Port), Quoted: true, Port: AnyPort})
 		case forward.GRE:
-			list = append(list, Flow{Protocol: protocolGRE, Dst: at, Quoted: true, Port: AnyPort})
+			list = append(list, Flow{Protocol: proto.ProtocolGRE, Dst: at, Quoted: true, Port: AnyPort})
 		default:
-			carried := uint8(protocolIPv4)
+			carried := proto.ProtocolIPv4
 			if k.Addr.Addr().Is6() {
-				carried = protocolIPv6
+				carried = proto.ProtocolIPv6
 			}
 			list = append(list, Flow{Protocol: carried, Dst: at, Quoted: true, Port: AnyPort})
 		}
 	}
 	return list
 }
-
-// Protocols that packets of tunnels have.
-const (
-	protocolIPv4 = 4
-	protocolIPv6 = 41
-	protocolGRE  = 47
-)
 
 // protocolsOf is the one, or for 0 all that are forwarded.
 func protocolsOf(protocol uint8) []uint8 {
