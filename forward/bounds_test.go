@@ -109,10 +109,10 @@ func TestSinglesOfTwoServices(t *testing.T) {
 func TestNobodyAimsForABucket(t *testing.T) {
 	f := New(Config{MaxConns: 1 << 16, Seed: 42})
 	for _, half := range []uint64{0x9e3779b97f4a7c15, 0, 1, ^uint64(0)} {
-		high, low := map[*int32]bool{}, map[*int32]bool{}
+		high, low := map[uint64]bool{}, map[uint64]bool{}
 		for i := range uint64(1000) {
-			high[f.table.bucket(key{client: addr{0x2001<<48 | i, half}, cport: 1})] = true
-			low[f.table.bucket(key{client: addr{half, i}, cport: 1})] = true
+			high[f.table.hash(addr{0x2001<<48 | i, half}, 1, proto.ProtocolTCP)&0xffff] = true
+			low[f.table.hash(addr{half, i}, 1, proto.ProtocolTCP)&0xffff] = true
 		}
 		if len(high) < 900 || len(low) < 900 {
 			t.Errorf("with %x in a half: %d and %d buckets for 1000 clients", half, len(high), len(low))

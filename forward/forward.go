@@ -224,6 +224,7 @@ type Forwarder struct {
 	half      halfOpen
 	timeouts  [len(defaultTimeouts)]time.Duration
 	nat       bool // there was a NAT server
+	ahead     prefetch
 	counters  [verdictCount]uint64
 	ranks     uint64 // that were given out
 	sweep     span

@@ -62,6 +62,17 @@ func (n *Node) Frame(now time.Duration, port int, head, frame []byte, out *Batch
 	out.Verdicts = append(out.Verdicts, n.judge(now, port, head, frame, out))
 }
 
+// Prefetch announces a frame that is to be judged, Prefetched ends the announcements: see
+// [forward.Forwarder.Prefetch].
+func (n *Node) Prefetch(frame []byte) {
+	if eth, err := proto.ParseEthernet(frame); err == nil {
+		n.fwd.Prefetch(eth.Payload())
+	}
+}
+
+// Prefetched fetches what the announced frames need.
+func (n *Node) Prefetched() { n.fwd.Prefetched() }
+
 func (n *Node) judge(now time.Duration, port int, head, frame []byte, out *Batch) Verdict {
 	eth, err := proto.ParseEthernet(frame)
 	if err != nil || eth.Type() != proto.EtherTypeIPv4 && eth.Type() != proto.EtherTypeIPv6 || !n.mine(port, eth.Dst()) {
