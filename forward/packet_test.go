@@ -209,3 +209,17 @@ func TestTemplateIsAssuredByAnAnswer(t *testing.T) {
 		}
 	}
 }
+
+// TestErrorsWithAWrongSum are dropped where NAT would make it right, both ways.
+func TestErrorsWithAWrongSum(t *testing.T) {
+	f := serving(t, Config{MaxConns: 4, Seed: 1}, Service{Key: web}, Server{Addr: netip.MustParseAddrPort("10.0.1.1:8080"), Method: NAT, Weight: 1})
+	say(t, f, 0, Forward, "10.0.2.1:1 > 10.0.0.100:80 SYN")
+	for packet, want := range map[string]Verdict{"10.0.0.100:80 > 10.0.2.1:1 ACK icmp": Forward, "10.0.2.1:1 > 10.0.1.1:8080 ACK icmp": Return} {
+		b := build(t, strings.Fields(packet))
+		b[22] ^= 1
+		if d := f.Packet(0, Ingress{}, b); d.Verdict != Malformed {
+			t.Errorf("%s: %v with a wrong checksum", packet, d.Verdict)
+		}
+		say(t, f, 0, want, packet)
+	}
+}
