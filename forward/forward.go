@@ -194,7 +194,7 @@ type server struct {
 	addr                      addr // of Server.Addr
 	service                   int32
 	fits                      int32 // the longest packet that passes in one
-	present                   bool
+	present, overload         bool
 	cut                       bool     // connections of it may have to end at their next packet
 	evicted                   bool     // those before born end, see Evict
 	wish                      Steering // of the operator, for it alone

@@ -41,15 +41,15 @@ func TestReuse(t *testing.T) {
 		packets string
 		moves   bool
 	}{
-		"CLOSE":                         {Service{Key: web}, DR, "SYN, ACK, RST, SYN", true},
-		"CLOSE, never":                  {Service{Key: web, Reuse: ReuseNever}, DR, "SYN, ACK, RST, SYN", false},
-		"CLOSE, persistent":             {Service{Key: web, Persistence: time.Minute}, DR, "SYN, ACK, RST, SYN", false},
-		"FIN_WAIT":                      {Service{Key: web}, DR, "SYN, ACK, FIN ACK, SYN", false},
-		"FIN_WAIT, answers not seen":    {Service{Key: web, Reuse: ReuseFinWait}, DR, "SYN, ACK, FIN ACK, SYN", true},
-		"CLOSE_WAIT, answers are seen":  {Service{Key: web, Reuse: ReuseFinWait}, NAT, "SYN, ACK, FIN ACK, SYN", false},
-		"closed, SCTP":                  {Service{Key: sctp}, DR, "sctp=1, sctp=10, sctp=6, sctp=1", true},
-		"established, SCTP":             {Service{Key: sctp}, DR, "sctp=1, sctp=10, sctp=1", false},
-		"SYN and ACK open nothing over": {Service{Key: web}, DR, "SYN, ACK, RST, SYN ACK", false},
+		"CLOSE":                        {Service{Key: web}, DR, "SYN, ACK, RST, SYN", true},
+		"CLOSE, never":                 {Service{Key: web, Reuse: ReuseNever}, DR, "SYN, ACK, RST, SYN", false},
+		"CLOSE, persistent":            {Service{Key: web, Persistence: time.Minute}, DR, "SYN, ACK, RST, SYN", false},
+		"FIN_WAIT":                     {Service{Key: web}, DR, "SYN, ACK, FIN ACK, SYN", false},
+		"FIN_WAIT, answers not seen":   {Service{Key: web, Reuse: ReuseFinWait}, DR, "SYN, ACK, FIN ACK, SYN", true},
+		"CLOSE_WAIT, answers are seen": {Service{Key: web, Reuse: ReuseFinWait}, NAT, "SYN, ACK, FIN ACK, SYN", false},
+		"closed, SCTP":                 {Service{Key: sctp}, DR, "sctp=1, sctp=10, sctp=6, sctp=1", true},
+		"established, SCTP":            {Service{Key: sctp}, DR, "sctp=1, sctp=10, sctp=1", false},
+		"an ACK opens nothing over":    {Service{Key: web}, DR, "SYN, ACK, RST, ACK", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := serving(t, Config{MaxConns: 8, Seed: 1}, tt.service)
