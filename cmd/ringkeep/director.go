@@ -70,7 +70,7 @@ func (d *director) follow() error {
 		errs = append(errs, d.use(i, use))
 	}
 	d.flows = flows
-	if d.loopback == nil && (d.node.LocalServers() || d.node.GivesBack()) {
+	if d.loopback == nil && d.node.GivesBack() {
 		s, err := d.socket(ring.Config{Interface: "lo", Slots: controlSlots, SlotSize: serviceSlotSize, Filter: ring.NothingFilter()})
 		if err == nil {
 			d.loopback = s

@@ -141,7 +141,7 @@ func (n *Node) probe(now time.Duration, i int) {
 	nb.probes++
 	wait := probeInterval
 	if nb.probes > probeCount {
-		nb.resolved = false
+		nb.resolved, nb.held = false, nil // who sent them has given up, or sends again
 		wait = retryInterval
 	}
 	n.timers.set(nb.timer, now+wait)

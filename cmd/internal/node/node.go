@@ -395,9 +395,12 @@ func (n *Node) addressChanged(now time.Duration, ev AddressChanged) {
 	n.resolveHops(now)
 }
 
-// localChanged tells the forwarder whether addr is one of this host's.
+// localChanged tells the forwarder whether addr is one of this host's, or a virtual one that
+// another node has.
 func (n *Node) localChanged(addr netip.Addr) {
-	n.fwd.SetLocal(addr, n.local(addr))
+	here := n.local(addr)
+	n.fwd.SetLocal(addr, here)
+	n.fwd.SetAway(addr, !here && n.virtual(addr))
 }
 
 // local tells whether any interface has addr.

@@ -13,7 +13,7 @@ const builtRoom = proto.VirtioLen + proto.EthernetLen
 // rebuild makes the frames that leave instead of one, and addresses them to the server, or
 // for an answer to where the client's frames come from. They wait in its place, too.
 func (n *Node) rebuild(now time.Duration, d forward.Decision, in forward.Ingress, eth proto.Ethernet, out *Batch) Verdict {
-	n.armExpiry()
+	n.armTraffic()
 	made := &out.made
 	made.Room, made.Spans = builtRoom, made.Spans[:0]
 	before := len(made.Buf)
