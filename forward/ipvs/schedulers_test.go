@@ -29,14 +29,17 @@ type contest struct {
 	expire  bool // half way through, closed connections end
 }
 
-// contests are all schedulers, plain and with persistence, those with flags with each; and
-// those that look at destinations with many, by a mark.
+// contests are all schedulers, plain and with persistence; those that look at destinations
+// also with many, by a mark; and those with flags with each.
 func contests() (list []contest) {
 	for _, name := range []string{
-		"rr", "wrr", "lc", "wlc", "sed", "nq", "fo", "ovf", "sh", "mh", "dh", "lblc", "lblcr", "sh port", "mh port",
-		"sh fallback", "mh fallback", "sh fallback port", "mh fallback port", "dh mark", "lblc mark", "lblcr mark", "wlc mark",
+		"rr", "wrr", "lc", "wlc", "sed", "nq", "fo", "ovf", "sh", "mh", "dh", "lblc", "lblcr",
+		"dh mark", "lblc mark", "lblcr mark", "wlc mark",
 	} {
 		list = append(list, newContest(name), newContest(name+" persistent"))
+	}
+	for _, name := range []string{"sh port", "mh port", "sh fallback", "mh fallback", "sh fallback port", "mh fallback port"} {
+		list = append(list, newContest(name))
 	}
 	return list
 }
