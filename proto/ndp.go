@@ -66,9 +66,6 @@ func (m NDP) Type() uint8 { return m[0] }
 // Code is 0 in what may be believed.
 func (m NDP) Code() uint8 { return m[1] }
 
-// Checksum is the checksum as it stands in the message.
-func (m NDP) Checksum() uint16 { return binary.BigEndian.Uint16(m[ndpChecksum:]) }
-
 // Router, of an advertisement: the sender is one.
 func (m NDP) Router() bool { return m[ndpFlags]&ndpRouter != 0 }
 

@@ -67,12 +67,6 @@ func (t TCP) HeaderLen() int { return int(t[tcpOffset]>>4) * 4 }
 // Flags are the bits from [TCPFin] up.
 func (t TCP) Flags() uint8 { return t[tcpFlags] }
 
-// Window is the receive window, not scaled.
-func (t TCP) Window() uint16 { return binary.BigEndian.Uint16(t[tcpWindow:]) }
-
-// Checksum is the checksum as it stands in the segment.
-func (t TCP) Checksum() uint16 { return binary.BigEndian.Uint16(t[tcpChecksum:]) }
-
 // ChecksumOK verifies the checksum of a whole segment between two addresses.
 func (t TCP) ChecksumOK(src, dst netip.Addr) bool {
 	return Sum(0).AddPseudo(src, dst, ProtocolTCP, len(t)).Add(t).Fold() == 0xffff
