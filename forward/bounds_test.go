@@ -177,7 +177,7 @@ func TestServerOfAnotherMethod(t *testing.T) {
 	if d := say(t, f, 0, Return, "10.0.1.1:80 > 10.0.2.1:1 FIN ACK"); d.Hop != (Hop{Port: 1, MAC: proto.MAC{2, 9}}) {
 		t.Errorf("to %+v", d.Hop)
 	}
-	for c := range f.Conns {
+	for _, c := range conns(f) {
 		if c.State != "FIN_WAIT" {
 			t.Errorf("%s after the server's FIN", c.State)
 		}
@@ -217,7 +217,7 @@ func TestTemplateNamesThePort(t *testing.T) {
 		f := serving(t, Config{MaxConns: 4, Seed: 1}, Service{Key: key, Persistence: time.Minute},
 			Server{Addr: netip.MustParseAddrPort("10.0.1.1:8080"), Method: NAT, Weight: 1})
 		say(t, f, 0, Forward, "10.0.2.1:1 > 10.0.0.100:80 SYN")
-		for c := range f.Conns {
+		for _, c := range conns(f) {
 			if c.Template && c.Server.Port() != want {
 				t.Errorf("%v: the template is to %v", key, c.Server)
 			}

@@ -20,15 +20,6 @@ type Conn struct {
 	Packets                 uint32        // of both sides
 }
 
-// Conns yields every connection and template, in no order.
-func (f *Forwarder) Conns(yield func(Conn) bool) {
-	for i := int32(1); i < f.table.made; i++ {
-		if f.table.at(i).flags&hashed != 0 && !yield(f.describe(i)) {
-			return
-		}
-	}
-}
-
 // ConnsFrom appends to list the connections and templates among the next so many entries
 // of the table, from number at on; the first is 0. next is where to go on, -1 at the end.
 // What is there all the time is told once; what comes or goes meanwhile may be.

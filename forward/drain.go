@@ -39,12 +39,13 @@ func (f *Forwarder) SteerServer(k ServiceKey, addr netip.AddrPort, s Steering) {
 }
 
 // SteerService sets what becomes of the flows of all servers of a service, those that are
-// still to come among them; of it and what is set for a server the stricter counts. The
-// service must exist.
+// still to come among them; of it and what is set for a server the stricter counts. Packets
+// that go where they were sent, for want of a server, do so while it drains, and not when it
+// fails. The service must exist.
 func (f *Forwarder) SteerService(k ServiceKey, s Steering) {
 	svc := f.service(k)
 	svc.wish = s
-	for _, id := range svc.members {
+	for id := range svc.all {
 		f.steer(id)
 	}
 }
@@ -75,9 +76,9 @@ func (f *Forwarder) Evict(k ServiceKey, addr netip.AddrPort) {
 	}
 }
 
-// EvictService is Evict for all servers of a service, the removed ones too.
+// EvictService is Evict for all flows of a service, those of removed servers and of none too.
 func (f *Forwarder) EvictService(k ServiceKey) {
-	for _, id := range f.service(k).members {
+	for id := range f.service(k).all {
 		f.evict(id)
 	}
 }

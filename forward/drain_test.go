@@ -67,7 +67,7 @@ func TestSteeringAndForesight(t *testing.T) {
 			case 7:
 				f.AddServer(web, Server{Addr: server, Weight: 1}) // or it is there
 			case 8:
-				f.SetWeight(web, server, rapid.Int32Range(0, 3).Draw(t, "weight"))
+				f.EditServer(web, Server{Addr: server, Weight: rapid.Int32Range(0, 3).Draw(t, "weight")}) // or it is not there
 			default:
 				foreseen(t, f, now, placed)
 			}
@@ -261,5 +261,38 @@ func TestEvictTakesHiddenTemplates(t *testing.T) {
 	}
 	if rs := f.servers[f.find(web, first)]; rs.persist != 0 || rs.active+rs.inactive != 0 {
 		t.Errorf("left: %d templates, %d connections", rs.persist, rs.active+rs.inactive)
+	}
+}
+
+// TestSteeringOfABypass: connections that go where they were sent, for want of a server, end
+// with those of the service; new ones go that way while it drains, none while it fails.
+func TestSteeringOfABypass(t *testing.T) {
+	key := ServiceKey{Mark: 7, Addr: netip.MustParseAddrPort("0.0.0.0:0")}
+	f := serving(t, Config{MaxConns: 8, Seed: 1}, Service{Key: key, CacheBypass: true})
+	f.SetMarks([]Rule{{Mark: 7, Port: AnyPort}})
+	const flow, later = "10.0.2.1:1 > 192.0.2.9:80", "10.0.2.1:2 > 192.0.2.9:80"
+	say(t, f, 0, Deliver, flow+" SYN", flow+" ACK")
+	f.SteerServer(key, serverAddr(1), Fail)
+	say(t, f, 0, Deliver, flow+" ACK")
+	f.SteerService(key, Drain)
+	say(t, f, 0, Deliver, flow+" ACK", later+" SYN", later+" ACK")
+	f.SteerService(key, Fail)
+	say(t, f, 0, NoConn, flow+" ACK")
+	say(t, f, 0, NoDestination, later+" SYN")
+	if e := f.Explain(0, Flow{Protocol: proto.ProtocolTCP, Client: netip.MustParseAddrPort("10.0.2.1:2"), Virtual: netip.MustParseAddrPort("192.0.2.9:80"), Mark: 7}); e.Verdict != NoDestination {
+		t.Errorf("explained as %v", e.Verdict)
+	}
+	f.SteerService(key, Serve)
+	say(t, f, 0, Deliver, flow+" SYN", flow+" ACK", later+" SYN")
+	f.EvictService(key)
+	say(t, f, 0, Stray, flow+" ACK")
+	for f.Sweep() {
+	}
+	if f.Len() != 0 {
+		t.Errorf("%d connections are left", f.Len())
+	}
+	say(t, f, 0, Deliver, flow+" SYN")
+	if list := conns(f); len(list) != 1 || list[0].Server != list[0].Virtual {
+		t.Errorf("%+v", list)
 	}
 }

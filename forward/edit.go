@@ -2,7 +2,6 @@ package forward
 
 import (
 	"fmt"
-	"net/netip"
 
 	"github.com/ringkeep/ringkeep/sched"
 )
@@ -26,38 +25,38 @@ func (f *Forwarder) EditService(s Service) error {
 	return nil
 }
 
-// SetThresholds edits from how many connections on a server takes no new ones, see [Server].
-func (f *Forwarder) SetThresholds(k ServiceKey, addr netip.AddrPort, upper, lower uint32) {
-	svc, id := f.service(k), f.find(k, addr)
-	if id < 0 || !f.servers[id].present {
-		return
+// EditServer gives a server of the list other attributes, as IPVS's edit does: it keeps its
+// place, its number and its connections, whose packets go by its new method from now on. With
+// weight 0 it gets no new ones, but through a persistence template. The service must exist.
+func (f *Forwarder) EditServer(k ServiceKey, s Server) (id int, err error) {
+	svc, i := f.service(k), f.find(k, s.Addr)
+	if err := s.check(k); err != nil {
+		return 0, err
 	}
-	rs := &f.servers[id]
-	rs.Upper, rs.Lower = upper, lower
-	f.count(id, 0, 0)
-	svc.sched.Changed(svc.view) // any edit of a server tells the scheduler, as in the kernel
+	if i < 0 || !f.servers[i].present {
+		return 0, fmt.Errorf("server %v of %v: not there", s.Addr, k)
+	}
+	f.equip(&f.servers[i], s)
+	if at := svc.place(i); at >= 0 {
+		svc.view[at].Weight = s.Weight
+		f.count(i, 0, 0)
+		svc.sched.Changed(svc.view)
+	}
+	return int(i), nil
 }
 
 // RemoveService takes a service out with all its servers. Its connections stay in the
 // table until they expire; their packets are dropped, unless the service comes back with
-// the same servers.
+// the same servers. Its own counters begin anew then.
 func (f *Forwarder) RemoveService(k ServiceKey) {
 	svc := f.service(k)
 	svc.wish = Serve
 	for _, id := range svc.members {
 		f.servers[id].present, f.servers[id].wish = false, Serve
+	}
+	for id := range svc.all {
 		f.steer(id)
 	}
 	svc.local, svc.gone = false, true
 	delete(f.byKey, k.place())
-}
-
-// revive finds the number that a removed service had.
-func (f *Forwarder) revive(k ServiceKey) (int32, bool) {
-	for i := range f.services {
-		if f.services[i].gone && f.services[i].Key == k {
-			return int32(i), true
-		}
-	}
-	return 0, false
 }

@@ -117,7 +117,7 @@ func (f *Forwarder) foresee(now time.Duration, k key, e *Explanation) {
 		switch {
 		case at >= 0:
 			target = svc.view[at].ID
-		case svc.Key.Mark == 0 || !svc.CacheBypass:
+		case !svc.bypasses():
 			e.Verdict = NoDestination
 			return
 		default: // it goes where it was sent, and by no template

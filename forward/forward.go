@@ -126,13 +126,14 @@ const (
 	TooBig                       // longer than Decision.MTU and not to be cut: answer with ICMP too big
 	TunnelError                  // an error about our tunnel's packet: tell the client, see AppendTunnelError
 	TunnelMTU                    // likewise, of which the client need not be told
+	Stray                        // as NoConn, where a connection of this host itself may be from the address and port
 	verdictCount
 )
 
 var verdicts = [verdictCount]string{
 	"not mine", "forward", "return", "deliver", "address not here", "no connection", "unwanted", "no destination",
 	"TTL exceeded", "server gone", "table full", "fragment", "malformed",
-	"too big", "tunnel error", "tunnel MTU",
+	"too big", "tunnel error", "tunnel MTU", "stray",
 }
 
 // String names the verdict.
@@ -177,22 +178,21 @@ type service struct {
 	sched   sched.Scheduler
 	by      uint8          // its number in sched.Names
 	view    []sched.Server // those that take new connections, as far as weight and load allow
-	members []int32        // all that it ever had
+	members []int32        // those that it has, and removed ones
 	local   bool
 	gone    bool // it was removed
 	wish    Steering
 	stats   Stats
 	rate    estimator
-	// bypass is the number of the server that stands for none, -1 where it was not needed yet.
-	bypass int32
+	bypass  int32 // the number of the server that stands for none, nobody where it was not needed yet
 }
 
 // server is a real server. It stays when it is removed, since connections point to
-// it and resume when it comes back.
+// it and resume when it comes back, until nothing does and its number is needed, see tidy.
 type server struct {
 	Server
-	addr                      addr // of Server.Addr
-	service                   int32
+	addr                      addr  // of Server.Addr
+	service                   int32 // nobody for a number that is nobody's
 	fits                      int32 // the longest packet that passes in one
 	present, overload         bool
 	cut                       bool     // connections of it may have to end at their next packet
@@ -202,6 +202,7 @@ type server struct {
 	born                      uint32
 	rank                      uint64 // place in the list: the higher comes first
 	active, inactive, persist uint32
+	singles                   uint32 // entries for the answers to single datagrams
 	stats                     Stats
 	rate                      estimator
 	path                      path
@@ -216,7 +217,8 @@ type Forwarder struct {
 	services  []service
 	servers   []server
 	byKey     map[place]int32
-	numbers   map[member]int32 // of servers, also of removed ones
+	numbers   map[member]int32                    // of servers, also of removed ones
+	spare     struct{ services, servers []int32 } // numbers that are nobody's
 	marks     []markRule
 	away      map[addr]bool // addresses that another node has, see SetAway
 	table     table
@@ -307,14 +309,9 @@ func (f *Forwarder) AddService(s Service) error {
 	if err != nil {
 		return fmt.Errorf("service %v: %w", s.Key, err)
 	}
-	if i, ok := f.revive(s.Key); ok {
-		f.byKey[s.Key.place()] = i
-		svc := &f.services[i]
-		svc.Service, svc.sched, svc.by, svc.gone, svc.local = s, scheduler, numberOf(s.Scheduler), false, s.Key.Mark != 0
-		return nil
-	}
-	f.byKey[s.Key.place()] = int32(len(f.services))
-	f.services = append(f.services, service{Service: s, sched: scheduler, by: numberOf(s.Scheduler), local: s.Key.Mark != 0, bypass: -1})
+	i, members, bypass := f.serviceNumber(s.Key)
+	f.byKey[s.Key.place()] = i
+	f.services[i] = service{Service: s, sched: scheduler, by: numberOf(s.Scheduler), local: s.Key.Mark != 0, members: members, bypass: bypass}
 	return nil
 }
 
@@ -344,9 +341,8 @@ type member struct {
 func (f *Forwarder) number(k ServiceKey, addr netip.AddrPort) int32 {
 	i := f.find(k, addr)
 	if i < 0 {
-		i = int32(len(f.servers))
 		svc := f.byKey[k.place()]
-		f.servers = append(f.servers, server{Server: Server{Addr: addr}, service: svc})
+		i = f.newServer(server{Server: Server{Addr: addr}, service: svc})
 		f.numbers[member{svc, addr}] = i
 		f.services[svc].members = append(f.services[svc].members, i)
 		f.steer(i)
@@ -355,15 +351,13 @@ func (f *Forwarder) number(k ServiceKey, addr netip.AddrPort) int32 {
 }
 
 // AddServer adds a server at the head of the service's list and returns its number:
-// small, dense, and the same again when the server was removed and comes back, with
-// its connections. The service must exist.
+// small, dense, and the same again when the server was removed and comes back while there
+// are connections of it. The number of one that is gone for good becomes another's. The
+// service must exist.
 func (f *Forwarder) AddServer(k ServiceKey, s Server) (id int, err error) {
 	f.service(k)
-	if s.Addr.Addr().Is4() != k.Addr.Addr().Is4() && s.Method != TUN || s.Weight < 0 {
-		return 0, fmt.Errorf("server %v of %v: needs an address of the same family, or TUN, and a weight of 0 or more", s.Addr, k)
-	}
-	if s.Method == TUN && s.Tunnel.Type == GUE && s.Tunnel.Port == 0 {
-		return 0, fmt.Errorf("server %v of %v: a GUE tunnel needs a port", s.Addr, k)
+	if err := s.check(k); err != nil {
+		return 0, err
 	}
 	i := f.number(k, s.Addr)
 	rs := &f.servers[i]
@@ -371,11 +365,27 @@ func (f *Forwarder) AddServer(k ServiceKey, s Server) (id int, err error) {
 		return 0, fmt.Errorf("server %v of %v: added twice", s.Addr, k)
 	}
 	f.ranks++
-	rs.Server, rs.addr, rs.present, rs.rank = s, toAddr(s.Addr.Addr()), true, f.ranks
-	rs.measure()
-	f.nat = f.nat || s.Method == NAT
+	rs.present, rs.rank = true, f.ranks
+	f.equip(rs, s)
 	f.list(i)
 	return int(i), nil
+}
+
+func (s Server) check(k ServiceKey) error {
+	if s.Addr.Addr().Is4() != k.Addr.Addr().Is4() && s.Method != TUN || s.Weight < 0 {
+		return fmt.Errorf("server %v of %v: needs an address of the same family, or TUN, and a weight of 0 or more", s.Addr, k)
+	}
+	if s.Method == TUN && s.Tunnel.Type == GUE && s.Tunnel.Port == 0 {
+		return fmt.Errorf("server %v of %v: a GUE tunnel needs a port", s.Addr, k)
+	}
+	return nil
+}
+
+// equip gives a server its attributes.
+func (f *Forwarder) equip(rs *server, s Server) {
+	rs.Server, rs.addr = s, toAddr(s.Addr.Addr())
+	rs.measure()
+	f.nat = f.nat || s.Method == NAT
 }
 
 // list brings the scheduler's list in line with a server that was added or removed, or that
@@ -383,7 +393,7 @@ func (f *Forwarder) AddServer(k ServiceKey, s Server) (id int, err error) {
 func (f *Forwarder) list(id int32) {
 	rs := &f.servers[id]
 	svc := &f.services[rs.service]
-	at, want := svc.place(id), rs.present && rs.steering == Serve
+	at, want := svc.place(id), rs.present && rs.steering == Serve && rs.Method != bypass
 	switch {
 	case want && at < 0:
 		for at = 0; at < len(svc.view) && f.servers[svc.view[at].ID].rank > rs.rank; at++ {
@@ -405,20 +415,6 @@ func (f *Forwarder) RemoveServer(k ServiceKey, addr netip.AddrPort) {
 	if id := f.find(k, addr); id >= 0 {
 		f.servers[id].present = false
 		f.list(id)
-	}
-}
-
-// SetWeight edits a server's weight. With 0 it keeps its connections and gets no new
-// ones, but through a persistence template.
-func (f *Forwarder) SetWeight(k ServiceKey, addr netip.AddrPort, weight int32) {
-	svc, id := f.service(k), f.find(k, addr)
-	if id < 0 || !f.servers[id].present {
-		return
-	}
-	f.servers[id].Weight = weight
-	if at := svc.place(id); at >= 0 {
-		svc.view[at].Weight = weight
-		svc.sched.Changed(svc.view)
 	}
 }
 
@@ -446,10 +442,10 @@ func (f *Forwarder) SetAway(addr netip.Addr, away bool) {
 	}
 }
 
-// Server returns what AddServer was given for a number; ok is false for one that was
-// never given out.
+// Server returns what AddServer or EditServer was given for a number; ok is false for one that is
+// nobody's.
 func (f *Forwarder) Server(id int32) (s Server, ok bool) {
-	if id < 0 || int(id) >= len(f.servers) {
+	if id < 0 || int(id) >= len(f.servers) || f.servers[id].service == nobody {
 		return Server{}, false
 	}
 	return f.servers[id].Server, true

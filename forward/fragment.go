@@ -77,6 +77,17 @@ func (t *fragments) put(now time.Duration, p packet, conn int32, born uint32) {
 	set[oldest] = k
 }
 
+// forget forgets the datagrams that went to a server and left nothing behind.
+func (t *fragments) forget(server int32) {
+	for i := range t.sets {
+		for k := range t.sets[i] {
+			if e := &t.sets[i][k]; e.conn == ^server {
+				*e = fragment{}
+			}
+		}
+	}
+}
+
 // get returns the connection of a later fragment and when that was made, 0 for one whose
 // first was not seen.
 func (t *fragments) get(now time.Duration, p packet) (conn int32, born uint32) {
@@ -112,8 +123,12 @@ func (f *Forwarder) laterFragment(now time.Duration, in Ingress, p packet) Decis
 	if p.ip.TTL() <= 1 {
 		return Decision{Verdict: TTLExceeded}
 	}
+	d := f.tooLongBack(in, p, c.port)
+	if d.Verdict != Return {
+		return d
+	}
 	p.redirect(in.Virtio, source, c.virtual, 0)
-	return f.giveBack(f.tooLongBack(in, p, c.port), p, i)
+	return f.giveBack(d, p, i)
 }
 
 // follow sends a later fragment to the server of the first.

@@ -39,8 +39,11 @@ func (f *Forwarder) icmp(now time.Duration, p packet) Decision {
 func (f *Forwarder) errorIn(p, q packet, i int32) Decision {
 	c := f.table.at(i)
 	rs := &f.servers[c.server]
-	if f.standing(c.server) != Forward {
-		return Decision{Verdict: ServerGone} // the kernel has seen it, too
+	switch {
+	case f.standing(c.server) != Forward:
+		return Decision{Verdict: ServerGone}
+	case rs.Method >= Local: // the kernel has seen it, too
+		return Decision{}
 	}
 	if rs.Method == NAT {
 		if !p.icmpOK() {
@@ -64,11 +67,15 @@ func (f *Forwarder) errorOut(p, q packet, i int32) Decision {
 	if p.ip.TTL() <= 1 {
 		return Decision{Verdict: TTLExceeded}
 	}
+	d := f.tooLongBack(Ingress{}, p, c.port)
+	if d.Verdict != Return {
+		return d
+	}
 	q.readdress(destination, c.virtual)
 	binary.BigEndian.PutUint16(q.payload[2:], c.vport)
 	p.readdress(source, c.virtual)
 	p.sealICMP()
-	return f.giveBack(f.tooLongBack(Ingress{}, p, c.port), p, i)
+	return f.giveBack(d, p, i)
 }
 
 // icmpSum is the sum that the checksum of a message is made of: that of ICMPv6 has a
@@ -112,10 +119,8 @@ func quoted(b []byte) (q packet, ok bool) {
 	case len(b) >= proto.IPv6Len && b[0]>>4 == 6:
 		ip := proto.IPv6(b)
 		protocol, payload, later, err := ip.Transport()
-		if err != nil || later || len(payload) < 4 {
-			return packet{}, false
-		}
-		return packet{ip: proto.IP(ip), src: addr6(b[8:]), dst: addr6(b[24:]), protocol: protocol, payload: payload}, true
+		q = packet{ip: proto.IP(ip), src: addr6(b[8:]), dst: addr6(b[24:]), protocol: protocol, payload: payload}
+		return q, err == nil && !later && len(payload) >= 4 && !q.src.is4() && !q.dst.is4()
 	}
 	return packet{}, false
 }

@@ -105,7 +105,7 @@ func (f *Forwarder) serviceFor(k key, mark uint32) (id int32, ok bool) {
 func (s *service) schedulable(k key, flags uint8) Verdict {
 	switch {
 	case k.cport == ftpData:
-		return NoConn
+		return s.stray()
 	case k.protocol == proto.ProtocolSCTP && flags != sctpInit:
 		return Unwanted
 	case k.protocol != proto.ProtocolTCP || flags&(proto.TCPSyn|proto.TCPRst) == proto.TCPSyn:
@@ -114,6 +114,15 @@ func (s *service) schedulable(k key, flags uint8) Verdict {
 		return Unwanted
 	case s.Midstream == Schedule && flags&proto.TCPRst == 0:
 		return Forward
+	}
+	return s.stray()
+}
+
+// stray is the verdict on what belongs to no connection and opens none. Of a service of every
+// port, and of a mark, that may be a connection that this host has opened itself.
+func (s *service) stray() Verdict {
+	if s.Key.Addr.Port() == 0 {
+		return Stray
 	}
 	return NoConn
 }
@@ -175,6 +184,7 @@ func (f *Forwarder) datagram(now time.Duration, svc *service, id int32, k key) (
 			return 0, TableFull
 		}
 		f.bind(now, i, svc, target)
+		rs.singles++
 	}
 	return i, Forward
 }
@@ -227,15 +237,18 @@ func (f *Forwarder) pick(now time.Duration, svc *service, id int32, k key) (int3
 	switch {
 	case at >= 0:
 		return svc.view[at].ID, Forward
-	case svc.Key.Mark == 0 || !svc.CacheBypass:
+	case !svc.bypasses():
 		return 0, NoDestination
 	}
-	if svc.bypass < 0 {
-		svc.bypass = int32(len(f.servers))
-		f.servers = append(f.servers, server{Server: Server{Method: bypass}, service: id, present: true})
+	if svc.bypass == nobody {
+		svc.bypass = f.newServer(server{Server: Server{Method: bypass}, service: id, present: true})
+		f.steer(svc.bypass)
 	}
 	return svc.bypass, Forward
 }
+
+// bypasses tells whether packets that no server takes go where they were sent.
+func (s *service) bypasses() bool { return s.Key.Mark != 0 && s.CacheBypass && s.wish != Fail }
 
 // halfOpen remembers who may be half open, the oldest first. It keeps nothing while most is 0.
 type halfOpen struct {

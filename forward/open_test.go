@@ -121,7 +121,7 @@ func TestAssuredTemplateStays(t *testing.T) {
 	}
 	say(t, f, 12*time.Second, Forward, "10.0.2.1:2 > 10.0.0.100:80 SYN")
 	say(t, f, 12*time.Second, TableFull, "10.0.2.2:1 > 10.0.0.100:80 SYN") // for which one entry is not enough
-	for c := range f.Conns {
+	for _, c := range conns(f) {
 		if !c.Template || c.State != "ASSURED" {
 			t.Errorf("left: %+v", c)
 		}

@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"errors"
 	"time"
 
 	"github.com/ringkeep/ringkeep/proto"
@@ -65,6 +66,10 @@ type packet struct {
 	later    bool   // a fragment, another
 }
 
+// errMapped is for packets of IPv6 with an address of IPv4 mapped into it, which are not sent
+// anywhere (RFC 4291 §2.5.5.2) and would be taken for those of IPv4.
+var errMapped = errors.New("a mapped address")
+
 func parse(b []byte) (packet, error) {
 	if len(b) > 0 && b[0]>>4 == 6 {
 		ip, err := proto.ParseIPv6(b)
@@ -72,6 +77,9 @@ func parse(b []byte) (packet, error) {
 			return packet{}, err
 		}
 		p := packet{ip: proto.IP(ip), src: addr6(ip[8:]), dst: addr6(ip[24:])}
+		if p.src.is4() || p.dst.is4() {
+			return packet{}, errMapped
+		}
 		if p.protocol, p.payload, p.later, err = ip.Transport(); err == nil && p.protocol != ip.NextHeader() && !p.later {
 			_, _, more, ok := ip.Fragment()
 			p.first = ok && more
@@ -274,7 +282,8 @@ func (f *Forwarder) end(i int32) {
 	switch {
 	case c.kind == template:
 		f.servers[c.server].persist--
-	case c.kind == single: // counted by nobody
+	case c.kind == single:
+		f.servers[c.server].singles--
 	case c.state.active():
 		f.count(c.server, -1, 0)
 	default:

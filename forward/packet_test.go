@@ -2,6 +2,7 @@ package forward
 
 import (
 	"encoding/binary"
+	"math"
 	"net/netip"
 	"strings"
 	"testing"
@@ -9,6 +10,12 @@ import (
 
 	"github.com/ringkeep/ringkeep/proto"
 )
+
+// conns is every connection and template, in no order.
+func conns(f *Forwarder) []Conn {
+	list, _ := f.ConnsFrom(0, math.MaxInt, nil)
+	return list
+}
 
 // TestLocalServerTakesTheLastHop: only who forwards a packet decrements its TTL.
 func TestLocalServerTakesTheLastHop(t *testing.T) {
@@ -76,7 +83,7 @@ func TestReuseAfterTheServersFin(t *testing.T) {
 		Server{Addr: serverAddr(1), Method: NAT, Weight: 1}, Server{Addr: serverAddr(2), Method: NAT, Weight: 1})
 	first := say(t, f, 0, Forward, "10.0.2.1:1 > 10.0.0.100:80 SYN", "10.0.2.1:1 > 10.0.0.100:80 ACK").Server
 	say(t, f, 0, Return, f.servers[first].Addr.String()+" > 10.0.2.1:1 FIN ACK")
-	for c := range f.Conns {
+	for _, c := range conns(f) {
 		if c.State != "FIN_WAIT" {
 			t.Fatalf("%s", c.State)
 		}
@@ -110,7 +117,7 @@ func TestTemplateIsAssuredByAnAssociation(t *testing.T) {
 	key := ServiceKey{Protocol: proto.ProtocolSCTP, Addr: web.Addr}
 	f := serving(t, Config{MaxConns: 4, Seed: 1}, Service{Key: key, Persistence: time.Minute}, Server{Addr: serverAddr(1), Weight: 1})
 	state := func() (s string) {
-		for c := range f.Conns {
+		for _, c := range conns(f) {
 			if c.Template {
 				s = c.State
 			}
@@ -202,7 +209,7 @@ func TestTemplateIsAssuredByAnAnswer(t *testing.T) {
 		packet, state string
 	}{{Forward, "10.0.2.1:1 > 10.0.0.100:53", "NONE"}, {Return, "10.0.1.1:53 > 10.0.2.1:1", "ASSURED"}} {
 		say(t, f, 0, step.verdict, step.packet)
-		for c := range f.Conns {
+		for _, c := range conns(f) {
 			if c.Template && c.State != step.state {
 				t.Errorf("after %s: %s", step.packet, c.State)
 			}

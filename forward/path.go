@@ -222,7 +222,7 @@ func (f *Forwarder) enter(rs *server, p packet, v proto.Virtio, out *Packets) bo
 		return false
 	}
 	e := entry{Tunnel: rs.Tunnel, src: rs.path.Source, dst: rs.Addr.Addr(), seed: f.table.seed}
-	o := outside{remote: e.Type == GUE && e.Sum == RemoteSum && (v.Partial() || v.Super()) && p.protocol != proto.ProtocolSCTP}
+	o := outside{remote: e.Type == GUE && e.Sum == RemoteSum && (v.Partial() || v.Super())}
 	s, ok := segmentsOf(p, v, o.remote)
 	o.sumFrom, o.sumAt = s.transport, s.transport+sumOffset(s.protocol)
 	for ok && s.rest {

@@ -60,7 +60,7 @@ func TestFlowsStayAndCountersReturn(t *testing.T) {
 				f.RemoveServer(web, serverAddr(server))
 				present[server] = false
 			case 2:
-				f.SetWeight(web, serverAddr(server), rapid.Int32Range(0, 5).Draw(t, "weight"))
+				f.EditServer(web, Server{Addr: serverAddr(server), Weight: rapid.Int32Range(0, 5).Draw(t, "weight")}) // or it is not there
 			default:
 				step(t, f, now, placed)
 			}

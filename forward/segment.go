@@ -18,7 +18,6 @@ type segments struct {
 	protocol  uint8
 	remote    bool // leave the pseudo-header's sum in the checksum field
 	rest      bool // there is more
-	crc       bool // of SCTP, to be filled in
 }
 
 // segmentsOf is ok if the kind of super-frame and the packet agree. A packet that is
@@ -41,9 +40,6 @@ func segmentsOf(p packet, v proto.Virtio, remote bool) (s segments, ok bool) {
 			return s, false
 		}
 		s.data += udpLen
-	case proto.ProtocolSCTP:
-		s.crc = true
-		return s, !v.Super() && len(p.payload) >= sctpHeader
 	default:
 		return s, false
 	}
@@ -99,9 +95,6 @@ func (s *segments) append(b []byte) []byte {
 
 // finish corrects the headers of segment number n.
 func (s *segments) finish(b []byte, n int, last bool) {
-	if s.crc {
-		sealSCTP(b[s.transport:])
-	}
 	if s.data == s.transport {
 		return // as it came
 	}

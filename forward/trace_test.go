@@ -56,10 +56,8 @@ func (w *traceWorld) run(t *testing.T, d *datadriven.TestData) string {
 		upper, _ := strconv.Atoi(options["upper"])
 		lower, _ := strconv.Atoi(options["lower"])
 		s := Server{Addr: netip.MustParseAddrPort(args[0]), Weight: int32(weight), Upper: uint32(upper), Lower: uint32(lower)}
-		for method, word := range []string{"dr", "nat", "tun", "local"} {
-			if slices.Contains(args, word) {
-				s.Method = Method(method)
-			}
+		for _, word := range args[1:] {
+			s.Method = methods[word]
 		}
 		if _, err := w.f.AddServer(w.last, s); err != nil {
 			return err.Error() + "\n"
@@ -67,12 +65,14 @@ func (w *traceWorld) run(t *testing.T, d *datadriven.TestData) string {
 	case "limit":
 		upper, _ := strconv.Atoi(options["upper"])
 		lower, _ := strconv.Atoi(options["lower"])
-		w.f.SetThresholds(w.last, netip.MustParseAddrPort(args[0]), uint32(upper), uint32(lower))
+		return w.edit(args[0], func(s *Server) { s.Upper, s.Lower = uint32(upper), uint32(lower) })
 	case "remove":
 		w.f.RemoveServer(w.last, netip.MustParseAddrPort(args[0]))
 	case "weight":
 		n, _ := strconv.Atoi(args[1])
-		w.f.SetWeight(w.last, netip.MustParseAddrPort(args[0]), int32(n))
+		return w.edit(args[0], func(s *Server) { s.Weight = int32(n) })
+	case "method":
+		return w.edit(args[0], func(s *Server) { s.Method = methods[args[1]] })
 	case "vip":
 		w.f.SetLocal(netip.MustParseAddr(args[0]), args[1] == "up")
 	case "packets":
@@ -101,6 +101,20 @@ func (w *traceWorld) run(t *testing.T, d *datadriven.TestData) string {
 		return w.status()
 	default:
 		t.Fatalf("unknown command %s", d.Cmd)
+	}
+	return ""
+}
+
+// edit changes one attribute of a server.
+func (w *traceWorld) edit(addr string, change func(*Server)) string {
+	id := w.f.find(w.last, netip.MustParseAddrPort(addr))
+	if id < 0 {
+		return "no such server\n"
+	}
+	s := w.f.servers[id].Server
+	change(&s)
+	if _, err := w.f.EditServer(w.last, s); err != nil {
+		return err.Error() + "\n"
 	}
 	return ""
 }
@@ -229,6 +243,8 @@ func (w *traceWorld) service(t *testing.T, how string, args []string, options ma
 	return ""
 }
 
+var methods = map[string]Method{"dr": DR, "nat": NAT, "tun": TUN, "local": Local}
+
 var flagBits = map[string]uint8{"SYN": proto.TCPSyn, "ACK": proto.TCPAck, "FIN": proto.TCPFin, "RST": proto.TCPRst}
 
 // packets sends a packet for each line and tells what becomes of it.
@@ -265,7 +281,7 @@ func (w *traceWorld) packets(t *testing.T, input string) string {
 
 func (w *traceWorld) conns() string {
 	var lines []string
-	for c := range w.f.Conns {
+	for _, c := range conns(w.f) {
 		kind := c.State
 		if c.Template {
 			kind = "template"

@@ -86,7 +86,7 @@ func peel(q []byte) (t tunnelled, inner []byte, ok bool) {
 		var later bool
 		var err error
 		t.src, t.dst = addr6(q[8:]), addr6(q[24:])
-		if protocol, inner, later, err = proto.IPv6(q).Transport(); err != nil || later {
+		if protocol, inner, later, err = proto.IPv6(q).Transport(); err != nil || later || t.src.is4() || t.dst.is4() {
 			return t, nil, false
 		}
 	default:

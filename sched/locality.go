@@ -140,6 +140,23 @@ func (l *locality) add(k *kept, server int32) {
 	k.set = i
 }
 
+// Forget takes a server out of what is remembered: its ID may be another's from now on.
+func (l *locality) Forget(server int32) {
+	for i := range l.list {
+		k := &l.list[i]
+		if k.server == server {
+			k.server = -1
+		}
+		for at := &k.set; *at != 0; {
+			if l.members[*at].server == server {
+				l.drop(at)
+			} else {
+				at = &l.members[*at].next
+			}
+		}
+	}
+}
+
 // hot tells whether a server has more active connections than its weight while
 // another has less than half.
 func hot(servers []Server, s *Server) bool {

@@ -14,7 +14,7 @@ import (
 
 // Server is one member of a service as a scheduler sees it.
 type Server struct {
-	ID       int32  // stable while the list changes
+	ID       int32  // stable while the list changes, and when the server comes back
 	Weight   int32  // 0: takes no new connections
 	Active   uint32 // connections in an active state
 	Inactive uint32

@@ -3,6 +3,7 @@ package ipvs
 import (
 	"fmt"
 	"maps"
+	"math"
 	"net/netip"
 	"os"
 	"slices"
@@ -246,7 +247,8 @@ func (j *judge) list(n *network) {
 	n.t.Helper()
 	for until := time.Now().Add(20 * time.Second); ; {
 		count := n.conns()
-		for c := range j.f.Conns {
+		conns, _ := j.f.ConnsFrom(0, math.MaxInt, nil)
+		for _, c := range conns {
 			count[line(c)]--
 		}
 		delete(count, "")
@@ -358,11 +360,9 @@ func (j *judge) change(n *network, s step) {
 		n.must(n.k.AddServer(key, Server{Server: rs}))
 		_, err := j.f.AddServer(key, rs)
 		n.must(err)
-	case weigh:
+	case weigh, limit:
 		n.must(n.k.SetServer(key, Server{Server: rs}))
-		j.f.SetWeight(key, addr, rs.Weight)
-	case limit:
-		n.must(n.k.SetServer(key, Server{Server: rs}))
-		j.f.SetThresholds(key, addr, rs.Upper, rs.Lower)
+		_, err := j.f.EditServer(key, rs)
+		n.must(err)
 	}
 }

@@ -2,6 +2,7 @@ package ipvs
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"slices"
@@ -114,7 +115,8 @@ func (n *network) live(f *forward.Forwarder, to netip.AddrPort, rs forward.Serve
 func (n *network) agree(f *forward.Forwarder, first int, list [][]event, step int) {
 	n.t.Helper()
 	here := map[uint16]forward.Conn{}
-	for c := range f.Conns {
+	conns, _ := f.ConnsFrom(0, math.MaxInt, nil)
+	for _, c := range conns {
 		here[c.Client.Port()] = c
 	}
 	for until := time.Now().Add(5 * time.Second); ; {

@@ -97,6 +97,12 @@ func (n *Node) judge(now time.Duration, port int, head, frame []byte, out *Batch
 		if len(n.natted) > 0 && n.back(eth.Payload()) {
 			return Verdict{Fate: Delivered}
 		}
+	case forward.Stray: // the local stack knows its connections, and resets others
+		if ip, err := proto.ParseIP(eth.Payload()); err == nil && n.local(ip.Dst()) {
+			n.armTraffic()
+			return Verdict{Fate: Delivered}
+		}
+		n.reply(port, eth, out, reset)
 	case forward.NoConn:
 		n.reply(port, eth, out, reset)
 	case forward.NoDestination:

@@ -173,54 +173,44 @@ func placeOf(list []forward.Server, addr netip.AddrPort) int {
 	return slices.IndexFunc(list, func(s forward.Server) bool { return s.Addr == addr })
 }
 
-// fill brings the pools of a service to what they are to be: who comes is in before others
-// go, so that there is no moment without a server.
+// fill brings the pools of a service to what they are to be. Nobody sees them between: who
+// goes leaves before others come, and who stays keeps its place, as keepalived has the kernel
+// do it.
 func (n *Node) fill(now time.Duration, s *service) {
 	for i, k := range s.keys {
 		want := n.members(s, k)
 		if slices.Equal(s.pools[i], want) {
 			continue
 		}
-		for _, w := range want {
-			n.place(now, k, s.pools[i], w)
+		for _, is := range s.pools[i] {
+			switch at := placeOf(want, is.Addr); {
+			case at < 0:
+				n.fwd.RemoveServer(k, is.Addr)
+			case want[at] != is:
+				id, err := n.fwd.EditServer(k, want[at])
+				mustServe(err)
+				if is.Method != want[at].Method || is.Tunnel != want[at].Tunnel {
+					n.aim(now, id)
+				}
+			}
 		}
-		for _, h := range s.pools[i] {
-			if placeOf(want, h.Addr) < 0 {
-				n.fwd.RemoveServer(k, h.Addr)
+		for _, w := range want {
+			if placeOf(s.pools[i], w.Addr) < 0 {
+				n.enter(now, k, w)
 			}
 		}
 		s.pools[i] = want
 	}
 }
 
-// place makes a server what it is to be in a pool, in which it may be already.
-func (n *Node) place(now time.Duration, k forward.ServiceKey, pool []forward.Server, want forward.Server) {
-	i := placeOf(pool, want.Addr)
-	if i < 0 {
-		n.enter(now, k, want)
-		return
-	}
-	if is := pool[i]; is.Method != want.Method || is.Tunnel != want.Tunnel {
-		n.fwd.RemoveServer(k, want.Addr) // it keeps its connections
-		n.enter(now, k, want)
-		return
-	} else if is.Upper != want.Upper || is.Lower != want.Lower {
-		n.fwd.SetThresholds(k, want.Addr, want.Upper, want.Lower)
-	}
-	if pool[i].Weight != want.Weight {
-		n.fwd.SetWeight(k, want.Addr, want.Weight)
-	}
-}
-
 // enter gives a server to the forwarder and looks for its MAC.
 func (n *Node) enter(now time.Duration, k forward.ServiceKey, s forward.Server) {
 	id, err := n.fwd.AddServer(k, s)
-	if err != nil {
-		panic(fmt.Sprintf("node: %v", err)) // the configuration was checked
-	}
+	mustServe(err)
 	for len(n.hops) <= id {
 		n.hops = append(n.hops, -1)
 	}
+	n.hops[id] = -1 // the number may have been another's
 	n.aim(now, id)
 }
 

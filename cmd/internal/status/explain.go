@@ -73,6 +73,8 @@ func outcome(e *forward.Explanation) string {
 		return "is refused with ICMP port unreachable: no server can take it"
 	case forward.NoConn:
 		return "is not scheduled: it comes from the port of FTP's data connections, and is answered with a reset"
+	case forward.Stray:
+		return "is not scheduled: it comes from the port of FTP's data connections, and is left to the local stack"
 	case forward.TableFull:
 		return "is dropped: the table of connections is full"
 	}
