@@ -17,8 +17,9 @@ type Flow struct {
 	Protocol           uint8
 	Src, Dst           netip.Prefix // of one family
 	SrcPorts, DstPorts [2]uint16    // from the first to the last
-	// Answer is for what a server, Src, sends through us to clients. What it sends to this
-	// host itself, to a group or to all passes: health checks live on it.
+	// Answer is for what a server, Src, sends through us to clients, and for the ICMP errors about
+	// what clients sent to it. What it sends to this host itself, to a group or to all passes:
+	// health checks live on it.
 	Answer bool
 	// Pass lets packets be seen that a flow behind it in the list would drop.
 	Pass bool
@@ -157,6 +158,9 @@ func (r *dropRules) chain(iface string, sets map[setKind]*nftables.Set) [][]expr
 	for _, kind := range setKinds() {
 		if set := sets[kind]; set != nil {
 			rules = append(rules, kind.rule(set))
+			if kind.source && !kind.fragments {
+				rules = append(rules, kind.errorRules(set)...)
+			}
 		}
 	}
 	for _, f := range r.single {
@@ -245,6 +249,43 @@ func (s setKind) rule(set *nftables.Set) []expr.Any {
 		rule = append(rule, elsewhere()...)
 	}
 	return append(rule, &expr.Verdict{Kind: expr.VerdictDrop})
+}
+
+// errorRules are, for the ICMP errors about packets to who answers (of IPv6 one rule: icmpv6 type & 0x80 == 0),
+//
+//	meta protocol ip meta l4proto icmp icmp type 3-4 @th,64,8 0x45 @th,192,32 . @th,136,8 . @th,240,16 @set fib … drop
+//	likewise of type 11-12
+//
+// The packet in the error begins behind 8 bytes. One with options, or over IPv6 with
+// extension headers, is none of these.
+func (s setKind) errorRules(set *nftables.Set) (rules [][]expr.Any) {
+	const first, quote = 8, 8
+	header, protocol := uint32(20), uint32(9)
+	types := [][2]uint8{{3, 4}, {11, 12}}
+	icmp, version, mask := uint8(unix.IPPROTO_ICMP), uint8(0x45), uint8(0xff)
+	if s.six {
+		header, protocol = 40, 6
+		types = [][2]uint8{{0, 127}}
+		icmp, version, mask = unix.IPPROTO_ICMPV6, 0x60, 0xf0
+	}
+	load := func(register, offset, length uint32) expr.Any {
+		return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: length}
+	}
+	offset, length := destinationAt(s.six)
+	for _, t := range types {
+		rule := append(ofFamily(s.six),
+			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, equals(icmp),
+			load(1, 0, 1), &expr.Range{Op: expr.CmpOpEq, Register: 1, FromData: []byte{t[0]}, ToData: []byte{t[1]}},
+			load(1, quote, 1), &expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{mask}, Xor: []byte{0}}, equals(version),
+			load(first, quote+offset, length), load(first+length/4, quote+protocol, 1))
+		if s.port {
+			rule = append(rule, load(first+length/4+1, quote+header+2, 2))
+		}
+		rule = append(rule, &expr.Lookup{SourceRegister: first, SetName: set.Name, SetID: set.ID})
+		rule = append(rule, elsewhere()...)
+		rules = append(rules, append(rule, &expr.Verdict{Kind: expr.VerdictDrop}))
+	}
+	return rules
 }
 
 // laterFragment is: ip frag-off & 0x1fff != 0, or frag frag-off != 0.

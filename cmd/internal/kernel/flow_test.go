@@ -88,6 +88,7 @@ type crossed struct {
 	options      bool // behind a header of destination options
 	later        bool // a fragment without ports
 	serial       uint16
+	about        *crossed // of an ICMP error
 }
 
 func (c crossed) frame(t *testing.T, dst net.HardwareAddr) []gopacket.SerializableLayer {
@@ -107,6 +108,9 @@ func (c crossed) frame(t *testing.T, dst net.HardwareAddr) []gopacket.Serializab
 	b := gopacket.NewSerializeBuffer()
 	must(t, gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, tcp))
 	payload := b.Bytes()
+	if c.about != nil {
+		ip4.Protocol, ip6.NextHeader, payload = layers.IPProtocolICMPv4, layers.IPProtocolICMPv6, c.about.quoted(t, six)
+	}
 	if six && c.options {
 		ip6.NextHeader, payload = layers.IPProtocolIPv6Destination, append([]byte{6, 0, 1, 4, 0, 0, 0, 0}, payload...)
 	}
@@ -117,6 +121,18 @@ func (c crossed) frame(t *testing.T, dst net.HardwareAddr) []gopacket.Serializab
 		return []gopacket.SerializableLayer{eth, ip6, gopacket.Payload(payload)}
 	}
 	return []gopacket.SerializableLayer{eth, ip4, gopacket.Payload(payload)}
+}
+
+// quoted is the message of an ICMP error about the packet, which says that nobody listens.
+func (c crossed) quoted(t *testing.T, six bool) []byte {
+	t.Helper()
+	m := []byte{layers.ICMPv4TypeDestinationUnreachable, layers.ICMPv4CodePort, 0, 0, 0, 0, 0, 0}
+	if six {
+		m[0], m[1] = layers.ICMPv6TypeDestinationUnreachable, layers.ICMPv6CodePortUnreachable
+	}
+	b := gopacket.NewSerializeBuffer()
+	must(t, gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, c.frame(t, clientMAC)...))
+	return append(m, b.Bytes()[14:]...)
 }
 
 // give sends a packet from the servers' side or the clients', and returns its serial.
@@ -180,6 +196,11 @@ func TestDropRulesOfAnswers(t *testing.T) {
 			{crossed{from: server, to: client, later: true}, false},
 			{crossed{from: server[:len(server)-1] + "3", to: client, sport: 80}, true},
 			{crossed{from: server[:len(server)-1] + "3", to: client, later: true}, true},
+			{crossed{from: server, to: client, about: &crossed{from: client, to: server, dport: 80}}, false},
+			{crossed{from: server[:len(server)-1] + "3", to: client, about: &crossed{from: client, to: server, dport: 80}}, false}, // a router
+			{crossed{from: server, to: client, about: &crossed{from: client, to: server, dport: 81}}, true},
+			{crossed{from: server, to: client, about: &crossed{from: client, to: server[:len(server)-1] + "3", dport: 80}}, true},
+			{crossed{from: server, to: client, about: &crossed{from: client, to: server, sport: 80, dport: 1}}, true},
 		} {
 			if n := c.give(t, c.servers, p.crossed); p.want {
 				want = append(want, n)

@@ -195,7 +195,8 @@ func (n *Node) GivesBack() bool { return len(n.services) > 0 }
 
 // back tells whether a packet that is none of the data plane's was kept from the kernel: a
 // NAT server also speaks to others than its clients, who reach it through us as through
-// any router. The kernel forwards these (as IPVS lets pass what it finds no connection of).
+// any router; and there are ICMP errors about that. The kernel forwards these (as IPVS lets
+// pass what it finds no connection of).
 func (n *Node) back(b []byte) bool {
 	ip, err := proto.ParseIP(b)
 	if err != nil || n.local(ip.Dst()) {
@@ -210,13 +211,32 @@ func (n *Node) back(b []byte) bool {
 		later = proto.IPv4(ip).FragmentOffset() != 0
 	}
 	from := answerer{ip.Src(), laterFragments, protocol}
-	if !later {
+	if to, ok := complained(protocol, payload); ok && !later {
+		from = to
+	} else if !later {
 		port, _, ok := proto.Ports(payload)
 		if from.port = int32(port); !ok {
 			return false
 		}
 	}
-	return n.natted[from] || n.natted[answerer{from.addr, 0, protocol}]
+	return n.natted[from] || n.natted[answerer{from.addr, 0, from.protocol}]
+}
+
+// complained is whom the packet was for that an ICMP error is about, by what the kernel's rule
+// looks at: a packet without options and extension headers.
+func complained(protocol uint8, message []byte) (to answerer, ok bool) {
+	const quote, header4, header6 = 8, proto.IPv4Len, proto.IPv6Len
+	if len(message) < quote {
+		return to, false
+	}
+	q := message[quote:]
+	switch typ := message[0]; {
+	case protocol == proto.ProtocolICMP && (typ == 3 || typ == 4 || typ == 11 || typ == 12) && len(q) >= header4+4 && q[0] == 0x45:
+		return answerer{proto.IPv4(q).Dst(), int32(q[header4+2])<<8 | int32(q[header4+3]), q[9]}, true
+	case protocol == proto.ProtocolICMPv6 && typ < 128 && len(q) >= header6+4 && q[0]>>4 == 6:
+		return answerer{proto.IPv6(q).Dst(), int32(q[header6+2])<<8 | int32(q[header6+3]), q[6]}, true
+	}
+	return to, false
 }
 
 // answers build what refuses a packet, in both families.

@@ -226,6 +226,12 @@ func TestPacketsOfNATServersAreGivenBack(t *testing.T) {
 		{later, Delivered},
 		{packetTo(at("[2001:db8::3]:77"), at("[2001:db8:9::7]:40"), proto.TCPAck), Delivered},
 		{packetTo(at("[2001:db8::3]:77"), at("[2001:db8::1]:40"), proto.TCPAck), Dropped},
+		{complaint(at("192.0.2.7:40"), at("10.0.0.3:8080")), Delivered},
+		{complaint(at("192.0.2.7:40"), at("10.0.0.3:8081")), Dropped},
+		{complaint(at("192.0.2.7:8080"), at("10.0.0.4:40")), Dropped},
+		{complaint(at("10.0.0.1:40"), at("10.0.0.3:8080")), Dropped},
+		{complaint(at("[2001:db8:9::7]:40"), at("[2001:db8::3]:77")), Delivered},
+		{complaint(at("[2001:db8:9::7]:40"), at("[2001:db8::4]:77")), Dropped},
 	} {
 		before := slices.Clone(c.frame)
 		v, actions := fate(n, c.frame)
@@ -235,5 +241,46 @@ func TestPacketsOfNATServersAreGivenBack(t *testing.T) {
 	}
 	if c := n.Forwarder().Counter(forward.NotMine); c == 0 {
 		t.Error("the forwarder took them")
+	}
+}
+
+// complaint is the error of a server about a segment of a client, in a frame.
+func complaint(client, server netip.AddrPort) []byte {
+	f := packetTo(client, server, proto.TCPAck)
+	return unreachable.to(f[:14:14], f[14:])
+}
+
+// TestOwnConnectionsOfTheDirector: what belongs to no connection of a service of every port, or
+// by mark, may be of one that this host has opened from the virtual address. The local stack
+// knows that; a service of one port has none such, nor has an address that is not here.
+func TestOwnConnectionsOfTheDirector(t *testing.T) {
+	every := serviceBy("10.0.0.100:0", 6, byDR, "10.0.0.3:0")
+	one := serviceBy("10.0.0.101:80", 6, byDR, "10.0.0.3:80")
+	marked := serviceBy("10.0.0.100:0", 0, byDR, "10.0.0.3:0")
+	marked.ByMark, marked.Fwmark, marked.Addr, marked.IPFamily = true, 7, netip.AddrPort{}, "inet"
+	cfg := with(instanceConf(150))
+	cfg.Global.PacketMarks = []config.PacketMark{{Mark: 7, DestinationPorts: []config.PortRange{{From: 700, To: 700}}}}
+	cfg.VirtualServers = []*config.VirtualServer{every, one, marked}
+	w := newWorld(t, cfg)
+	w.start(0)
+	for _, vip := range []string{"10.0.0.100/24", "10.0.0.101/24"} {
+		w.step(0, AddressChanged{Port: 1, Prefix: netip.MustParsePrefix(vip), Present: true})
+	}
+	for _, c := range []struct {
+		to      string
+		flags   uint8
+		fate    Fate
+		answers int
+	}{
+		{"10.0.0.100:4000", proto.TCPAck, Delivered, 0},
+		{"10.0.0.100:4000", proto.TCPRst, Delivered, 0},
+		{"10.0.0.101:80", proto.TCPAck, Dropped, 1},
+		{"10.0.0.101:700", proto.TCPAck, Delivered, 0},
+		{"10.0.9.9:700", proto.TCPAck, Dropped, 1},
+	} {
+		v, actions := fate(w.nodes[0], packetTo(netip.MustParseAddrPort("10.0.0.9:80"), netip.MustParseAddrPort(c.to), c.flags))
+		if v.Fate != c.fate || len(actions) != c.answers {
+			t.Errorf("%s flags %x: %v and %v", c.to, c.flags, v, actions)
+		}
 	}
 }
