@@ -22,6 +22,7 @@ type years struct {
 	servers map[member]Server // those that are there, by the number of their service in keys
 	flows   map[flowOf]netip.AddrPort
 	peak    int // servers that were needed at a time
+	steers  bool
 }
 
 // flowOf is a connection of a service by its number in keys.
@@ -37,28 +38,75 @@ type flowOf struct {
 func TestReloadsForYears(t *testing.T) {
 	for seed, scheduler := range []string{"rr", "wlc", "mh", "lblc", "lblcr"} {
 		t.Run(scheduler, func(t *testing.T) {
-			y := &years{
-				t: t, f: New(Config{MaxConns: 300, Seed: 1}), random: rand.New(rand.NewPCG(uint64(seed), 1)), there: map[ServiceKey]bool{},
-				servers: map[member]Server{}, flows: map[flowOf]netip.AddrPort{},
-			}
-			y.f.SetMarks([]Rule{{Mark: 7, Port: AnyPort, DstPorts: []PortRange{{700, 700}}}})
-			for port := range uint16(6) {
-				y.keys = append(y.keys, ServiceKey{Protocol: proto.ProtocolTCP, Addr: netip.AddrPortFrom(web.Addr.Addr(), 80+port)})
-			}
-			y.keys = append(y.keys, ServiceKey{Protocol: proto.ProtocolUDP, Addr: netip.AddrPortFrom(web.Addr.Addr(), 53)}, ServiceKey{Mark: 7, Addr: netip.MustParseAddrPort("0.0.0.0:0")})
-			for range 3000 {
-				y.now += time.Duration(y.random.IntN(30)) * time.Second
-				for at, ok := y.f.Deadline(); ok && at <= y.now; at, ok = y.f.Deadline() {
-					y.f.Expire(y.now)
-				}
-				y.reload(scheduler)
-				for range 12 {
-					y.packet()
-				}
-				y.check()
-			}
+			y := newYears(t, Config{MaxConns: 300, Seed: 1}, uint64(seed))
+			y.pass(2000, scheduler)
 			t.Logf("%d servers were needed at a time, %d numbers", y.peak, len(y.f.servers))
 		})
+	}
+}
+
+// TestSteeredForYears has operators drain, fail and evict meanwhile, with a table that is always full
+// and gives up half-open connections: the counters are those of the table all the same.
+func TestSteeredForYears(t *testing.T) {
+	for seed := range uint64(3) {
+		y := newYears(t, Config{MaxConns: 20, Seed: 1, Recycle: true}, seed)
+		y.steers = true
+		y.pass(2000, "wlc")
+	}
+}
+
+func newYears(t *testing.T, c Config, seed uint64) *years {
+	y := &years{
+		t: t, f: New(c), random: rand.New(rand.NewPCG(seed, 1)), there: map[ServiceKey]bool{}, servers: map[member]Server{},
+		flows: map[flowOf]netip.AddrPort{},
+	}
+	y.f.SetMarks([]Rule{{Mark: 7, Port: AnyPort, DstPorts: []PortRange{{700, 700}}}})
+	for port := range uint16(6) {
+		y.keys = append(y.keys, ServiceKey{Protocol: proto.ProtocolTCP, Addr: netip.AddrPortFrom(web.Addr.Addr(), 80+port)})
+	}
+	y.keys = append(y.keys, ServiceKey{Protocol: proto.ProtocolUDP, Addr: netip.AddrPortFrom(web.Addr.Addr(), 53)}, ServiceKey{Mark: 7, Addr: netip.MustParseAddrPort("0.0.0.0:0")})
+	return y
+}
+
+// pass lets so many reloads pass.
+func (y *years) pass(reloads int, scheduler string) {
+	for range reloads {
+		y.now += time.Duration(y.random.IntN(30)) * time.Second
+		for at, ok := y.f.Deadline(); ok && at <= y.now; at, ok = y.f.Deadline() {
+			y.f.Expire(y.now)
+		}
+		y.reload(scheduler)
+		if y.steers {
+			y.steer()
+		}
+		for range 12 {
+			y.packet()
+		}
+		y.check()
+	}
+}
+
+// steer is what an operator does to one service or server.
+func (y *years) steer() {
+	k := y.keys[y.random.IntN(len(y.keys))]
+	if !y.there[k] {
+		return
+	}
+	addr := y.f.servers[y.random.IntN(len(y.f.servers))].Addr
+	to := Steering(y.random.IntN(3))
+	switch y.random.IntN(6) {
+	case 0:
+		y.f.SteerService(k, to)
+	case 1:
+		if y.f.find(k, addr) >= 0 {
+			y.f.SteerServer(k, addr, to)
+		}
+	case 2:
+		y.f.Evict(k, addr)
+	case 3:
+		y.f.EvictService(k)
+	default:
+		y.f.Sweep()
 	}
 }
 
@@ -133,6 +181,11 @@ func (y *years) packet() {
 		return
 	}
 	client := addr4([]byte{10, 2, byte(flow.client % 5), 1})
+	if y.steers {
+		flags := []string{" SYN", " SYN", " ACK", " ACK", " FIN ACK", " RST"}
+		say1(y.t, y.f, y.now, line+flags[y.random.IntN(len(flags))])
+		return
+	}
 	known := y.f.table.find(key{client: client, virtual: toAddr(web.Addr.Addr()), cport: flow.client, vport: port, protocol: proto.ProtocolTCP}) != 0
 	if !known {
 		d := say1(y.t, y.f, y.now, line+" SYN")
