@@ -136,6 +136,9 @@ func TestScenarios(t *testing.T) {
 			if name == "interop-garp-paced" {
 				pacedAlike(t, capture)
 			}
+			if name == "nat-router" {
+				errorsOnce(t, capture)
+			}
 		})
 	}
 }
@@ -162,7 +165,7 @@ func command(t *testing.T, file string) (capture, told string) {
 // checksum; that of keepalived's version 2 over IPv6 tshark does not know.
 func witness(t *testing.T, capture string) {
 	t.Helper()
-	const bad = "(_ws.malformed || vrrp.checksum.status == 0 && !(ipv6 && vrrp.version == 2) || ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0 || icmpv6.checksum.status == 0) && !icmp"
+	const bad = "(_ws.malformed || vrrp.checksum.status == 0 && !(ipv6 && vrrp.version == 2) || ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0 && !icmpv6 || icmpv6.checksum.status == 0) && !icmp"
 	if remarks := tshark(t, capture, bad); remarks != "" {
 		t.Errorf("tshark remarks: %s", remarks)
 	}
@@ -214,6 +217,24 @@ func authenticated(t *testing.T, capture string) {
 	for _, filter := range []string{"vrrp && !ah", `ah && frame.comment contains "ignored"`, "ah.sequence == 0"} {
 		if found := tshark(t, capture, filter); found != "" {
 			t.Errorf("%s: %s", filter, found)
+		}
+	}
+}
+
+// errorsOnce wants the ICMP errors of servers behind NAT to leave the director as its own, and
+// no other way; those about what was sent to the servers themselves as they are.
+func errorsOnce(t *testing.T, capture string) {
+	t.Helper()
+	const out = `frame.interface_name == "d:eth0" && `
+	for filter, want := range map[string]int{
+		`icmp.type == 3 && ip.src == 10.0.0.100 && udp.dstport == 7`:          1,
+		`icmp.type == 3 && ip.src == 10.1.0.21 && udp.dstport == 7`:           0,
+		`icmp.type == 3 && ip.src == 10.1.0.21 && udp.dstport == 8`:           1,
+		`icmpv6.type == 1 && ipv6.src == 2001:db8::100 && udp.dstport == 7`:   1,
+		`icmpv6.type == 1 && ipv6.src == 2001:db8:1::/64 && udp.dstport == 7`: 0,
+	} {
+		if got := tshark(t, capture, out+filter); strings.Count(got, "\n") != want {
+			t.Errorf("%s: want %d\n%s", filter, want, got)
 		}
 	}
 }
