@@ -26,7 +26,7 @@ var seeds = flag.Int("seeds", 3, "how many seeds of every scenario; heavy ones g
 
 // heavy scenarios have many frames: what part of the seeds they get.
 var heavy = map[string]int{"01-two-node": 10, "demo": 10, "gap-of-a-client": 5, "director-fails": 3, "direct-routing": 3, "real-server-dies": 3, "day": 50,
-	"shares-equal": 170, "shares-weighted": 170, "shares-hashed": 170, "shares-kept": 170, "shares-drawn": 170, "shares-one": 170, "mh-servers": 40}
+	"shares-equal": 170, "shares-weighted": 170, "shares-hashed": 170, "shares-kept": 170, "shares-drawn": 170, "shares-one": 170, "mh-servers": 40, "weight-changes": 20}
 
 func scenarios(t testing.TB) []*netlab.Scenario {
 	t.Helper()
