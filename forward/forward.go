@@ -169,6 +169,7 @@ type Config struct {
 	MaxConns int
 	Seed     uint64
 	Recycle  bool
+	FirstID  uint32 // from which packets of our own that may be cut are numbered
 }
 
 // service is a virtual service with its servers in list order, the latest first.
@@ -236,7 +237,7 @@ type Forwarder struct {
 
 // New makes a forwarder without services.
 func New(c Config) *Forwarder {
-	f := &Forwarder{byKey: map[place]int32{}, numbers: map[member]int32{}, away: map[addr]bool{}, table: newTable(c), timeouts: defaultTimeouts}
+	f := &Forwarder{byKey: map[place]int32{}, numbers: map[member]int32{}, away: map[addr]bool{}, table: newTable(c), timeouts: defaultTimeouts, id: c.FirstID}
 	f.fragments.seed = f.table.seed
 	if c.Recycle {
 		f.half.most = c.MaxConns

@@ -35,6 +35,8 @@ type Batch struct {
 	Verdicts []Verdict
 	Actions  []Action
 	Built    []Built
+	// Unresolved are of workers only, copies, for the node's Step.
+	Unresolved []Unresolved
 
 	made forward.Packets // of the Built, until Reset
 }
@@ -48,7 +50,7 @@ type Built struct {
 
 // Reset empties the batch for the next one. The frames of Built must have been sent.
 func (b *Batch) Reset() {
-	b.Verdicts, b.Actions, b.Built = b.Verdicts[:0], b.Actions[:0], b.Built[:0]
+	b.Verdicts, b.Actions, b.Built, b.Unresolved = b.Verdicts[:0], b.Actions[:0], b.Built[:0], b.Unresolved[:0]
 	b.made.Reset()
 }
 
@@ -58,58 +60,62 @@ func (b *Batch) Reset() {
 // is not looked at, only kept beside a frame that waits. Nothing is allocated for a
 // frame of a known flow to a resolved server.
 func (n *Node) Frame(now time.Duration, port int, head, frame []byte, out *Batch) {
-	out.Verdicts = append(out.Verdicts, n.judge(now, port, head, frame, out))
+	out.Verdicts = append(out.Verdicts, n.planes[0].judge(now, port, head, frame, out))
+	n.readmit()
 }
 
-func (n *Node) judge(now time.Duration, port int, head, frame []byte, out *Batch) Verdict {
+func (p *Plane) judge(now time.Duration, port int, head, frame []byte, out *Batch) Verdict {
 	eth, err := proto.ParseEthernet(frame)
-	if err != nil || eth.Type() != proto.EtherTypeIPv4 && eth.Type() != proto.EtherTypeIPv6 || !n.mine(port, eth.Dst()) {
+	if err != nil || eth.Type() != proto.EtherTypeIPv4 && eth.Type() != proto.EtherTypeIPv6 || !p.mine(port, eth.Dst()) {
 		return Verdict{} // seen by the tap, addressed to somebody else
 	}
 	in := forward.Ingress{From: forward.Hop{Port: int32(port), MAC: eth.Src()}, Virtio: head}
-	d := n.fwd.Packet(now, in, eth.Payload())
+	d := p.fwd.Packet(now, in, eth.Payload())
+	if p.number == 0 && len(p.n.planes) > 1 {
+		d = p.n.consult(now, in, eth.Payload(), d)
+	}
+	p.traffic()
 	if d.Rebuild {
-		return n.rebuild(now, d, in, eth, out)
+		return p.rebuild(now, d, in, eth, out)
 	}
 	switch d.Verdict {
 	case forward.Forward:
-		return n.sendTo(now, d.Server, head, frame, out)
+		return p.sendTo(now, d.Server, head, frame, out)
 	case forward.Return:
 		eth.SetDst(d.Hop.MAC)
-		eth.SetSrc(n.ports[d.Hop.Port].link.MAC)
+		eth.SetSrc(p.n.ports[d.Hop.Port].link.MAC)
 		return Verdict{Fate: Forwarded, Port: d.Hop.Port}
 	case forward.Deliver:
 		return Verdict{Fate: Delivered}
 	case forward.NotMine, forward.Fragment:
-		if len(n.natted) > 0 && n.back(eth.Payload()) {
+		if len(p.n.natted) > 0 && p.n.back(eth.Payload()) {
 			return Verdict{Fate: Delivered}
 		}
 	case forward.NoConn:
-		n.reply(port, eth, out, reset)
+		p.reply(port, eth, out, reset)
 	case forward.NoDestination:
-		if n.replies.take(now) {
-			n.reply(port, eth, out, unreachable)
+		if p.replies.take(now) {
+			p.reply(port, eth, out, unreachable)
 		}
 	case forward.TTLExceeded:
-		if n.replies.take(now) {
-			n.reply(port, eth, out, exceeded)
+		if p.replies.take(now) {
+			p.reply(port, eth, out, exceeded)
 		}
 	case forward.TooBig:
-		if n.replies.take(now) {
-			n.tooBig(port, eth, d.MTU, out)
+		if p.replies.take(now) {
+			p.tooBig(port, eth, d.MTU, out)
 		}
 	case forward.TunnelError:
-		if n.replies.take(now) {
-			n.tunnelError(d, eth, out)
+		if p.replies.take(now) {
+			p.tunnelError(d, eth, out)
 		}
 	}
-	n.armTraffic()
 	return Verdict{}
 }
 
 // sendTo addresses the frame to its real server, or keeps it until that answers.
-func (n *Node) sendTo(now time.Duration, server int32, head, frame []byte, out *Batch) Verdict {
-	n.armTraffic()
+func (p *Plane) sendTo(now time.Duration, server int32, head, frame []byte, out *Batch) Verdict {
+	n := p.n
 	if int(server) >= len(n.hops) || n.hops[server] < 0 {
 		return Verdict{}
 	}
@@ -119,10 +125,7 @@ func (n *Node) sendTo(now time.Duration, server int32, head, frame []byte, out *
 		n.address(frame, nb)
 		return Verdict{Fate: Forwarded, Port: int32(nb.port)}
 	}
-	n.out = out.Actions
-	held := n.hold(now, int(h), head, frame)
-	out.Actions, n.out = n.out, nil
-	if !held {
+	if !p.wait(now, server, head, frame, out) {
 		return Verdict{}
 	}
 	return Verdict{Fate: Held}
@@ -151,7 +154,7 @@ func (n *Node) expire(now time.Duration) {
 }
 
 // reply answers a frame to where it came from.
-func (n *Node) reply(port int, eth proto.Ethernet, out *Batch, with answers) {
+func (p *Plane) reply(port int, eth proto.Ethernet, out *Batch, with answers) {
 	f := proto.AppendEthernet(make([]byte, 0, 14+88), eth.Src(), eth.Dst(), eth.Type())
 	if whole := with.to(f, eth.Payload()); len(whole) > len(f) {
 		out.Actions = append(out.Actions, Send{Port: port, Frame: whole})

@@ -178,7 +178,7 @@ func (n *Node) fill(now time.Duration, s *service) {
 		}
 		for _, h := range s.pools[i] {
 			if placeOf(want, h.Addr) < 0 {
-				n.fwd.RemoveServer(k, h.Addr)
+				n.all(func(f *forward.Forwarder) { f.RemoveServer(k, h.Addr) })
 			}
 		}
 		s.pools[i] = want
@@ -193,23 +193,29 @@ func (n *Node) place(now time.Duration, k forward.ServiceKey, pool []forward.Ser
 		return
 	}
 	if is := pool[i]; is.Method != want.Method || is.Tunnel != want.Tunnel {
-		n.fwd.RemoveServer(k, want.Addr) // it keeps its connections
+		n.all(func(f *forward.Forwarder) { f.RemoveServer(k, want.Addr) }) // it keeps its connections
 		n.enter(now, k, want)
 		return
 	} else if is.Upper != want.Upper || is.Lower != want.Lower {
-		n.fwd.SetThresholds(k, want.Addr, want.Upper, want.Lower)
+		n.each(func(plane int, f *forward.Forwarder) {
+			f.SetThresholds(k, want.Addr, n.share(plane, want.Upper), n.share(plane, want.Lower))
+		})
 	}
 	if pool[i].Weight != want.Weight {
-		n.fwd.SetWeight(k, want.Addr, want.Weight)
+		n.all(func(f *forward.Forwarder) { f.SetWeight(k, want.Addr, want.Weight) })
 	}
 }
 
 // enter gives a server to the forwarder and looks for its MAC.
 func (n *Node) enter(now time.Duration, k forward.ServiceKey, s forward.Server) {
-	id, err := n.fwd.AddServer(k, s)
-	if err != nil {
-		panic(fmt.Sprintf("node: %v", err)) // the configuration was checked
-	}
+	id := 0
+	n.each(func(plane int, f *forward.Forwarder) {
+		s, err := s, error(nil)
+		s.Upper, s.Lower = n.share(plane, s.Upper), n.share(plane, s.Lower)
+		if id, err = f.AddServer(k, s); err != nil {
+			panic(fmt.Sprintf("node: %v", err)) // the configuration was checked
+		}
+	})
 	for len(n.hops) <= id {
 		n.hops = append(n.hops, -1)
 	}
@@ -262,7 +268,7 @@ func (n *Node) addTimeouts() {
 	tcp, fin, udp := n.fwd.Timeouts()
 	want := n.cfg.Global.LVSTimeouts
 	n.timeouts = config.Timeouts{TCP: cmp.Or(want.TCP, tcp), TCPFin: cmp.Or(want.TCPFin, fin), UDP: cmp.Or(want.UDP, udp)}
-	n.fwd.SetTimeouts(n.timeouts.TCP, n.timeouts.TCPFin, n.timeouts.UDP)
+	n.all(func(f *forward.Forwarder) { f.SetTimeouts(n.timeouts.TCP, n.timeouts.TCPFin, n.timeouts.UDP) })
 }
 
 // Marks lists the rules of packet_mark, in their order: the first that holds counts. A
@@ -286,7 +292,7 @@ func (n *Node) addMarks() error {
 		}
 		n.marks = append(n.marks, r)
 	}
-	n.fwd.SetMarks(n.marks)
+	n.all(func(f *forward.Forwarder) { f.SetMarks(n.marks) })
 	n.hideVIPs()
 	return nil
 }
