@@ -106,8 +106,10 @@ func plan(o Options) []Case {
 	if o.Quick {
 		half = someFlows
 	}
-	for _, f := range []string{Ringkeep, GoBare, CBare} {
-		p.add(Case{Kind: HalfLoad, Forwarder: f, Frame: 64, Flows: half})
+	if slices.Contains(o.Methods, "DR") { // the watcher knows frames by their destination
+		p.add(Case{Kind: HalfLoad, Forwarder: Ringkeep, Method: "DR", Frame: 64, Flows: half})
+		p.add(Case{Kind: HalfLoad, Forwarder: GoBare, Frame: 64, Flows: half})
+		p.add(Case{Kind: HalfLoad, Forwarder: CBare, Frame: 64, Flows: half})
 	}
 	p.add(Case{Kind: Rest, Forwarder: Ringkeep})
 	return p.cases

@@ -303,7 +303,7 @@ type watcher struct {
 }
 
 func (s *stage) watch() (*watcher, error) {
-	filter, err := ring.ServiceFilter([]ring.Match{{Protocol: proto.ProtocolUDP, Dst: netip.PrefixFrom(vip, vip.BitLen()), DstPorts: [2]uint16{servicePort, servicePort}}})
+	filter, err := ring.ServiceFilter([]ring.Match{{Protocol: proto.ProtocolUDP, Dst: netip.PrefixFrom(vip, 32), DstPorts: [2]uint16{servicePort, servicePort}}})
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@
 // It says what happened, once. What a result means (retries, up or down, weights)
 // is decided elsewhere, by pure code.
 //
-// A [TCP] check costs a goroutine and a socket, no thread, so thousands may be
-// under way. A running [Script] costs a process and the thread that waits for it.
+// A check over the network ([TCP], [HTTP], [SMTP], [DNS], [UDP], [Ping]) costs a goroutine
+// and a socket, no thread, so thousands may be under way. A running [Script] costs a
+// process and the thread that waits for it.
 package checks

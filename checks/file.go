@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -120,8 +121,9 @@ func (f *File) watch() (fresh bool) {
 	return true
 }
 
-// Run calls changed whenever the directory has changed, until ctx ends: the file may say the
-// same as before, as it may be reached by a link. Run closes the watch.
+// Run calls changed whenever the file may say something else, until ctx ends. Changes of
+// other files in its directory count only where it is reached by a link: who reads it at
+// the wrong moment finds it half written. Run closes the watch.
 func (f *File) Run(ctx context.Context, changed func()) {
 	defer f.inotify.Close()
 	stop := context.AfterFunc(ctx, func() { f.inotify.SetReadDeadline(time.Unix(1, 0)) })
@@ -130,8 +132,8 @@ func (f *File) Run(ctx context.Context, changed func()) {
 	for ctx.Err() == nil {
 		f.inotify.SetReadDeadline(time.Now().Add(rewatch))
 		n, err := f.inotify.Read(buf)
-		f.gone(buf[:max(n, 0)])
-		if fresh := f.watch(); n > 0 || fresh {
+		told := f.read(buf[:max(n, 0)])
+		if fresh := f.watch(); told || fresh {
 			changed()
 		}
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -140,14 +142,22 @@ func (f *File) Run(ctx context.Context, changed func()) {
 	}
 }
 
-// gone notices that the watch has ended.
-func (f *File) gone(events []byte) {
+// read tells whether events are about the file, and notices that the watch has ended.
+func (f *File) read(events []byte) (told bool) {
+	linked := false
+	if info, err := os.Lstat(f.path); err == nil {
+		linked = info.Mode()&os.ModeSymlink != 0
+	}
 	for len(events) >= unix.SizeofInotifyEvent {
 		wd := int(int32(binary.NativeEndian.Uint32(events)))
 		mask, size := binary.NativeEndian.Uint32(events[4:]), binary.NativeEndian.Uint32(events[12:])
 		if wd == f.wd && mask&(unix.IN_IGNORED|unix.IN_DELETE_SELF|unix.IN_MOVE_SELF) != 0 {
 			f.wd = -1
 		}
-		events = events[min(len(events), unix.SizeofInotifyEvent+int(size)):]
+		end := min(len(events), unix.SizeofInotifyEvent+int(size))
+		name := string(bytes.TrimRight(events[unix.SizeofInotifyEvent:end], "\x00"))
+		told = told || linked || name == "" || name == filepath.Base(f.path)
+		events = events[end:]
 	}
+	return told
 }

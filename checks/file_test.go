@@ -104,3 +104,34 @@ func TestBlindFileSystem(t *testing.T) {
 		t.Errorf("a file in /proc: %v", err)
 	}
 }
+
+// TestFileIsReadWhenItIsWritten: what happens beside it is no reason to look, unless a link
+// leads there.
+func TestFileIsReadWhenItIsWritten(t *testing.T) {
+	dir := t.TempDir()
+	path, data := filepath.Join(dir, "n"), filepath.Join(dir, "data")
+	os.Mkdir(data, 0o700)
+	w, err := WatchFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	told := make(chan bool, 1000)
+	go w.Run(ctx, func() { told <- true })
+	for range 100 {
+		os.WriteFile(filepath.Join(dir, "beside"), []byte("x"), 0o600)
+	}
+	os.WriteFile(path, []byte("1"), 0o600)
+	eventually(t, "it is told of the file", func() bool { return len(told) > 0 })
+	if n := len(told); n > 3 {
+		t.Errorf("told %d times", n)
+	}
+	os.WriteFile(filepath.Join(data, "n"), []byte("2"), 0o600)
+	os.Symlink("data/n", filepath.Join(dir, "link"))
+	os.Rename(filepath.Join(dir, "link"), path)
+	eventually(t, "it is told of the link", func() bool { return len(told) > 1 })
+	before := len(told)
+	os.Rename(data, filepath.Join(dir, "other"))
+	eventually(t, "it is told of what the link leads through", func() bool { return len(told) > before })
+}

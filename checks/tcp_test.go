@@ -44,7 +44,7 @@ func hole(t *testing.T) netip.AddrPort {
 	}
 	addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(name.(*unix.SockaddrInet4).Port))
 	for range 10 { // every handshake stays in the queue, as nobody accepts
-		if TCP(t.Context(), TCPCheck{Addr: addr, Timeout: 50 * time.Millisecond}) != nil {
+		if TCP(t.Context(), Target{Addr: addr, Timeout: 50 * time.Millisecond}) != nil {
 			return addr
 		}
 	}
@@ -55,7 +55,7 @@ func hole(t *testing.T) netip.AddrPort {
 // 1.5: success when the handshake completes, then a plain close and no data.
 func TestTCPHandshakeThenPlainClose(t *testing.T) {
 	l, addr := listener(t)
-	if err := TCP(t.Context(), TCPCheck{Addr: addr, Timeout: time.Second}); err != nil {
+	if err := TCP(t.Context(), Target{Addr: addr, Timeout: time.Second}); err != nil {
 		t.Fatal(err)
 	}
 	c, err := l.Accept()
@@ -78,15 +78,15 @@ func TestTCPFailures(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		ctx   context.Context
-		check TCPCheck
+		check Target
 		want  string
 		local bool
 	}{
-		{"refused", t.Context(), TCPCheck{Addr: closed}, "connection refused", false},
-		{"silent", t.Context(), TCPCheck{Addr: hole(t), Timeout: 200 * time.Millisecond}, "no answer in 200ms", false},
-		{"bind", t.Context(), TCPCheck{Addr: open, Bind: netip.MustParseAddrPort("192.0.2.1:0")}, "check not made: bind: cannot assign requested address", true},
-		{"device", t.Context(), TCPCheck{Addr: open, Device: "nosuch0"}, "check not made: bind to device nosuch0: no such device", true},
-		{"called off", gone, TCPCheck{Addr: open}, "check not made: context canceled", true},
+		{"refused", t.Context(), Target{Addr: closed}, "connection refused", false},
+		{"silent", t.Context(), Target{Addr: hole(t), Timeout: 200 * time.Millisecond}, "no answer in 200ms", false},
+		{"bind", t.Context(), Target{Addr: open, Bind: netip.MustParseAddrPort("192.0.2.1:0")}, "check not made: bind: cannot assign requested address", true},
+		{"device", t.Context(), Target{Addr: open, Device: "nosuch0"}, "check not made: bind to device nosuch0: no such device", true},
+		{"called off", gone, Target{Addr: open}, "check not made: context canceled", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			err := TCP(tt.ctx, tt.check)
@@ -102,7 +102,7 @@ func TestTCPFailures(t *testing.T) {
 
 func TestTCPBindsWhatIsAsked(t *testing.T) {
 	l, addr := listener(t)
-	c := TCPCheck{Addr: addr, Bind: netip.MustParseAddrPort("127.0.0.9:0")}
+	c := Target{Addr: addr, Bind: netip.MustParseAddrPort("127.0.0.9:0")}
 	if os.Geteuid() == 0 {
 		c.Device, c.Mark = "lo", 7
 	}
@@ -157,7 +157,7 @@ func TestTCPChecksTakeNoThreads(t *testing.T) {
 		begun.Add(1)
 		all.Go(func() {
 			begun.Done()
-			TCP(ctx, TCPCheck{Addr: addr, Timeout: 10 * time.Second})
+			TCP(ctx, Target{Addr: addr, Timeout: 10 * time.Second})
 		})
 	}
 	begun.Wait()
@@ -194,7 +194,19 @@ func sockets(t *testing.T) int {
 }
 
 func ExampleTCP() {
-	err := TCP(context.Background(), TCPCheck{Addr: netip.MustParseAddrPort("127.0.0.1:1"), Timeout: time.Second})
+	err := TCP(context.Background(), Target{Addr: netip.MustParseAddrPort("127.0.0.1:1"), Timeout: time.Second})
 	fmt.Println(err)
 	// Output: connection refused
+}
+
+// A link-local address means something on its link only.
+func TestTargetOnALink(t *testing.T) {
+	for _, tt := range []struct{ addr, device, want string }{
+		{"[fe80::1]:80", "eth0", "[fe80::1%eth0]:80"}, {"[fe80::1]:80", "", "[fe80::1]:80"},
+		{"[2001:db8::1]:80", "eth0", "[2001:db8::1]:80"}, {"169.254.0.1:80", "eth0", "169.254.0.1:80"},
+	} {
+		if got := (Target{Addr: netip.MustParseAddrPort(tt.addr), Device: tt.device}).addr().String(); got != tt.want {
+			t.Errorf("%s on %q: %s", tt.addr, tt.device, got)
+		}
+	}
 }

@@ -33,11 +33,9 @@ func (f *Forwarder) SetThresholds(k ServiceKey, addr netip.AddrPort, upper, lowe
 		return
 	}
 	rs := &f.servers[id]
-	if at := svc.place(id); at >= 0 && (upper == 0 || upper > rs.Upper) { // as the kernel does: judged anew
-		svc.view[at].Overload = false
-	}
 	rs.Upper, rs.Lower = upper, lower
 	f.count(id, 0, 0)
+	svc.sched.Changed(svc.view) // any edit of a server tells the scheduler, as in the kernel
 }
 
 // RemoveService takes a service out with all its servers. Its connections stay in the

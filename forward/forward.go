@@ -195,7 +195,7 @@ type server struct {
 	addr                      addr // of Server.Addr
 	service                   int32
 	fits                      int32 // the longest packet that passes in one
-	present                   bool
+	present, overload         bool
 	cut                       bool     // connections of it may have to end at their next packet
 	evicted                   bool     // those before born end, see Evict
 	wish                      Steering // of the operator, for it alone
@@ -225,6 +225,7 @@ type Forwarder struct {
 	half      halfOpen
 	timeouts  [len(defaultTimeouts)]time.Duration
 	nat       bool // there was a NAT server
+	ahead     prefetch
 	counters  [verdictCount]uint64
 	ranks     uint64 // that were given out
 	sweep     span

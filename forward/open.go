@@ -46,6 +46,20 @@ func (f *Forwarder) open(now time.Duration, k key, mark uint32, flags uint8) (in
 	return i, Forward
 }
 
+// reopen is open in place of a connection that is over, 0 for none: as in the kernel that one
+// still counts while the new one is placed, unless its room is needed.
+func (f *Forwarder) reopen(now time.Duration, k key, mark uint32, flags uint8, over int32) (int32, Verdict) {
+	if over != 0 && f.table.used >= f.table.max {
+		f.end(over)
+		over = 0
+	}
+	i, v := f.open(now, k, mark, flags)
+	if over != 0 {
+		f.end(over)
+	}
+	return i, v
+}
+
 // serviceFor finds the service of a packet: that of its mark, of its address and port, of
 // its address.
 func (f *Forwarder) serviceFor(k key, mark uint32) (id int32, ok bool) {
@@ -159,8 +173,11 @@ func (f *Forwarder) schedule(now time.Duration, svc *service, id int32, k key) (
 		if control, ok = f.insert(tk); !ok {
 			return 0, 0, TableFull
 		}
-		m := f.table.more(control)
-		f.table.at(control).server, m.began, m.by = target, seconds(now), svc.by
+		t, m := f.table.at(control), f.table.more(control)
+		t.server, m.began, m.by = target, seconds(now), svc.by
+		if svc.Key.Addr.Port() != 0 { // as the kernel shows it; that of all ports has none
+			t.rport = f.servers[target].Addr.Port()
+		}
 		f.servers[target].persist++
 	}
 	f.table.arm(control, now+svc.Persistence)

@@ -90,7 +90,7 @@ func parse(b []byte) (packet, error) {
 func (f *Forwarder) transport(now time.Duration, in Ingress, p packet, flags uint8) Decision {
 	sport, dport, _ := proto.Ports(p.payload)
 	k := key{client: p.src, virtual: p.dst, cport: sport, vport: dport, protocol: p.protocol}
-	i := f.table.find(k)
+	i, over := f.table.find(k), int32(0)
 	if i != 0 && f.servers[f.table.at(i).server].cut {
 		ended, reset := f.cutOff(i, flags)
 		if reset {
@@ -101,17 +101,17 @@ func (f *Forwarder) transport(now time.Duration, in Ingress, p packet, flags uin
 		}
 	}
 	if i != 0 && f.outlived(i, flags) {
-		f.end(i)
-		i = 0
+		over, i = i, 0
+		f.table.unhash(over)
 	}
-	if i == 0 && f.nat {
+	if i == 0 && over == 0 && f.nat {
 		if a := f.findAnswer(p.dst, p.src, dport, sport, p.protocol); a != 0 {
 			return f.answer(now, in, p, a, flags)
 		}
 	}
 	if i == 0 {
 		var v Verdict
-		if i, v = f.open(now, k, f.mark(in.From.Port, p, sport, dport), flags); v != Forward {
+		if i, v = f.reopen(now, k, f.mark(in.From.Port, p, sport, dport), flags, over); v != Forward {
 			return Decision{Verdict: v}
 		}
 		if i < 0 { // a datagram that leaves nothing behind
@@ -205,11 +205,12 @@ func (f *Forwarder) outlived(i int32, flags uint8) bool {
 	return c.state == stTimeWait || c.state == stClose || c.state == stClosed
 }
 
-// opens tells whether a packet asks for a new connection: a SYN, or an INIT of SCTP.
+// opens tells whether a packet asks for a new connection: a SYN, whatever else is with it, or
+// an INIT of SCTP.
 func opens(protocol, flags uint8) bool {
 	switch protocol {
 	case proto.ProtocolTCP:
-		return flags&(proto.TCPSyn|proto.TCPAck|proto.TCPRst) == proto.TCPSyn
+		return flags&proto.TCPSyn != 0
 	case proto.ProtocolSCTP:
 		return flags == sctpInit
 	}
@@ -239,20 +240,23 @@ func (f *Forwarder) count(id int32, active, inactive int32) {
 	rs := &f.servers[id]
 	rs.active += uint32(active)
 	rs.inactive += uint32(inactive)
+	rs.overload = rs.overloaded()
 	svc := &f.services[rs.service]
 	at := svc.place(id)
 	if at < 0 {
 		return
 	}
 	v := &svc.view[at]
-	v.Active, v.Inactive = rs.active, rs.inactive
-	switch total := rs.active + rs.inactive; {
-	case rs.Upper == 0:
-	case total >= rs.Upper:
-		v.Overload = true
-	case rs.Lower > 0 && total < rs.Lower, rs.Lower == 0 && uint64(total)*4 < uint64(rs.Upper)*3:
-		v.Overload = false
+	v.Active, v.Inactive, v.Overload = rs.active, rs.inactive, rs.overload
+}
+
+// overloaded tells whether a server is above its limits: between them it stays what it was.
+func (s *server) overloaded() bool {
+	total, lower := s.active+s.inactive, s.Lower
+	if lower == 0 {
+		lower = s.Upper - s.Upper/4
 	}
+	return s.Upper > 0 && (total >= s.Upper || s.overload && total >= lower)
 }
 
 // end frees a connection or template and everything that counts it.

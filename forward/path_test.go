@@ -386,3 +386,52 @@ func TestLengthsOfNAT(t *testing.T) {
 		}
 	}
 }
+
+// Each way keeps what was learned of it for ten minutes of its own.
+func TestLearnedIsForgotten(t *testing.T) {
+	f := New(Config{MaxConns: 16, Seed: 1})
+	if err := f.AddService(Service{Key: web, Scheduler: "rr"}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		id, err := f.AddServer(web, Server{Addr: serverAddr(i), Method: TUN, Weight: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.SetPath(int32(id), Path{MTU: 1500, Source: near4})
+	}
+	for i, at := range []time.Duration{0, 5 * time.Minute, 2 * time.Minute} {
+		f.learn(at, toAddr(serverAddr(i).Addr()), 1400)
+	}
+	for _, c := range []struct {
+		at   time.Duration
+		want [3]int32
+	}{
+		{10*time.Minute - 1, [3]int32{1380, 1380, 1380}},
+		{10 * time.Minute, [3]int32{1480, 1380, 1380}},
+		{12 * time.Minute, [3]int32{1480, 1380, 1480}},
+		{15 * time.Minute, [3]int32{1480, 1480, 1480}},
+	} {
+		f.Expire(c.at)
+		if got := [3]int32{f.servers[0].fits, f.servers[1].fits, f.servers[2].fits}; got != c.want {
+			t.Errorf("after %v %v fit, want %v", c.at, got, c.want)
+		}
+	}
+}
+
+// A client of IPv6 never hears of less than 1280 (RFC 8200 §5), and every client hears by
+// the neighbour that its packets came from.
+func TestToldOfTunnels(t *testing.T) {
+	f, _ := tunnelWorld(t, true, false, false, tunnels[0], 1500)
+	s := super{six: true, ttl: 64, flags: proto.TCPSyn, data: make([]byte, 1300)}
+	ip, _ := s.packet()
+	in := Ingress{From: Hop{Port: 3, MAC: proto.MAC{2, 1}}}
+	var out Packets
+	if d := f.Packet(0, in, ip); !f.Rebuild(d, in, ip, &out) {
+		t.Fatal(d)
+	}
+	d := f.Packet(0, Ingress{}, icmpAbout(out.Buf[out.Spans[0].From:], 548, 3, 4, 1280))
+	if d.Verdict != TunnelError || d.MTU != 1280 || f.servers[0].fits != 1260 || d.Hop != in.From {
+		t.Errorf("%+v, %d fit", d, f.servers[0].fits)
+	}
+}

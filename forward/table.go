@@ -72,7 +72,10 @@ const (
 // chunkSize is how many entries are made at a time: the table grows without a copy.
 const chunkSize = 1 << 12
 
-// table is a hash table with chains of entry numbers; number 0 is nobody.
+// table is a hash table with chains of entry numbers; number 0 is nobody. It has as many
+// buckets as connections, so that few connections touch little memory: it grows by one bucket
+// at a time, which takes its entries from one other (linear hashing, Litwin 1980), and
+// never makes anybody wait.
 type table struct {
 	seed    uint64
 	max     int
@@ -80,7 +83,8 @@ type table struct {
 	made    int32 // entries ever made, 0 included
 	free    int32 // chain of freed entries
 	born    uint32
-	buckets []int32
+	buckets []int32 // those in use; the capacity is there from the start
+	mask    uint64  // of the hash, which may lead beyond the buckets: half of it does not
 	chunks  []*chunk
 	slots   [slotCount]int32
 	turn    int64 // the slot number that comes up next, counted from time 0
@@ -92,24 +96,56 @@ type chunk struct {
 }
 
 func newTable(c Config) table {
-	buckets := 1 << 10
-	for buckets < c.MaxConns {
-		buckets <<= 1
+	return table{
+		seed: c.Seed | 1, max: c.MaxConns, made: 1,
+		buckets: make([]int32, firstBuckets, max(firstBuckets, c.MaxConns)), mask: firstBuckets - 1,
 	}
-	return table{seed: c.Seed | 1, max: c.MaxConns, buckets: make([]int32, buckets), made: 1}
 }
+
+// firstBuckets is how many there are at first, a power of two.
+const firstBuckets = 1 << 10
 
 func (t *table) at(i int32) *conn { return &t.chunks[uint32(i)/chunkSize].conns[uint32(i)%chunkSize] }
 
 func (t *table) more(i int32) *more { return &t.chunks[uint32(i)/chunkSize].more[uint32(i)%chunkSize] }
 
-// bucket hashes the client's side, keyed by the seed: a reply finds the same one.
+// bucket is where the entries of the client's side are: a reply finds the same ones.
 func (t *table) bucket(k key) *int32 {
-	hi, lo := bits.Mul64(k.client.hi^t.seed, k.client.lo^0x9e3779b97f4a7c15)
-	x := hi ^ lo ^ uint64(k.cport)<<16 ^ uint64(k.protocol)
+	i := t.hash(k.client, k.cport, k.protocol) & t.mask
+	if i >= uint64(len(t.buckets)) {
+		i &= t.mask >> 1
+	}
+	return &t.buckets[i]
+}
+
+// hash is keyed by the seed.
+func (t *table) hash(client addr, cport uint16, protocol uint8) uint64 {
+	hi, lo := bits.Mul64(client.hi^t.seed, client.lo^0x9e3779b97f4a7c15)
+	x := hi ^ lo ^ uint64(cport)<<16 ^ uint64(protocol)
 	hi, lo = bits.Mul64(x^t.seed, 0xd6e8feb86659fd93)
-	x = hi ^ lo
-	return &t.buckets[x&uint64(len(t.buckets)-1)]
+	return hi ^ lo
+}
+
+// grow adds a bucket, and moves to it what is its own of the bucket that stood for it.
+func (t *table) grow() {
+	at := uint64(len(t.buckets))
+	if at > t.mask {
+		t.mask = t.mask<<1 | 1
+	}
+	t.buckets = t.buckets[:at+1]
+	from, to := &t.buckets[at&(t.mask>>1)], &t.buckets[at]
+	stays, moves := int32(0), int32(0)
+	for i := *from; i != 0; {
+		c := t.at(i)
+		next := c.chain
+		if t.hash(c.client, c.cport, c.protocol)&t.mask == at {
+			c.chain, moves = moves, i
+		} else {
+			c.chain, stays = stays, i
+		}
+		i = next
+	}
+	*from, *to = stays, moves
 }
 
 func (c *conn) key() key {
@@ -158,6 +194,9 @@ func (t *table) insert(k key) (i int32, ok bool) {
 		if int(i/chunkSize) == len(t.chunks) {
 			t.chunks = append(t.chunks, new(chunk))
 		}
+	}
+	if t.used >= len(t.buckets) && len(t.buckets) < cap(t.buckets) {
+		t.grow()
 	}
 	b := t.bucket(k)
 	*t.at(i) = conn{

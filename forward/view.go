@@ -123,7 +123,7 @@ func (f *Forwarder) serverStatus(svc *service, id int32) ServerStatus {
 }
 
 // Size is how many chains the table's hash has.
-func (f *Forwarder) Size() int { return len(f.table.buckets) }
+func (f *Forwarder) Size() int { return cap(f.table.buckets) }
 
 // Verdicts is how many verdicts there are, from 0 on.
 const Verdicts = verdictCount

@@ -497,11 +497,14 @@ func (l *lab) advertCondition(w []string) (func() bool, error) {
 
 func (l *lab) textCondition(w []string) (func() bool, error) {
 	h := l.hosts[w[1]]
-	if h == nil || h.node == nil {
+	if h == nil || h.node == nil && (w[0] != "log" || h.written == nil) {
 		return nil, fmt.Errorf("no node %s", w[1])
 	}
 	if w[0] == "log" {
 		text := strings.Join(w[2:], " ")
+		if h.node == nil {
+			return func() bool { return h.wrote(text) }, nil
+		}
 		return func() bool { return h.node.logged(text) }, nil
 	}
 	if len(w) < 4 {

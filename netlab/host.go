@@ -108,7 +108,8 @@ type host struct {
 	six     bool // it speaks IPv6
 	servers map[string]func()
 	ends    []*tunnelEnd
-	node    *node // nil for one that is no director
+	written []string // files that its programs have written their output to
+	node    *node    // nil for one that is no director
 }
 
 // macOf derives a stable MAC from a name, so that captures of two runs compare.

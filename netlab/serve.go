@@ -25,6 +25,9 @@ func (h *host) serve(kind, port string) error {
 	if h.servers[key] != nil {
 		return fmt.Errorf("%s serves %s already", h.name, key)
 	}
+	if kind == "program" {
+		return h.program(port)
+	}
 	failed := make(chan error)
 	h.spawn(func() {
 		if kind == "udp" {

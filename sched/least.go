@@ -2,10 +2,10 @@ package sched
 
 import "math/bits"
 
-// overhead weighs a server's connections. Kernels up to 6.1 count 256 for an active
-// and 1 for an inactive one; later ones 257 and 1. The order differs only when the
+// overhead weighs a server's connections: an active one as 257 inactive ones, as in Linux
+// 6.1.192 and 6.12.117. Earlier kernels weigh it as 256; the order differs only when the
 // inactive counts differ by hundreds.
-func overhead(s *Server) int64 { return int64(s.Active)<<8 + int64(s.Inactive) }
+func overhead(s *Server) int64 { return int64(s.Active)*257 + int64(s.Inactive) }
 
 // lc is least connection: the weight only says whether a server takes part.
 type lc struct{}

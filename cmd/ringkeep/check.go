@@ -77,7 +77,7 @@ file cannot be read.`,
 }
 
 func (c *checker) options() (config.Options, error) {
-	o := config.Options{ConfigID: c.id}
+	o := config.Options{ConfigID: c.id, Regex: tryRegex}
 	if c.here {
 		h, err := thisHost()
 		if err != nil {

@@ -36,3 +36,9 @@ func (h host) Script(path string, user, group string, security bool) error {
 	}
 	return errors.New(v.String())
 }
+
+// tryRegex says what is wrong with a regex of HTTP_GET.
+func tryRegex(pattern string, words []string) error {
+	_, err := checks.NewRegex(pattern, checks.RegexOptions{Words: words})
+	return err
+}

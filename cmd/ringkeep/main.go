@@ -57,7 +57,7 @@ nodes on one machine in network namespaces.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(runCommand(), reloadCommand(), checkCommand(), simCommand(), dumpCommand(), replayCommand(), labCommand(), labEnterCommand(), labPingCommand(), benchCommand(), versionCommand())
+	cmd.AddCommand(runCommand(), reloadCommand(), checkCommand(), genhashCommand(), simCommand(), dumpCommand(), replayCommand(), labCommand(), labEnterCommand(), labPingCommand(), benchCommand(), versionCommand())
 	cmd.AddCommand(statusCommand(), explainCommand(), steerCommand("drain"), steerCommand("undrain"), steerCommand("fail"), steerCommand("evict"))
 	return cmd
 }

@@ -126,7 +126,7 @@ func (r *runner) run(cmd *cobra.Command) error {
 		return fmt.Errorf("--workers %d: must be 1 to %d", r.workers, mostWorkers)
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l, ReplaceAttr: microseconds}))
-	o := config.Options{ConfigID: r.id}
+	o := config.Options{ConfigID: r.id, Regex: tryRegex}
 	if r.includeCheck {
 		o.IncludeCheck = config.IncludeCheck{Read: true, Match: true, WildcardMatch: true, Braces: true}
 	}

@@ -50,6 +50,9 @@ func secure(cfg *config.Config, log *slog.Logger) {
 		s.commands(&vs.QuorumUp, &vs.QuorumDown)
 		for _, rs := range vs.RealServers {
 			s.commands(&rs.NotifyUp, &rs.NotifyDown)
+			rs.Checks = slices.DeleteFunc(rs.Checks, func(c *config.Check) bool {
+				return c.MiscPath != nil && !s.allow(c.MiscPath.Pos, c.MiscPath.Args, &c.Account)
+			})
 		}
 	}
 }

@@ -225,6 +225,7 @@ func (r *reloader) writeList(ctx context.Context, q statusQuestion, w io.Writer)
 	head := status.Heading(q.Options, size)
 	if q.service != "" {
 		if list = only(list, q.service); len(list) == 0 {
+			//lint:ignore ST1005 ipvsadm says it so
 			return errors.New("No such service")
 		}
 		head = status.Title(q.Options)

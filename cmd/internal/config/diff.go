@@ -392,9 +392,22 @@ func (c *Config) Unfit(found []Message, running *Config, before []Message) error
 	return errors.New(strings.Join(wrong, "\n"))
 }
 
-// Same tells whether two checks ask the same thing in the same way.
+// Same tells whether two checks ask the same thing of the same server, whenever they do and
+// whatever follows from the answer. Of a UDP_CHECK only the way there counts, as in
+// keepalived.
 func (c *Check) Same(o *Check) bool {
 	t := tables()[c.Kind]
-	return c.Kind == o.Kind && c.Connect == o.Connect && c.Bind == o.Bind &&
-		slices.Equal(printed(t, reflect.ValueOf(c).Elem()), printed(t, reflect.ValueOf(o).Elem()))
+	asked := func(c *Check) []string {
+		return slices.DeleteFunc(printed(t, reflect.ValueOf(c).Elem()), func(line string) bool {
+			keyword, _, _ := strings.Cut(line, " ")
+			switch keyword {
+			case "delay_loop", "retry", "delay_before_retry", "warmup", "alpha", "log_all_failures", "fast_recovery", "connect_timeout", "misc_timeout":
+				return true
+			case "payload", "require_reply", "min_reply_length", "max_reply_length":
+				return c.Kind == "UDP_CHECK"
+			}
+			return false
+		})
+	}
+	return c.Kind == o.Kind && c.Connect == o.Connect && c.Bind == o.Bind && slices.Equal(asked(c), asked(o))
 }

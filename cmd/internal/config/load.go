@@ -17,6 +17,9 @@ type Options struct {
 	IncludeCheck IncludeCheck
 	Host         Host // nil: nothing is compared with a machine
 	Explain      int  // a line to be explained, 0 for none
+	// Regex says what is wrong with a regex and the words of its regex_options; nil: nobody
+	// asks.
+	Regex func(pattern string, words []string) error
 
 	glob  func(pattern string) ([]string, error) // nil: [filepath.Glob]
 	lines int                                    // 0: mostLines

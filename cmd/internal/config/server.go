@@ -191,6 +191,12 @@ func (r *reader) resolvePool(vs *VirtualServer) {
 		}
 		kept = append(kept, rs)
 		r.resolveChecks(rs)
+		for _, c := range rs.Checks {
+			c.ServerWeight = rs.Weight
+			for _, u := range c.URLs {
+				u.SNI = serverName(vs, rs, c, u)
+			}
+		}
 	}
 	vs.RealServers = kept
 	r.resolveSorry(vs)
@@ -238,6 +244,22 @@ func (r *reader) resolveSorry(vs *VirtualServer) {
 func sameServer(vs *VirtualServer, a, b *RealServer) bool {
 	ports := vs.Group == "" || a.Method.Forwarding == "NAT" && b.Method.Forwarding == "NAT"
 	return a.Addr == b.Addr || !ports && a.Addr.Addr() == b.Addr.Addr()
+}
+
+// serverName is the name that TLS sends: as keepalived does it passes over what the real
+// server says, which counts for the Host header alone.
+func serverName(vs *VirtualServer, rs *RealServer, c *Check, u *URL) string {
+	const keyword = "virtualhost"
+	ofServer := rs.Has(keyword) && u.Has(keyword) && u.At(keyword) == rs.At(keyword) && !(vs.Has(keyword) && vs.At(keyword) == rs.At(keyword))
+	switch {
+	case c.SNIName != "":
+		return c.SNIName
+	case !c.EnableSNI || c.Kind != "SSL_GET":
+		return ""
+	case ofServer:
+		return vs.Virtualhost
+	}
+	return u.Virtualhost
 }
 
 // resolvePort gives a server of a DR or TUN service the port of the service: these
@@ -373,6 +395,13 @@ func (r *reader) completeCheck(rs *RealServer, c *Check) bool {
 
 func (r *reader) regexOptions(u *URL) {
 	if u.Regex != "" {
+		if r.options.Regex == nil {
+			return
+		}
+		if err := r.options.Regex(u.Regex, u.RegexOptions); err != nil {
+			r.say(Warning, u.At("regex"), "%v; it is ignored", err)
+			u.Regex, u.RegexNoMatch, u.RegexOptions, u.RegexMinOffset, u.RegexMaxOffset = "", false, nil, 0, 0
+		}
 		return
 	}
 	for _, keyword := range []string{"regex_no_match", "regex_options", "regex_min_offset", "regex_max_offset"} {

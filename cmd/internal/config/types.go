@@ -374,6 +374,7 @@ type RealServer struct {
 type Check struct {
 	Block
 	Kind             string         // the keyword: TCP_CHECK, HTTP_GET ...
+	ServerWeight     int            // configured
 	Connect          netip.AddrPort // from ConnectIP, ConnectPort and the server
 	Bind             netip.AddrPort // from BindTo and BindPort
 	ConnectIP        netip.Addr
@@ -393,6 +394,7 @@ type Check struct {
 	// HTTP_GET and SSL_GET
 	Virtualhost, HTTPProtocol, SNIName string
 	EnableSNI, FastRecovery            bool
+	TLSCompliant                       bool
 	URLs                               []*URL
 	// SMTP_CHECK
 	HeloName string
@@ -425,4 +427,6 @@ type URL struct {
 	RegexNoMatch                   bool
 	RegexOptions                   []string
 	RegexMinOffset, RegexMaxOffset int
+	TLSCompliant                   bool
+	SNI                            string // the name that is sent in TLS, "" for none
 }

@@ -27,6 +27,8 @@ var arrows = map[string][]string{
 	"forward":         {"proto", "sched"},
 	"netlab":          {"proto", "ring", "ring/pcap", "netlab/report"},
 	"netlab/report":   {},
+	"netlab/vm":       {},
+	"forward/ipvs":    {"forward"},
 	"bench":           {"proto", "ring", "forward", "sched", "netlab", "netlab/report"},
 
 	"cmd/internal/config":   {},
@@ -49,8 +51,8 @@ var pure = []string{"proto", "fsm", "sched", "forward", "cmd/internal/node"}
 // impure are the imports that a pure room must not have.
 var impure = []string{"net", "os", "sync", "sync/atomic", "context", "log", "log/slog", "math/rand", "math/rand/v2", "syscall", "unsafe", "os/exec", "runtime"}
 
-// shellOuts may start programs: the checks' scripts, the lab's nodes, and what is measured.
-var shellOuts = []string{"checks", "netlab", "bench", "cmd/internal/layering"}
+// shellOuts may start programs: the checks' scripts, the lab's nodes and machines, and what is measured.
+var shellOuts = []string{"checks", "netlab", "netlab/vm", "bench", "cmd/internal/layering"}
 
 type listed struct {
 	ImportPath string

@@ -1,7 +1,6 @@
 package loop
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -53,7 +52,7 @@ func (l *Loop) do(a node.Action) {
 		l.flush()
 		l.removeRule(a)
 	case node.RunCheck:
-		l.check(a.Check)
+		l.check(a)
 	case node.RunScript:
 		l.script(a.Script)
 	case node.Notify:
@@ -129,19 +128,6 @@ func addressOf(a config.Address) kernel.Address {
 	return k
 }
 
-// check runs one health check in a goroutine of its own.
-func (l *Loop) check(id int) {
-	c, run := l.Node.Check(id), l.running
-	go func() {
-		err := checks.TCP(run.ctx, checks.TCPCheck{Addr: c.Connect, Timeout: c.ConnectTimeout, Bind: c.Bind, Device: c.BindInterface})
-		done := node.CheckDone{Check: id, OK: err == nil, Local: errors.Is(err, checks.ErrLocal)}
-		if err != nil {
-			done.Reason = err.Error()
-		}
-		run.post(done)
-	}()
-}
-
 // script runs one tracking script in a goroutine of its own.
 func (l *Loop) script(id int) {
 	c, run := l.Node.Script(id), l.running
@@ -188,6 +174,12 @@ func (l *Loop) report(a node.Action) {
 		l.Log.Info(steerWords[a.To], "vs", a.Service, "rs", serverOrAll(a.Server), "reason", "an operator")
 	case node.Evicted:
 		l.Log.Info("all connections end", "vs", a.Service, "rs", serverOrAll(a.Server), "reason", "an operator")
+	case node.CheckChanged:
+		l.reportCheck(a)
+	case node.CheckFailed:
+		l.Log.Info("check failed, to be tried again", "vs", a.Service, "rs", a.Server, "check", a.Check.Pos.String(), "reason", a.Reason)
+	case node.WeightChanged:
+		l.Log.Info(fmt.Sprintf("Changing weight from %d to %d for %s service %s of VS %s", a.From, a.To, active(a.Active), a.Name, a.Service))
 	case node.ScriptChanged:
 		words := "failed"
 		if a.Up {

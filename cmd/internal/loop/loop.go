@@ -194,16 +194,16 @@ func (l *Loop) turn() error {
 	l.tellClock()
 	l.spin.woken(l.now)
 	for l.ctx.Err() == nil {
-		l.events()
+		more := l.events()
 		found := l.control()
 		l.tick()
 		l.flush()
 		busy := l.service()
-		if n > 0 && !found && !busy {
+		if n > 0 && !found && !busy && !more {
 			l.faults() // what else could have woken it
 		}
 		n = 0
-		if l.now = l.Clock(); !l.spin.more(l.now, busy) {
+		if l.now = l.Clock(); !l.spin.more(l.now, busy) && !more {
 			return nil
 		}
 	}
@@ -217,11 +217,16 @@ func (l *Loop) tellClock() {
 	}
 }
 
-// events gives the node what other goroutines posted.
-func (l *Loop) events() {
+// events gives the node what other goroutines posted, a batch at most: the results of
+// thousands of checks must not hold up the timers. It tells whether there is more.
+func (l *Loop) events() (more bool) {
 	l.mu.Lock()
-	inbox, renewed := l.inbox, l.renewed
-	l.inbox, l.renewed = nil, nil
+	n := min(len(l.inbox), batchSize)
+	inbox, renewed := l.inbox[:n:n], l.renewed
+	if l.inbox, l.renewed = l.inbox[n:], nil; len(l.inbox) == 0 {
+		l.inbox = nil
+	}
+	more = l.inbox != nil
 	l.mu.Unlock()
 	for _, port := range renewed {
 		resume := l.pause()
@@ -241,6 +246,7 @@ func (l *Loop) events() {
 			l.step(p.ev)
 		}
 	}
+	return more
 }
 
 // tick runs the timers, after the control rings were drained: an advertisement
@@ -299,6 +305,12 @@ func (l *Loop) service() (busy bool) {
 		}
 		busy = true
 		l.batch.Reset()
+		if n > 1 {
+			for i := range l.frames[:n] {
+				l.Node.Prefetch(l.frames[i].Data())
+			}
+			l.Node.Prefetched()
+		}
 		for i := range l.frames[:n] {
 			f := &l.frames[i]
 			l.Node.Frame(l.now, port, f.Buf[:ring.VNetLen], f.Data(), &l.batch)

@@ -2,6 +2,7 @@ package loop
 
 import (
 	"context"
+	"crypto/tls"
 
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
@@ -13,6 +14,9 @@ type generation struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	loop   *Loop
+	probes map[int]func() probe // of its checks, when they have run
+
+	certificate func() *tls.Certificate // of SSL_GET
 }
 
 func (g generation) post(ev node.Event) { g.loop.post(posted{ev: ev, gen: &g}) }
@@ -23,7 +27,7 @@ func (l *Loop) begin() {
 		l.running.cancel()
 	}
 	ctx, cancel := context.WithCancel(l.ctx)
-	l.running = generation{ctx, cancel, l}
+	l.running = generation{ctx: ctx, cancel: cancel, loop: l, probes: map[int]func() probe{}, certificate: l.certificate(l.Node.SSL())}
 }
 
 // Reload gives the node another configuration ([node.Node.Reload]); call it by way of

@@ -126,6 +126,12 @@ func (w *Worker) judge(port, n int) {
 	w.batch.Reset()
 	w.loop.Guard.RLock()
 	defer w.loop.Guard.RUnlock()
+	if n > 1 {
+		for i := range w.frames[:n] {
+			w.plane.Prefetch(w.frames[i].Data())
+		}
+		w.plane.Prefetched()
+	}
 	for i := range w.frames[:n] {
 		f := &w.frames[i]
 		w.plane.Frame(w.now, port, f.Buf[:ring.VNetLen], f.Data(), &w.batch)

@@ -143,8 +143,9 @@ func (r *reload) adoptTracked() {
 	}
 	for i := range r.files {
 		for _, old := range r.was.files {
-			if old.cfg.Name == r.files[i].cfg.Name && len(old.users) > 0 {
-				r.files[i].value = old.value
+			if f := &r.files[i]; old.cfg.Name == f.cfg.Name && old.tracked() {
+				f.value = old.value
+				r.fileRecalled(f)
 			}
 		}
 	}

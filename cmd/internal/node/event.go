@@ -53,11 +53,12 @@ type (
 	// and whenever the clock was set; only who has auth_hmac asks, see [Node.AsksClock].
 	Clock struct{ Offset time.Duration }
 	// CheckDone is the raw result of check number Check. Local results (no
-	// socket, no such local address) judge nobody.
+	// socket, no such local address) judge nobody. Exit is the exit status of a script.
 	CheckDone struct {
 		Check  int
 		OK     bool
 		Local  bool
+		Exit   int
 		Reason string
 	}
 	// ScriptDone is the result of one run of tracking script number Script.
@@ -126,8 +127,9 @@ type (
 	// it forwards for others. UnblockAddresses ends that.
 	BlockAddresses   struct{ Addresses []config.Address }
 	UnblockAddresses struct{ Addresses []config.Address }
-	// RunCheck starts check number Check; its end comes back as CheckDone.
-	RunCheck struct{ Check int }
+	// RunCheck starts check number Check, of a web server the request number URL; its end
+	// comes back as CheckDone.
+	RunCheck struct{ Check, URL int }
 	// RunScript starts tracking script number Script; ScriptDone follows.
 	RunScript struct{ Script int }
 	// Notify queues a notification script. Scripts of one Queue run one after

@@ -9,9 +9,10 @@ import (
 
 // file is a tracked file with its number, which is 0 until it was read.
 type file struct {
-	cfg   *config.TrackFile
-	value int
-	users []int // instances that track it
+	cfg    *config.TrackFile
+	value  int
+	users  []int // instances that track it
+	checks []int // FILE_CHECKs
 }
 
 // Files lists the files by their number; those that nobody tracks are nil, as they need
@@ -19,12 +20,15 @@ type file struct {
 func (n *Node) Files() []*config.TrackFile {
 	list := make([]*config.TrackFile, len(n.files))
 	for i := range n.files {
-		if len(n.files[i].users) > 0 {
+		if n.files[i].tracked() {
 			list[i] = n.files[i].cfg
 		}
 	}
 	return list
 }
+
+// tracked tells whether anybody asks for it.
+func (f *file) tracked() bool { return len(f.users)+len(f.checks) > 0 }
 
 func (n *Node) fileRead(now time.Duration, ev FileRead) {
 	f := &n.files[ev.File]
@@ -36,4 +40,5 @@ func (n *Node) fileRead(now time.Duration, ev FileRead) {
 	for _, user := range f.users {
 		n.stepInstance(now, user, fsm.Numbered{Kind: "file", Name: f.cfg.Name, Value: f.value})
 	}
+	n.fileChecked(now, f)
 }

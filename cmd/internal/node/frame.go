@@ -64,6 +64,13 @@ func (n *Node) Frame(now time.Duration, port int, head, frame []byte, out *Batch
 	n.readmit()
 }
 
+// Prefetch announces a frame that is to be judged, Prefetched ends the announcements: see
+// [forward.Forwarder.Prefetch].
+func (n *Node) Prefetch(frame []byte) { n.planes[0].Prefetch(frame) }
+
+// Prefetched fetches what the announced frames need.
+func (n *Node) Prefetched() { n.fwd.Prefetched() }
+
 func (p *Plane) judge(now time.Duration, port int, head, frame []byte, out *Batch) Verdict {
 	eth, err := proto.ParseEthernet(frame)
 	if err != nil || eth.Type() != proto.EtherTypeIPv4 && eth.Type() != proto.EtherTypeIPv6 || !p.mine(port, eth.Dst()) {

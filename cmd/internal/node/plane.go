@@ -143,6 +143,16 @@ func (p *Plane) Frame(now time.Duration, port int, head, frame []byte, out *Batc
 	out.Verdicts = append(out.Verdicts, p.judge(now, port, head, frame, out))
 }
 
+// Prefetch is [Node.Prefetch] for the frames of a worker.
+func (p *Plane) Prefetch(frame []byte) {
+	if eth, err := proto.ParseEthernet(frame); err == nil {
+		p.fwd.Prefetch(eth.Payload())
+	}
+}
+
+// Prefetched is [Node.Prefetched] likewise.
+func (p *Plane) Prefetched() { p.fwd.Prefetched() }
+
 // wait keeps a frame for a server whose MAC is not known, if there is room for it.
 func (p *Plane) wait(now time.Duration, server int32, head, frame []byte, out *Batch) bool {
 	if p.number > 0 {

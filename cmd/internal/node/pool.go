@@ -8,17 +8,6 @@ import (
 	"github.com/ringkeep/ringkeep/forward"
 )
 
-// checker is one health check of a real server and the counter that judges its
-// results (keepalived's rule: the first result decides at once, later ones only
-// after retry further failures; one success brings the server back).
-type checker struct {
-	cfg             *config.Check
-	service, server int
-	timer           int
-	up, ran         bool
-	failures        int
-}
-
 func (n *Node) addService(c *config.VirtualServer) error {
 	s := service{cfg: c, name: n.serviceName(c), keys: keysOf(c)}
 	s.pools = make([][]forward.Server, len(s.keys))
@@ -30,17 +19,7 @@ func (n *Node) addService(c *config.VirtualServer) error {
 	for _, r := range c.RealServers {
 		rs := realServer{cfg: r}
 		for _, ch := range r.Checks {
-			if ch.Kind != "TCP_CHECK" {
-				continue // said when the file was read
-			}
-			up := !ch.Alpha
-			n.checks = append(n.checks, checker{
-				cfg: ch, service: len(n.services), server: len(s.servers), up: up,
-				timer: n.newTimer(timerCheck, len(n.checks)),
-			})
-			if !up {
-				rs.failed++
-			}
+			n.addCheck(ch, len(n.services), len(s.servers), &rs)
 		}
 		rs.alive = rs.failed == 0
 		s.servers = append(s.servers, rs)
@@ -58,91 +37,33 @@ func (n *Node) serve(c *config.VirtualServer, k forward.ServiceKey) error {
 	return err
 }
 
-// Check returns the configuration of check number i, for the driver to run.
-func (n *Node) Check(i int) *config.Check { return n.checks[i].cfg }
-
 // Script returns the configuration of tracking script number i.
 func (n *Node) Script(i int) *config.Script { return n.scripts[i].cfg }
 
-// startService fills the pool and plans the first checks: after one second and a
-// part of the warm-up time, so that not all start together.
+// startService fills the pool and plans the first checks.
 func (n *Node) startService(now time.Duration, i int) {
 	s := &n.services[i]
 	n.fill(now, s)
 	n.judgeQuorum(now, s)
 	for c := range n.checks {
-		if ck := &n.checks[c]; ck.service == i {
-			n.timers.set(ck.timer, now+time.Second+n.jitter(c, ck.cfg.Warmup))
+		if n.checks[c].service == i {
+			n.planCheck(now, c)
 		}
 	}
 }
 
-// jitter spreads check i evenly over [0, most), the same for the same seed.
-func (n *Node) jitter(i int, most time.Duration) time.Duration {
-	if most <= 0 {
-		return 0
-	}
-	x := n.seed + uint64(i)*0x9e3779b97f4a7c15 // splitmix64
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return time.Duration((x ^ x>>31) % uint64(most))
-}
-
-// startCheck runs check i, or passes this turn over while ha_suspend keeps the
-// checks of a service quiet whose address lives elsewhere.
-func (n *Node) startCheck(now time.Duration, i int) {
-	c := &n.checks[i]
-	s := &n.services[c.service]
-	if s.cfg.HASuspend && !n.local(s.cfg.Addr.Addr()) {
-		n.timers.set(c.timer, now+c.cfg.DelayLoop)
-		return
-	}
-	n.emit(RunCheck{Check: i})
-}
-
-func (n *Node) checkDone(now time.Duration, ev CheckDone) {
-	c := &n.checks[ev.Check]
-	wait := c.cfg.DelayLoop
-	switch {
-	case ev.Local:
-	case ev.OK:
-		c.failures = 0
-		if !c.up {
-			c.up = true
-			n.checkTurned(now, c, ev.Reason)
-		}
-	case c.up && c.ran && c.failures < c.cfg.Retry:
-		c.failures++
-		wait = c.cfg.DelayBeforeRetry
-	case c.up:
-		c.up, c.failures = false, 0
-		n.checkTurned(now, c, ev.Reason)
-	}
-	c.ran = c.ran || !ev.Local
-	n.timers.set(c.timer, now+wait)
-}
-
-// checkTurned counts a check that turned into its server, which is alive while
-// none of its checks failed.
-func (n *Node) checkTurned(now time.Duration, c *checker, reason string) {
-	s := &n.services[c.service]
-	rs := &s.servers[c.server]
-	if c.up {
-		rs.failed--
-	} else {
-		rs.failed++
-	}
-	if alive := rs.failed == 0; alive != rs.alive {
-		rs.alive = alive
-		n.serverTurned(now, s, rs, reason)
-	}
-}
-
-// serverTurned takes a real server in or out of the pool, and tells so. While the sorry
-// server stands in, the pool stays as it is.
+// serverTurned takes a real server in or out of the pool. While the sorry server
+// stands in, the pool stays as it is.
 func (n *Node) serverTurned(now time.Duration, s *service, rs *realServer, reason string) {
 	n.fill(now, s)
 	n.emit(ServerChanged{Service: s.name, Server: rs.cfg.Addr, Up: rs.alive, Inhibit: rs.cfg.InhibitOnFailure, Reason: reason})
+	n.tellServer(s, rs)
+	n.judgeQuorum(now, s)
+}
+
+// tellServer tells programs what a server is now.
+func (n *Node) tellServer(s *service, rs *realServer) {
+	rs.told = true
 	script := rs.cfg.NotifyDown
 	if rs.alive {
 		script = rs.cfg.NotifyUp
@@ -151,7 +72,6 @@ func (n *Node) serverTurned(now time.Duration, s *service, rs *realServer, reaso
 		n.emit(Notify{Queue: rs.cfg.Addr.String(), Command: script})
 	}
 	n.tell(false, "RS %s %s %s", s.serverName(rs), s.name, upOrDown(rs.alive))
-	n.judgeQuorum(now, s)
 }
 
 // judgeQuorum compares the weight that is alive with the quorum and brings the
@@ -160,13 +80,14 @@ func (n *Node) judgeQuorum(now time.Duration, s *service) {
 	alive := 0
 	for i := range s.servers {
 		if s.servers[i].alive {
-			alive += max(0, s.servers[i].cfg.Weight)
+			alive += s.servers[i].weight()
 		}
 	}
 	if n.drained(s) {
 		alive = 0
 	}
 	was := s.quorum
+	defer func() { s.judged = true }()
 	if was {
 		s.quorum = alive > 0 && alive >= s.cfg.Quorum-s.cfg.Hysteresis
 	} else {
@@ -193,4 +114,5 @@ func (n *Node) judgeQuorum(now time.Duration, s *service) {
 		n.emit(Notify{Queue: s.name, Command: script})
 	}
 	n.tell(false, "VS %s %s", s.name, upOrDown(s.quorum))
+	n.mailQuorum(s, alive)
 }

@@ -19,9 +19,10 @@ func (p *Plane) rebuild(now time.Duration, d forward.Decision, in forward.Ingres
 	before := len(made.Buf)
 	h := hop(-1)
 	if d.Verdict == forward.Forward {
-		if h = n.hops[d.Server]; h < 0 {
+		if int(d.Server) >= len(n.hops) || n.hops[d.Server] < 0 {
 			return Verdict{}
 		}
+		h = n.hops[d.Server]
 	}
 	if !p.fwd.Rebuild(d, in, eth.Payload(), made) {
 		made.Buf = made.Buf[:before]

@@ -3,7 +3,6 @@ package node
 import (
 	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/ringkeep/ringkeep/forward"
 )
@@ -31,10 +30,11 @@ func (r *reload) retire(s *service, rs *realServer) {
 		return
 	}
 	r.emit(ServerChanged{Service: s.name, Server: rs.cfg.Addr, Reason: "reload"})
-	if rs.cfg.NotifyDown != nil {
-		r.emit(Notify{Queue: rs.cfg.Addr.String(), Command: rs.cfg.NotifyDown})
+	rs.alive = false
+	r.tellServer(s, rs)
+	if rs.cfg.SMTPAlert && r.mails() {
+		r.emit(Mail{Subject: serverSubject(s, rs, false), Body: "Removing"})
 	}
-	r.tell(false, "RS %s %s %s", s.serverName(rs), s.name, upOrDown(false))
 }
 
 // adoptServices carries over what is known about real servers by their checks.
@@ -46,7 +46,7 @@ func (r *reload) adoptServices() {
 			continue
 		}
 		old := &r.was.services[k]
-		s.quorum, s.sorry, s.steered = old.quorum, old.sorry && s.cfg.SorryServer != nil, old.steered
+		s.quorum, s.judged, s.sorry, s.steered = old.quorum, old.judged, old.sorry && s.cfg.SorryServer != nil, old.steered
 		for x, key := range s.keys {
 			if y := slices.Index(old.keys, key); y >= 0 {
 				s.pools[x] = old.pools[y]
@@ -57,7 +57,7 @@ func (r *reload) adoptServices() {
 			if y < 0 {
 				continue
 			}
-			s.servers[x].alive = old.servers[y].alive
+			s.servers[x].alive, s.servers[x].told = old.servers[y].alive, old.servers[y].told
 			r.adoptChecks(i, x, k, y)
 		}
 	}
@@ -67,23 +67,26 @@ func (r *reload) adoptServices() {
 // of a server that was there counts as good, and its first failure decides.
 func (r *reload) adoptChecks(service, server, wasService, wasServer int) {
 	rs := &r.services[service].servers[server]
-	rs.failed = 0
+	rs.failed, rs.adjust = 0, 0
 	for c := range r.checks {
 		ck := &r.checks[c]
 		if ck.service != service || ck.server != server {
+			continue
+		}
+		if ck.cfg.Kind == "FILE_CHECK" {
+			rs.count(ck)
 			continue
 		}
 		ck.up = true
 		for o := range r.was.checks {
 			old := &r.was.checks[o]
 			if old.service == wasService && old.server == wasServer && old.cfg.Same(ck.cfg) {
-				ck.up, ck.ran, ck.failures = old.up, old.ran, min(old.failures, ck.cfg.Retry)
+				ck.trial = old.trial.under(ck.cfg)
+				ck.began, ck.last = old.began, old.last
 				r.keepTimer(ck.timer, old.timer)
 			}
 		}
-		if !ck.up {
-			rs.failed++
-		}
+		rs.count(ck)
 	}
 }
 
@@ -115,7 +118,7 @@ func (r *reload) settleServices() {
 		r.settleServers(s, old)
 		for c := range r.checks {
 			if ck := &r.checks[c]; ck.service == i && r.timers.pos[ck.timer] < 0 {
-				r.timers.set(ck.timer, r.now+time.Second+r.jitter(c, ck.cfg.Warmup))
+				r.planCheck(r.now, c)
 			}
 		}
 	}

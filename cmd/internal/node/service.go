@@ -21,6 +21,7 @@ type service struct {
 	pools   [][]forward.Server // of each key, what the forwarder was given
 	servers []realServer
 	quorum  bool // reached
+	judged  bool // it was compared before
 	sorry   bool // the sorry server stands in
 	steered bool // an operator had a say
 }
@@ -29,7 +30,9 @@ type service struct {
 type realServer struct {
 	cfg    *config.RealServer
 	failed int  // of its checks
+	adjust int  // what they add to its weight
 	alive  bool // no check failed
+	told   bool // that it went up or down
 }
 
 // serviceName is [ADDR]:proto:port, FWM MARK, or [GROUP]:n of the virtual server number n of
@@ -138,7 +141,7 @@ func (n *Node) members(s *service, k forward.ServiceKey) []forward.Server {
 		switch in := rs.alive && (!s.sorry || s.steered && n.steers(k, rs)); { // the flows of who is drained go on
 		case !n.serves(k, rs.cfg):
 		case in:
-			list = append(list, n.server(k, rs.cfg, rs.cfg.Weight))
+			list = append(list, n.server(k, rs.cfg, rs.weight()))
 		case rs.cfg.InhibitOnFailure:
 			list = append(list, n.server(k, rs.cfg, 0))
 		}

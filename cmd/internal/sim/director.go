@@ -473,22 +473,3 @@ func (h *host) scriptDone(e *event) {
 		d.step(node.ScriptDone{Script: e.n >> 2, OK: ok, Reason: map[bool]string{true: "exit status 0", false: "exit status 1"}[ok]})
 	}
 }
-
-// runCheck looks whether the server answers, after the time that this takes.
-func (d *director) runCheck(i int) {
-	w := d.h.w
-	c := d.n.Check(i)
-	after, code := c.ConnectTimeout, 0
-	if o := d.h.reach(c.Connect.Addr()); o != nil && o.reach(d.h.sourceFor(c.Connect.Addr())) == d.h {
-		if after = checkTime; o.servers[service{proto.ProtocolTCP, c.Connect.Port()}] {
-			code = 1
-		}
-	}
-	w.at(after, event{what: checked, host: d.h, n: i<<1 | code, gen: d.loaded})
-}
-
-func (h *host) checkDone(e *event) {
-	if d := h.dir; d.alive && d.loaded == e.gen && !d.frozen {
-		d.step(node.CheckDone{Check: e.n >> 1, OK: e.n&1 == 1, Reason: "connection refused or timed out"})
-	}
-}

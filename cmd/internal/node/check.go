@@ -1,0 +1,254 @@
+package node
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/ringkeep/ringkeep/cmd/internal/config"
+)
+
+// checker is one health check of a real server.
+type checker struct {
+	trial
+	service, server int
+	timer           int
+	began           time.Duration // the last try
+	last            Tried
+}
+
+// addCheck makes a checker of server number server of service number service.
+func (n *Node) addCheck(c *config.Check, service, server int, rs *realServer) {
+	if c.Kind == "BFD_CHECK" {
+		return // said when the file was read
+	}
+	i := len(n.checks)
+	n.checks = append(n.checks, checker{trial: newTrial(c), service: service, server: server, timer: n.newTimer(timerCheck, i)})
+	ck := &n.checks[i]
+	if c.Kind == "FILE_CHECK" {
+		for f := range n.files {
+			if n.files[f].cfg.Name == c.TrackFile {
+				n.files[f].checks = append(n.files[f].checks, i)
+				ck.read(n.files[f].value)
+			}
+		}
+	}
+	rs.count(ck)
+}
+
+// count adds what a check says of its server to what the others say.
+func (rs *realServer) count(c *checker) {
+	rs.failed += failed(&c.trial)
+	rs.adjust += c.adjust
+}
+
+// weight is the configured weight with what checks add to it.
+func (rs *realServer) weight() int { return min(max(0, rs.cfg.Weight+rs.adjust), 1<<31-1) }
+
+// Check returns the configuration of check number i, for the driver to run.
+func (n *Node) Check(i int) *config.Check { return n.checks[i].cfg }
+
+// Checked is a check with what is known of it.
+type Checked struct {
+	Service  string // as in messages
+	Server   netip.AddrPort
+	Check    *config.Check
+	Up       bool
+	Known    bool // a result has decided that; else it is what a check begins as
+	Failures int  // in a row, of a check that is still up
+	Last     Tried
+}
+
+// Tried is the result of one try; At is 0 where there was none. Files have none: they tell
+// their changes.
+type Tried struct {
+	At, Took  time.Duration // the end, and how long it took
+	OK, Local bool
+	Exit      int // status, of a script
+	Reason    string
+}
+
+// Checked lists the checks, by their number.
+func (n *Node) Checked() []Checked {
+	list := make([]Checked, len(n.checks))
+	for i := range n.checks {
+		c := &n.checks[i]
+		s := &n.services[c.service]
+		list[i] = Checked{s.name, s.servers[c.server].cfg.Addr, c.cfg, c.up, c.known, c.failures, c.last}
+	}
+	return list
+}
+
+// SSL is what SSL_GET shows to servers, nil for nothing.
+func (n *Node) SSL() *config.SSL { return n.cfg.SSL }
+
+// planCheck plans the first try of a check: after one second and a part of the warm-up
+// time, so that not all start together. Files tell their changes themselves.
+func (n *Node) planCheck(now time.Duration, i int) {
+	if c := &n.checks[i]; c.cfg.Kind != "FILE_CHECK" {
+		n.timers.set(c.timer, now+time.Second+n.jitter(i, c.cfg.Warmup))
+	}
+}
+
+// jitter spreads check i evenly over [0, most), the same for the same seed.
+func (n *Node) jitter(i int, most time.Duration) time.Duration {
+	if most <= 0 {
+		return 0
+	}
+	x := n.seed + uint64(i)*0x9e3779b97f4a7c15 // splitmix64
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return time.Duration((x ^ x>>31) % uint64(most))
+}
+
+// startCheck runs check i, or passes this turn over while ha_suspend keeps the
+// checks of a service quiet whose address lives elsewhere.
+func (n *Node) startCheck(now time.Duration, i int) {
+	c := &n.checks[i]
+	s := &n.services[c.service]
+	if s.cfg.HASuspend && !n.local(s.cfg.Addr.Addr()) {
+		n.timers.set(c.timer, now+c.cfg.DelayLoop)
+		return
+	}
+	c.began = now
+	n.emit(RunCheck{Check: i, URL: c.url})
+}
+
+func (n *Node) checkDone(now time.Duration, ev CheckDone) {
+	c := &n.checks[ev.Check]
+	was := c.trial
+	c.last = Tried{At: now, Took: now - c.began, OK: ev.OK, Local: ev.Local, Exit: ev.Exit, Reason: ev.Reason}
+	wait := c.judge(ev)
+	from := now
+	if c.cfg.Kind == "MISC_CHECK" { // scripts keep a steady period
+		from = c.began
+	}
+	n.timers.set(c.timer, max(now, from+wait))
+	if !ev.Local {
+		n.tellCheck(c, was, ev.Reason)
+	}
+	n.checkJudged(now, c, was, ev.Reason)
+}
+
+// tellCheck reports a first result and a turn, and with log_all_failures every failure of
+// a check that is up.
+func (n *Node) tellCheck(c *checker, was trial, reason string) {
+	s := &n.services[c.service]
+	rs := &s.servers[c.server]
+	told := CheckChanged{Service: s.name, Server: rs.cfg.Addr, Name: s.serverName(rs), Check: c.cfg, Up: c.up, Retries: was.failures, Reason: reason}
+	switch {
+	case c.up != was.up || c.known && !was.known:
+		n.emit(told)
+	case c.up && c.failures > 0 && c.cfg.LogAllFailures:
+		n.emit(CheckFailed{Service: told.Service, Server: told.Server, Check: c.cfg, Try: c.failures, Reason: reason})
+	}
+}
+
+// checkJudged lets what a check says now count for its server, which is alive while none
+// of its checks failed.
+func (n *Node) checkJudged(now time.Duration, c *checker, was trial, reason string) {
+	s := &n.services[c.service]
+	rs := &s.servers[c.server]
+	if c.adjust != was.adjust {
+		before := rs.weight()
+		rs.adjust += c.adjust - was.adjust
+		n.weightChanged(now, s, rs, before)
+	}
+	rs.failed += failed(&c.trial) - failed(&was)
+	alive := rs.failed == 0
+	turned := alive != rs.alive
+	// Pessimistic checks are down from the start. keepalived 2.2.7 tells the first failure
+	// all the same, but of web servers.
+	first := !alive && !was.up && !c.up && c.known && !was.known && len(c.cfg.URLs) == 0
+	switch {
+	case turned:
+		rs.alive = alive
+		n.serverTurned(now, s, rs, reason)
+	case first && !rs.told:
+		n.tellServer(s, rs)
+		turned = true
+	}
+	if c.up != was.up || first {
+		n.mailServer(s, rs, c, turned, reason)
+	}
+}
+
+// weightChanged lets a new effective weight take effect where the server is in the pool.
+func (n *Node) weightChanged(now time.Duration, s *service, rs *realServer, before int) {
+	to := rs.weight()
+	if to == before {
+		return
+	}
+	n.emit(WeightChanged{Service: s.name, Server: rs.cfg.Addr, Name: s.serverName(rs), From: before, To: to, Active: rs.alive})
+	n.fill(now, s)
+	n.judgeQuorum(now, s)
+}
+
+// fileRecalled gives the checks of a file what they begin with.
+func (n *Node) fileRecalled(f *file) {
+	for _, i := range f.checks {
+		c := &n.checks[i]
+		rs := &n.services[c.service].servers[c.server]
+		rs.failed, rs.adjust = rs.failed-failed(&c.trial), rs.adjust-c.adjust
+		c.read(f.value)
+		rs.count(c)
+		rs.alive = rs.failed == 0
+	}
+}
+
+// fileChecked judges the checks of a file that says another number now.
+func (n *Node) fileChecked(now time.Duration, f *file) {
+	if !n.started {
+		n.fileRecalled(f)
+		return
+	}
+	for _, i := range f.checks {
+		c := &n.checks[i]
+		was := c.trial
+		c.read(f.value)
+		reason := "track_file " + f.cfg.Name
+		n.tellCheck(c, was, reason)
+		n.checkJudged(now, c, was, reason)
+	}
+}
+
+// failed is 1 for a check that is down.
+func failed(t *trial) int {
+	if t.up {
+		return 0
+	}
+	return 1
+}
+
+type (
+	// CheckChanged reports a check that turned, or its first result. Retries is how many
+	// tries failed before the one that decided.
+	CheckChanged struct {
+		Service string
+		Server  netip.AddrPort
+		Name    string // of the server in messages
+		Check   *config.Check
+		Up      bool
+		Retries int
+		Reason  string
+	}
+	// CheckFailed reports a failure that decided nothing yet (log_all_failures).
+	CheckFailed struct {
+		Service string
+		Server  netip.AddrPort
+		Check   *config.Check
+		Try     int
+		Reason  string
+	}
+	// WeightChanged reports a new effective weight of a real server.
+	WeightChanged struct {
+		Service  string
+		Server   netip.AddrPort
+		Name     string // of the server in messages
+		From, To int
+		Active   bool // it is up
+	}
+)
+
+func (CheckChanged) action()  {}
+func (CheckFailed) action()   {}
+func (WeightChanged) action() {}
