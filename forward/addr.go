@@ -54,6 +54,17 @@ func (a addr) put16(b []byte) {
 	binary.BigEndian.PutUint64(b[8:], a.lo)
 }
 
+// martian tells whether no packet comes from the address (RFC 1122 §3.2.1.3, RFC 4291 §2.5.3,
+// §2.7). The loopback's would be believed by the local stack, which gets packets from us by
+// way of lo.
+func (a addr) martian() bool {
+	if a.is4() {
+		first := uint8(a.lo >> 24)
+		return first == 0 || first == 127 || first >= 224
+	}
+	return a.hi == 0 && a.lo <= 1 || a.hi>>56 == 0xff
+}
+
 // unspecified is the unspecified address of the same family.
 func (a addr) unspecified() addr {
 	if a.is4() {

@@ -141,7 +141,10 @@ func sound(b []byte) error {
 		return err
 	}
 	src, dst := p.src.netip(), p.dst.netip()
+	least := map[uint8]int{proto.ProtocolTCP: 20, proto.ProtocolUDP: 8, proto.ProtocolICMP: 4, proto.ProtocolICMPv6: 4, proto.ProtocolSCTP: sctpHeader}
 	switch {
+	case !p.later && len(p.payload) < least[p.protocol]:
+		return fmt.Errorf("the payload has no whole header")
 	case !p.ip.ChecksumOK():
 		return fmt.Errorf("the checksum of the header is wrong")
 	case p.later:

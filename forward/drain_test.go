@@ -203,3 +203,63 @@ func BenchmarkSweep(b *testing.B) {
 		}
 	}
 }
+
+// TestForesightWithoutWhatEnds: a connection that was evicted no longer counts where its
+// flow's next one is foreseen.
+func TestForesightWithoutWhatEnds(t *testing.T) {
+	f := serving(t, Config{MaxConns: 8, Seed: 1}, Service{Key: web, Scheduler: "wlc"}, Server{Addr: serverAddr(1), Weight: 1}, Server{Addr: serverAddr(2), Weight: 1})
+	say(t, f, 0, Forward, "10.0.2.1:1 > 10.0.0.100:80 SYN")
+	before := f.Services()[0]
+	f.Evict(web, serverAddr(2))
+	flow := Flow{Protocol: proto.ProtocolTCP, Client: netip.MustParseAddrPort("10.0.2.1:1"), Virtual: web.Addr}
+	e := f.Explain(0, flow)
+	if after := f.Services()[0]; !slices.Equal(after.Servers, before.Servers) {
+		t.Errorf("explaining changed %+v to %+v", before.Servers, after.Servers)
+	}
+	if d := say(t, f, 0, Forward, "10.0.2.1:1 > 10.0.0.100:80 SYN"); e.Server != f.servers[d.Server].Addr {
+		t.Errorf("goes to %v, foreseen was %v", f.servers[d.Server].Addr, e.Server)
+	}
+}
+
+// TestFailAfterEvict: a connection that was made after the eviction of its server fails all
+// the same when the table has been gone through. To serve is nothing to remember.
+func TestFailAfterEvict(t *testing.T) {
+	f := serving(t, Config{MaxConns: 8, Seed: 1}, Service{Key: web}, Server{Addr: serverAddr(1), Weight: 1})
+	f.SteerServer(web, serverAddr(2), Serve)
+	if len(f.servers) != 1 {
+		t.Errorf("%d servers", len(f.servers))
+	}
+	f.Evict(web, serverAddr(1))
+	say(t, f, 0, Forward, "10.0.2.1:1 > 10.0.0.100:80 SYN")
+	f.SteerServer(web, serverAddr(1), Fail)
+	for f.Sweep() {
+	}
+	say(t, f, 0, NoConn, "10.0.2.1:1 > 10.0.0.100:80 ACK")
+}
+
+// TestEvictedIsNotReset where its server fails, too: its next segment is one of no connection.
+func TestEvictedIsNotReset(t *testing.T) {
+	f := serving(t, Config{MaxConns: 8, Seed: 1}, Service{Key: web, Midstream: Drop}, Server{Addr: serverAddr(1), Weight: 1})
+	say(t, f, 0, Forward, "10.0.2.1:1 > 10.0.0.100:80 SYN", "10.0.2.2:1 > 10.0.0.100:80 SYN")
+	f.Evict(web, serverAddr(1))
+	f.SteerServer(web, serverAddr(1), Fail)
+	say(t, f, 0, Unwanted, "10.0.2.1:1 > 10.0.0.100:80 ACK")
+}
+
+// TestEvictTakesHiddenTemplates, whose connections are gone already.
+func TestEvictTakesHiddenTemplates(t *testing.T) {
+	f := serving(t, Config{MaxConns: 8, Seed: 1}, Service{Key: web, Persistence: time.Hour}, Server{Addr: serverAddr(1), Weight: 1}, Server{Addr: serverAddr(2), Weight: 1})
+	first := f.servers[say(t, f, 0, Forward, "10.0.2.1:1 > 10.0.0.100:80 SYN", "10.0.2.1:1 > 10.0.0.100:80 ACK", "10.0.2.1:1 > 10.0.0.100:80 RST").Server].Addr
+	f.RemoveServer(web, first)
+	say(t, f, 0, Forward, "10.0.2.1:2 > 10.0.0.100:80 SYN")
+	for range 12 {
+		at, _ := f.Deadline()
+		f.Expire(at)
+	}
+	f.Evict(web, first)
+	for f.Sweep() {
+	}
+	if rs := f.servers[f.find(web, first)]; rs.persist != 0 || rs.active+rs.inactive != 0 {
+		t.Errorf("left: %d templates, %d connections", rs.persist, rs.active+rs.inactive)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/ringkeep/ringkeep/proto"
@@ -47,14 +48,14 @@ func (f *Forwarder) Explain(now time.Duration, flow Flow) Explanation {
 		vport: flow.Virtual.Port(), protocol: flow.Protocol,
 	}
 	i := f.table.find(k)
-	if i != 0 && f.servers[f.table.at(i).server].cut {
-		e.Fails = f.servers[f.table.at(i).server].steering == Fail && !f.isEvicted(i)
-		if e.Fails || f.isEvicted(i) {
-			i = 0
-		}
-	}
-	if i == 0 || f.outlived(i, proto.TCPAck) {
+	if i == 0 {
 		f.foresee(now, k, &e)
+		return e
+	}
+	evicted := f.isEvicted(i)
+	e.Fails = f.servers[f.table.at(i).server].steering == Fail && !evicted
+	if e.Fails || evicted || f.outlived(i, proto.TCPAck) {
+		f.without(i, func() { f.foresee(now, k, &e) })
 		return e
 	}
 	c := f.table.at(i)
@@ -66,15 +67,27 @@ func (f *Forwarder) Explain(now time.Duration, flow Flow) Explanation {
 		t := f.describe(f.table.more(i).control)
 		e.Template = &t
 	}
-	switch {
-	case !svc.local:
-		e.Verdict = NotLocal
-	case !rs.present:
-		e.Verdict = ServerGone
-	default:
+	if e.Verdict = f.standing(c.server); e.Verdict == Forward {
 		e.Verdict = rs.reached()
 	}
 	return e
+}
+
+// without has do look at things as they are when connection i has ended.
+func (f *Forwarder) without(i int32, do func()) {
+	c := f.table.at(i)
+	rs := &f.servers[c.server]
+	was, view := *rs, slices.Clone(f.services[rs.service].view)
+	f.table.used--
+	if c.state.active() {
+		f.count(c.server, -1, 0)
+	} else {
+		f.count(c.server, 0, -1)
+	}
+	do()
+	f.table.used++
+	*rs = was
+	copy(f.services[rs.service].view, view)
 }
 
 // foresee tells what becomes of a packet that opens a connection, as open decides it.

@@ -116,7 +116,7 @@ const (
 	Deliver                      // to the local stack
 	NotLocal                     // the service's address is not here at present
 	NoConn                       // TCP in midstream without a connection: answer with a reset
-	Unwanted                     // the same, dropped without an answer
+	Unwanted                     // the same, or from an address that nobody has: dropped without an answer
 	NoDestination                // no server can take it: answer with ICMP port unreachable
 	TTLExceeded                  // answer with ICMP time exceeded
 	ServerGone                   // the connection's server was removed: dropped, it may come back
@@ -219,7 +219,7 @@ type Forwarder struct {
 	byKey     map[place]int32
 	numbers   map[member]int32 // of servers, also of removed ones
 	marks     []markRule
-	away      map[addr]bool // addresses that are not here at present
+	away      map[addr]bool // addresses that another node has, see SetAway
 	table     table
 	fragments fragments
 	half      halfOpen
@@ -430,15 +430,20 @@ func (s *service) place(id int32) int {
 // SetLocal says whether vip is an address of this host. IPVS looks at packets on
 // their way to the local stack: without the address its services rest.
 func (f *Forwarder) SetLocal(vip netip.Addr, local bool) {
-	if local {
-		delete(f.away, toAddr(vip))
-	} else {
-		f.away[toAddr(vip)] = true
-	}
 	for i := range f.services {
 		if f.services[i].Key.Mark == 0 && f.services[i].Key.Addr.Addr() == vip && !f.services[i].gone {
 			f.services[i].local = local
 		}
+	}
+}
+
+// SetAway says whether another node has addr at present: packets to it are then for no
+// service by mark.
+func (f *Forwarder) SetAway(addr netip.Addr, away bool) {
+	if away {
+		f.away[toAddr(addr)] = true
+	} else {
+		delete(f.away, toAddr(addr))
 	}
 }
 

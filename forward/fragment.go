@@ -29,7 +29,8 @@ type fragment struct {
 	src, dst addr
 	id       uint32
 	protocol uint8
-	conn     int32 // 0: free; of a datagram without one ^ the number of its server
+	conn     int32  // 0: free; of a datagram without one ^ the number of its server
+	born     uint32 // of the connection
 	expires  time.Duration
 }
 
@@ -55,13 +56,13 @@ func (e *fragment) is(k fragment) bool {
 	return e.conn != 0 && e.src == k.src && e.dst == k.dst && e.id == k.id && e.protocol == k.protocol
 }
 
-// put remembers the connection of a first fragment.
-func (t *fragments) put(now time.Duration, p packet, conn int32) {
+// put remembers the connection of a first fragment, and when that was made.
+func (t *fragments) put(now time.Duration, p packet, conn int32, born uint32) {
 	if t.sets == nil {
 		t.sets = make([][fragmentWays]fragment, fragmentSets)
 	}
 	k := p.fragmentKey()
-	k.conn, k.expires = conn, now+fragmentTime
+	k.conn, k.born, k.expires = conn, born, now+fragmentTime
 	set := t.set(k)
 	oldest := 0
 	for i := range set {
@@ -76,44 +77,64 @@ func (t *fragments) put(now time.Duration, p packet, conn int32) {
 	set[oldest] = k
 }
 
-// get returns the connection of a later fragment, 0 for one whose first was not seen.
-func (t *fragments) get(now time.Duration, p packet) int32 {
+// get returns the connection of a later fragment and when that was made, 0 for one whose
+// first was not seen.
+func (t *fragments) get(now time.Duration, p packet) (conn int32, born uint32) {
 	if t.sets == nil {
-		return 0
+		return 0, 0
 	}
 	k := p.fragmentKey()
 	set := t.set(k)
 	for i := range set {
 		if set[i].is(k) && set[i].expires > now {
-			return set[i].conn
+			return set[i].conn, set[i].born
 		}
 	}
-	return 0
+	return 0, 0
 }
 
 // laterFragment goes where the first one went.
 func (f *Forwarder) laterFragment(now time.Duration, in Ingress, p packet) Decision {
-	i := f.fragments.get(now, p)
-	if i == 0 {
+	i, born := f.fragments.get(now, p)
+	switch {
+	case i == 0:
 		return Decision{Verdict: Fragment}
-	}
-	if i < 0 {
-		return f.transmit(in, p, ^i, 0)
+	case i < 0:
+		return f.follow(in, p, ^i, 0)
 	}
 	c := f.table.at(i)
-	rs := &f.servers[c.server]
-	switch {
-	case c.client == p.src && c.virtual == p.dst && c.flags&hashed != 0:
-		if !rs.present || !f.services[rs.service].local {
-			return Decision{Verdict: ServerGone}
-		}
-		return f.transmit(in, p, c.server, c.rport)
-	case c.client == p.dst && rs.addr == p.src && c.flags&hashed != 0:
-		if p.ip.TTL() <= 1 {
-			return Decision{Verdict: TTLExceeded}
-		}
-		p.redirect(in.Virtio, source, c.virtual, 0)
-		return f.giveBack(in, p, i)
+	if c.flags&hashed == 0 || f.table.more(i).born != born { // the connection ended
+		return Decision{Verdict: Fragment}
 	}
-	return Decision{Verdict: Fragment} // the entry has another connection by now
+	if c.client == p.src && c.virtual == p.dst {
+		return f.follow(in, p, c.server, c.rport)
+	}
+	if p.ip.TTL() <= 1 {
+		return Decision{Verdict: TTLExceeded}
+	}
+	p.redirect(in.Virtio, source, c.virtual, 0)
+	return f.giveBack(in, p, i)
+}
+
+// follow sends a later fragment to the server of the first.
+func (f *Forwarder) follow(in Ingress, p packet, server int32, port uint16) Decision {
+	if f.standing(server) != Forward {
+		return Decision{Verdict: ServerGone} // the kernel has seen it, too
+	}
+	return f.transmit(in, p, server, port)
+}
+
+// standing is the verdict on what a connection is sent to its server: Forward while both it
+// and the service's address are there.
+func (f *Forwarder) standing(server int32) Verdict {
+	rs := &f.servers[server]
+	switch svc := &f.services[rs.service]; {
+	case svc.gone:
+		return ServerGone
+	case !svc.local:
+		return NotLocal
+	case !rs.present:
+		return ServerGone
+	}
+	return Forward
 }

@@ -39,8 +39,8 @@ func (f *Forwarder) icmp(now time.Duration, p packet) Decision {
 func (f *Forwarder) errorIn(p, q packet, i int32) Decision {
 	c := f.table.at(i)
 	rs := &f.servers[c.server]
-	if !rs.present || !f.services[rs.service].local {
-		return Decision{Verdict: ServerGone}
+	if f.standing(c.server) != Forward {
+		return Decision{Verdict: ServerGone} // the kernel has seen it, too
 	}
 	if rs.Method == NAT {
 		if !p.icmpOK() {

@@ -30,7 +30,7 @@ func (f *Forwarder) answer(now time.Duration, in Ingress, p packet, i int32, fla
 		f.table.at(f.table.more(i).control).flags |= assured
 	}
 	if p.first {
-		f.fragments.put(now, p, i)
+		f.fragments.put(now, p, i, f.table.more(i).born)
 	}
 	p.redirect(in.Virtio, source, c.virtual, c.vport)
 	return f.giveBack(in, p, i)
@@ -69,8 +69,10 @@ func (p packet) redirect(v proto.Virtio, s side, to addr, port uint16) {
 	case proto.ProtocolUDP:
 		field = 6
 	case proto.ProtocolSCTP:
-		binary.BigEndian.PutUint16(p.payload[2*s:], port)
-		sealSCTP(p.payload)
+		if at := p.payload[2*s:]; binary.BigEndian.Uint16(at) != port {
+			binary.BigEndian.PutUint16(at, port)
+			sealSCTP(p.payload)
+		}
 		return
 	}
 	at := p.payload[2*s : 2*s+2]
@@ -78,7 +80,7 @@ func (p packet) redirect(v proto.Virtio, s side, to addr, port uint16) {
 	switch {
 	case v.Partial(): // of the pseudo-header only, and not complemented: the ports are summed later
 		sum = changed.AddUint16(sum).Fold()
-	case sum == 0 && p.protocol == proto.ProtocolUDP && !p.ip.Is6(): // none (RFC 768)
+	case sum == 0 && p.protocol == proto.ProtocolUDP: // none (RFC 768, RFC 6935)
 	default:
 		sum = changed.Less(at).AddUint16(port).Update(sum)
 		if sum == 0 && p.protocol == proto.ProtocolUDP {

@@ -16,6 +16,9 @@ func (f *Forwarder) open(now time.Duration, k key, mark uint32, flags uint8) (in
 	if !ok {
 		return 0, NotMine
 	}
+	if k.client.martian() {
+		return 0, Unwanted
+	}
 	svc := &f.services[id]
 	if !svc.local || svc.Key.Mark != 0 && f.away[k.virtual] {
 		return 0, NotLocal
@@ -26,24 +29,40 @@ func (f *Forwarder) open(now time.Duration, k key, mark uint32, flags uint8) (in
 	if svc.OnePacket && k.protocol == proto.ProtocolUDP {
 		return f.datagram(now, svc, id, k)
 	}
+	born := f.table.born
 	target, control, v := f.schedule(now, svc, id, k)
 	if v != Forward {
 		return 0, v
 	}
+	if control != 0 { // before somebody has to go who was placed by it, too
+		f.table.more(control).controlled++
+	}
 	i, ok := f.insert(k)
 	if !ok {
+		f.letGo(control, born)
 		return 0, TableFull
 	}
 	f.bind(now, i, svc, target)
 	if control != 0 {
 		f.table.at(i).flags |= controls
 		f.table.more(i).control = control
-		f.table.more(control).controlled++
 	}
 	f.count(target, 0, 1)
 	f.servers[target].stats.Conns++
 	svc.stats.Conns++
 	return i, Forward
+}
+
+// letGo takes back that a template placed a connection, which the table has no room for. One
+// that was made for it, as number born or later, ends.
+func (f *Forwarder) letGo(control int32, born uint32) {
+	if control == 0 {
+		return
+	}
+	m := f.table.more(control)
+	if m.controlled--; m.born == born {
+		f.end(control)
+	}
 }
 
 // reopen is open in place of a connection that is over, 0 for none: as in the kernel that one
@@ -118,10 +137,11 @@ func (f *Forwarder) bind(now time.Duration, i int32, svc *service, target int32)
 }
 
 // portFor is the port of a server for packets to a port: its own with NAT, if it has one and
-// the packet is not for another port than the service's.
+// the packet is not, in a persistent service, for another port than the service's; one by mark
+// has none.
 func (s *server) portFor(svc *service, port uint16) uint16 {
 	own := s.Addr.Port()
-	if s.Method != NAT || own == 0 || svc.Persistence != 0 && svc.Key.Mark == 0 && port != svc.Key.Addr.Port() {
+	if s.Method != NAT || own == 0 || svc.Persistence != 0 && port != svc.Key.Addr.Port() {
 		return port
 	}
 	return own
@@ -139,10 +159,9 @@ func (f *Forwarder) datagram(now time.Duration, svc *service, id int32, k key) (
 	if rs.Method != NAT {
 		return ^target, Forward
 	}
-	port := rs.portFor(svc, k.vport)
 	k.kind = single
-	i := f.findAnswer(k.client, rs.addr, k.cport, port, k.protocol)
-	if i == 0 || f.table.at(i).kind != single || f.table.at(i).virtual != k.virtual {
+	i := f.table.findSingle(k, target)
+	if i == 0 {
 		var ok bool
 		if i, ok = f.insert(k); !ok {
 			return 0, TableFull
@@ -248,13 +267,21 @@ func (f *Forwarder) stillHalfOpen(o halfOpened) bool {
 	return c.flags&hashed != 0 && f.table.more(o.conn).born == o.born && (c.state.halfOpen() || c.state == stNone)
 }
 
-// giveUpHalfOpen ends the oldest half-open connection, and tells whether there was one.
+// giveUpHalfOpen ends the oldest half-open connection, and tells whether there was one. Its
+// template goes with it, which a flood makes, too, unless it has other connections or had
+// one that was established.
 func (f *Forwarder) giveUpHalfOpen() bool {
 	for f.half.used > 0 {
-		if o := f.half.pop(); f.stillHalfOpen(o) {
-			f.end(o.conn)
-			return true
+		o := f.half.pop()
+		if !f.stillHalfOpen(o) {
+			continue
 		}
+		control := f.table.more(o.conn).control
+		f.end(o.conn)
+		if control != 0 && f.table.more(control).controlled == 0 && f.table.at(control).flags&assured == 0 {
+			f.end(control)
+		}
+		return true
 	}
 	return false
 }

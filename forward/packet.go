@@ -40,6 +40,10 @@ func (f *Forwarder) decide(now time.Duration, in Ingress, b []byte) Decision {
 			return Decision{Verdict: Malformed}
 		}
 		flags = p.payload[sctpHeader]
+		if in.Virtio.Partial() && !p.first { // no device knows from the header that it is a CRC
+			sealSCTP(p.payload)
+			in.Virtio.Complete()
+		}
 	case proto.ProtocolICMP, proto.ProtocolICMPv6:
 		return f.icmp(now, p)
 	default:
@@ -116,25 +120,25 @@ func (f *Forwarder) transport(now time.Duration, in Ingress, p packet, flags uin
 		}
 		if i < 0 { // a datagram that leaves nothing behind
 			if p.first {
-				f.fragments.put(now, p, i)
+				f.fragments.put(now, p, i, 0)
 			}
 			return f.transmit(in, p, ^i, dport)
 		}
 	}
 	c := f.table.at(i)
 	rs := &f.servers[c.server]
-	if !f.services[rs.service].local {
-		return Decision{Verdict: NotLocal}
-	}
-	if !rs.present {
-		return Decision{Verdict: ServerGone}
+	if v := f.standing(c.server); v != Forward {
+		return Decision{Verdict: v}
 	}
 	f.touch(now, i, c, &input, flags)
 	if rs.Method == NAT || rs.Method == TUN {
+		if rs.Method == NAT { // which the server may not have had when it was placed
+			c.flags &^= inputOnly
+		}
 		c.port, f.table.more(i).mac = uint16(in.From.Port), in.From.MAC
 	}
 	if p.first {
-		f.fragments.put(now, p, i)
+		f.fragments.put(now, p, i, f.table.more(i).born)
 	}
 	return f.transmit(in, p, c.server, c.rport)
 }

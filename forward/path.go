@@ -70,10 +70,11 @@ func (f *Forwarder) learn(now time.Duration, to addr, mtu int) {
 	if !to.is4() {
 		least = leastMTU6
 	}
+	mtu = max(mtu, least)
 	for i := range f.servers {
 		rs := &f.servers[i]
-		if rs.Method == TUN && rs.addr == to {
-			rs.path.learned, rs.path.until = max(mtu, least), now+learnedFor
+		if rs.Method == TUN && rs.addr == to && (rs.path.learned == 0 || mtu <= rs.path.learned) { // never up (RFC 8201 §4)
+			rs.path.learned, rs.path.until = mtu, now+learnedFor
 			rs.measure()
 			if f.recheck == 0 {
 				f.recheck = rs.path.until

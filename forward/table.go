@@ -118,9 +118,9 @@ func (t *table) bucket(k key) *int32 {
 	return &t.buckets[i]
 }
 
-// hash is keyed by the seed.
+// hash is keyed by the seed; so are both factors, or a client would choose one of them to be 0.
 func (t *table) hash(client addr, cport uint16, protocol uint8) uint64 {
-	hi, lo := bits.Mul64(client.hi^t.seed, client.lo^0x9e3779b97f4a7c15)
+	hi, lo := bits.Mul64(client.hi^t.seed, client.lo^bits.RotateLeft64(t.seed, 32)^0x9e3779b97f4a7c15)
 	x := hi ^ lo ^ uint64(cport)<<16 ^ uint64(protocol)
 	hi, lo = bits.Mul64(x^t.seed, 0xd6e8feb86659fd93)
 	return hi ^ lo
@@ -165,13 +165,26 @@ func (t *table) find(k key) int32 {
 	return 0
 }
 
+// findSingle returns the number of the entry for the answers of a server to datagrams like k,
+// 0 if there is none.
+func (t *table) findSingle(k key, server int32) int32 {
+	for i := *t.bucket(k); i != 0; {
+		c := t.at(i)
+		if c.server == server && c.key() == k {
+			return i
+		}
+		i = c.chain
+	}
+	return 0
+}
+
 // findAnswer returns the number of the connection of a packet from a NAT server at src:sport
 // to a client, 0 if there is none.
 func (f *Forwarder) findAnswer(client, src addr, cport, sport uint16, protocol uint8) int32 {
 	t := &f.table
 	for i := *t.bucket(key{client: client, cport: cport, protocol: protocol}); i != 0; {
 		c := t.at(i)
-		if c.client == client && c.cport == cport && c.rport == sport && c.protocol == protocol && c.kind != template {
+		if c.client == client && c.cport == cport && c.rport == sport && c.protocol == protocol && c.kind != template && c.flags&inputOnly == 0 {
 			if rs := &f.servers[c.server]; rs.Method == NAT && rs.addr == src {
 				return i
 			}

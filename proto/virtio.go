@@ -28,6 +28,13 @@ type Virtio []byte
 // Partial reports whether the checksum of TCP or UDP holds the sum of the pseudo-header only.
 func (v Virtio) Partial() bool { return len(v) >= VirtioLen && v[0]&virtioNeedsChecksum != 0 }
 
+// Complete says that the checksum is no longer partial.
+func (v Virtio) Complete() {
+	if len(v) >= VirtioLen {
+		v[0] &^= virtioNeedsChecksum
+	}
+}
+
 // Super reports whether the frame is to be cut by whoever transmits it.
 func (v Virtio) Super() bool { return v.GSO() != 0 }
 

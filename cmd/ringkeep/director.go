@@ -73,7 +73,7 @@ func (d *director) follow() error {
 		errs = append(errs, d.use(i, use))
 	}
 	d.flows = flows
-	if d.loopback == nil && (d.node.LocalServers() || d.node.GivesBack()) {
+	if d.loopback == nil && d.node.GivesBack() {
 		errs = append(errs, d.openLoopback())
 	}
 	return errors.Join(errs...)

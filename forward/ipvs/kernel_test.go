@@ -3,6 +3,7 @@ package ipvs
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os/exec"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/ringkeep/ringkeep/forward"
@@ -106,6 +108,7 @@ func TestMachineKernel(t *testing.T) {
 	test.everything()
 	test.strangers()
 	test.reload()
+	test.daemons()
 	test.rest()
 }
 
@@ -190,6 +193,38 @@ func (t kernelTest) reload() {
 	t.apply(nil, 1)
 	if out := t.ipvsadm("-S -n"); strings.TrimSpace(out) != "-A -t 198.51.100.99:80 -s rr" {
 		t.Errorf("left:\n%s", out)
+	}
+}
+
+// daemons run, one of each role.
+func (t kernelTest) daemons() {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = "d0"
+	link := &netlink.Dummy{LinkAttrs: attrs}
+	t.must(netlink.LinkAdd(link))
+	t.must(netlink.LinkSetUp(link))
+	t.must(netlink.AddrAdd(link, &netlink.Addr{IPNet: &net.IPNet{IP: net.IPv4(10, 9, 0, 1), Mask: net.CIDRMask(24, 32)}}))
+	master := Daemon{Role: Master, Interface: "d0", ID: 51, MaxLen: 1000, Group: netip.MustParseAddr("224.0.0.99"), Port: 9000, TTL: 7}
+	t.must(t.k.StartDaemon(master))
+	if err := t.k.StartDaemon(master); !errors.Is(err, syscall.EEXIST) {
+		t.Error(err)
+	}
+	t.must(t.k.StartDaemon(Daemon{Role: Backup, Interface: "d0", ID: 52}))
+	standard := Daemon{Role: Backup, Interface: "d0", ID: 52, MaxLen: 1472, Group: netip.MustParseAddr("224.0.0.81"), Port: 8848, TTL: 1}
+	if got, err := t.k.Daemons(); err != nil || !slices.Equal(got, []Daemon{master, standard}) {
+		t.Error(got, err)
+	}
+	want := "master sync daemon (mcast=d0, syncid=51, maxlen=1000, group=224.0.0.99, port=9000, ttl=7)"
+	if out := t.ipvsadm("-L --daemon"); !strings.Contains(out, want) {
+		t.Error(out)
+	}
+	t.must(t.k.StopDaemon(master))
+	t.must(t.k.StopDaemon(standard))
+	if got, err := t.k.Daemons(); err != nil || len(got) > 0 {
+		t.Error(got, err)
+	}
+	if err := t.k.StopDaemon(master); !errors.Is(err, syscall.ESRCH) {
+		t.Error(err)
 	}
 }
 

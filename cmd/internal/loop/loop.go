@@ -55,7 +55,7 @@ type Host interface {
 type Config struct {
 	Node     *node.Node
 	Ports    []Sockets // by the node's port number
-	Loopback Port      // where frames for servers on this host go; nil without such
+	Loopback Port      // where frames for the local stack go; nil without such
 	Poller   Poller
 	Host     Host
 	Names    kernel.Names // of routing tables and the like

@@ -72,15 +72,24 @@ func tracksAlike(a, b []fsm.Tracker) bool {
 	})
 }
 
-// adoptNeighbours keeps the neighbours that a server or a peer still needs.
+// adoptNeighbours keeps the neighbours that a server or a peer still needs. A server that is
+// gone has none, and looks for it when it comes back.
 func (r *reload) adoptNeighbours() {
 	needed := map[netip.Addr]bool{}
 	for _, p := range r.Peers() {
 		needed[r.nextHop(p)] = true
 	}
-	number := map[hop]hop{-1: -1}
+	for i := range r.services {
+		s := &r.services[i]
+		for _, k := range s.keys {
+			for _, server := range r.known(s, k) {
+				needed[r.towards(server).addr] = true
+			}
+		}
+	}
+	number := map[hop]hop{}
 	for i, nb := range r.was.neighbours {
-		if !needed[nb.addr] && !slices.Contains(r.hops, hop(i)) {
+		if !needed[nb.addr] {
 			continue
 		}
 		number[hop(i)] = hop(len(r.neighbours))
@@ -90,7 +99,11 @@ func (r *reload) adoptNeighbours() {
 		r.neighbours = append(r.neighbours, nb)
 	}
 	for i, h := range r.hops {
-		r.hops[i] = number[h]
+		to, ok := number[h]
+		if !ok {
+			to = -1
+		}
+		r.hops[i] = to
 	}
 }
 

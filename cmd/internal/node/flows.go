@@ -84,24 +84,17 @@ func comingBack(k forward.ServiceKey, s forward.Server) (list []Flow) {
 		case forward.GUE:
 			list = append(list, Flow{Protocol: proto.ProtocolUDP, Dst: at, DstPorts: one(s.Tunnel.Port), Quoted: true, Port: AnyPort})
 		case forward.GRE:
-			list = append(list, Flow{Protocol: protocolGRE, Dst: at, Quoted: true, Port: AnyPort})
+			list = append(list, Flow{Protocol: proto.ProtocolGRE, Dst: at, Quoted: true, Port: AnyPort})
 		default:
-			carried := uint8(protocolIPv4)
+			carried := proto.ProtocolIPv4
 			if k.Addr.Addr().Is6() {
-				carried = protocolIPv6
+				carried = proto.ProtocolIPv6
 			}
 			list = append(list, Flow{Protocol: carried, Dst: at, Quoted: true, Port: AnyPort})
 		}
 	}
 	return list
 }
-
-// Protocols that packets of tunnels have.
-const (
-	protocolIPv4 = 4
-	protocolIPv6 = 41
-	protocolGRE  = 47
-)
 
 // protocolsOf is the one, or for 0 all that are forwarded.
 func protocolsOf(protocol uint8) []uint8 {
@@ -195,9 +188,10 @@ func (n *Node) answerers() map[answerer]bool {
 	return found
 }
 
-// GivesBack tells whether packets may have to be given back to the local stack that the
-// kernel was kept from.
-func (n *Node) GivesBack() bool { return len(n.natted) > 0 }
+// GivesBack tells whether packets may have to be given to the local stack that the kernel was
+// kept from: those of a server on this host, which may become one at any time, those to an
+// address that another node has, and what is not for the data plane at all.
+func (n *Node) GivesBack() bool { return len(n.services) > 0 }
 
 // back tells whether a packet that is none of the data plane's was kept from the kernel: a
 // NAT server also speaks to others than its clients, who reach it through us as through

@@ -233,9 +233,6 @@ func TestPacketsOfNATServersAreGivenBack(t *testing.T) {
 			t.Errorf("%s: %v %v", proto.Describe(before), v, actions)
 		}
 	}
-	if !n.GivesBack() || services(t, serviceBy("10.0.0.100:80", 6, byDR, "10.0.0.3:80")).GivesBack() {
-		t.Error("only NAT servers need it")
-	}
 	if c := n.Forwarder().Counter(forward.NotMine); c == 0 {
 		t.Error("the forwarder took them")
 	}

@@ -15,7 +15,8 @@ const (
 	Dropped Fate = iota
 	// Forwarded frames were rewritten in place and leave by Verdict.Port.
 	Forwarded
-	// Delivered frames are for a server on this host: up to the local stack.
+	// Delivered frames are the local stack's: for a server on this host, or to be forwarded as
+	// by any router, as those to a virtual address that another node has.
 	Delivered
 	// Held frames were copied: they wait for the MAC of their real server.
 	Held
@@ -56,8 +57,8 @@ func (b *Batch) Reset() {
 
 // Frame decides on one frame of a virtual service that came in on port, and
 // appends the verdict to out. A forwarded frame is rewritten in place: its TTL and
-// its Ethernet addresses. head is the virtio header that the frame arrived with; it
-// is not looked at, only kept beside a frame that waits. Nothing is allocated for a
+// its Ethernet addresses. head is the virtio header that the frame arrived with, which
+// is kept beside a frame that waits, and says no more of SCTP's checksum than is true. Nothing is allocated for a
 // frame of a known flow to a resolved server.
 func (n *Node) Frame(now time.Duration, port int, head, frame []byte, out *Batch) {
 	out.Verdicts = append(out.Verdicts, n.planes[0].judge(now, port, head, frame, out))
@@ -92,7 +93,7 @@ func (p *Plane) judge(now time.Duration, port int, head, frame []byte, out *Batc
 		eth.SetDst(d.Hop.MAC)
 		eth.SetSrc(p.n.ports[d.Hop.Port].link.MAC)
 		return Verdict{Fate: Forwarded, Port: d.Hop.Port}
-	case forward.Deliver:
+	case forward.Deliver, forward.NotLocal:
 		return Verdict{Fate: Delivered}
 	case forward.NotMine, forward.Fragment:
 		if len(p.n.natted) > 0 && p.n.back(eth.Payload()) {

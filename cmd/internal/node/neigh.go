@@ -143,6 +143,7 @@ func (n *Node) probe(now time.Duration, i int) {
 	wait := probeInterval
 	if nb.probes > probeCount {
 		n.lose(nb)
+		nb.held = nil // who sent them has given up, or sends again
 		wait = retryInterval
 	}
 	n.timers.set(nb.timer, now+wait)

@@ -412,9 +412,15 @@ func (n *Node) addressChanged(now time.Duration, ev AddressChanged) {
 	n.resolveHops(now)
 }
 
-// localChanged tells the forwarder whether addr is one of this host's.
+// localChanged tells the forwarder whether addr is one of this host's, or a virtual one that
+// another node has.
 func (n *Node) localChanged(addr netip.Addr) {
-	n.setLocal(addr, n.local(addr))
+	here := n.local(addr)
+	away := !here && n.virtual(addr)
+	n.all(func(f *forward.Forwarder) {
+		f.SetLocal(addr, here)
+		f.SetAway(addr, away)
+	})
 }
 
 // local tells whether any interface has addr.

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"net/netip"
 	"slices"
 	"testing"
@@ -220,13 +221,19 @@ func TestMidstreamWithoutConnectionIsReset(t *testing.T) {
 	}
 }
 
+// TestBackupDoesNotForward: packets to a virtual address that is another node's are left to
+// the kernel as they are, which routes them to that node or drops them.
 func TestBackupDoesNotForward(t *testing.T) {
 	w := serviceWorld(t)
 	w.step(0, Stop{})
 	var b Batch
-	w.nodes[0].Frame(w.now, 1, nil, syn(1000, proto.TCPSyn), &b)
-	if b.Verdicts[0].Fate != Dropped || len(b.Actions) != 0 {
+	f := syn(1000, proto.TCPSyn)
+	w.nodes[0].Frame(w.now, 1, nil, f, &b)
+	if b.Verdicts[0].Fate != Delivered || len(b.Actions) != 0 || !bytes.Equal(f, syn(1000, proto.TCPSyn)) {
 		t.Fatalf("got %v %v", b.Verdicts, b.Actions)
+	}
+	if !w.nodes[0].GivesBack() || newWorld(t, with(instanceConf(150))).nodes[0].GivesBack() {
+		t.Error("services need the local stack, and nothing else does")
 	}
 	if c := w.nodes[0].Forwarder().Counter(forward.NotLocal); c != 1 {
 		t.Fatalf("counted %d", c)

@@ -94,7 +94,8 @@ func (r *reload) adoptChecks(service, server, wasService, wasServer int) {
 // stay with their servers.
 func (r *reload) settleServices() {
 	r.all(func(f *forward.Forwarder) { f.SetMarks(r.marks) })
-	r.hideVIPs()
+	r.hideVIPs(r.was.instances) // some may be virtual no longer
+	r.hideVIPs(r.instances)
 	r.all(func(f *forward.Forwarder) { f.SetTimeouts(r.timeouts.TCP, r.timeouts.TCPFin, r.timeouts.UDP) })
 	for i := range r.services {
 		s := &r.services[i]

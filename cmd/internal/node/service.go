@@ -136,14 +136,19 @@ func (n *Node) server(k forward.ServiceKey, r *config.RealServer, weight int) fo
 // inhibit_on_failure has weight 0; so is everybody while the sorry server stands in.
 func (n *Node) members(s *service, k forward.ServiceKey) []forward.Server {
 	var list []forward.Server
+	add := func(r *config.RealServer, weight int) {
+		if in := n.server(k, r, weight); placeOf(list, in.Addr) < 0 { // one without a port may get that of another
+			list = append(list, in)
+		}
+	}
 	for i := range s.servers {
 		rs := &s.servers[i]
 		switch in := rs.alive && (!s.sorry || s.steered && n.steers(k, rs)); { // the flows of who is drained go on
 		case !n.serves(k, rs.cfg):
 		case in:
-			list = append(list, n.server(k, rs.cfg, rs.weight()))
+			add(rs.cfg, rs.weight())
 		case rs.cfg.InhibitOnFailure:
-			list = append(list, n.server(k, rs.cfg, 0))
+			add(rs.cfg, 0)
 		}
 	}
 	c := s.cfg.SorryServer
@@ -249,23 +254,6 @@ func (n *Node) refit(now time.Duration, addr netip.Addr) {
 	}
 }
 
-// LocalServers tells whether a frame may have to be handed to the local stack.
-func (n *Node) LocalServers() bool {
-	for i := range n.services {
-		s := &n.services[i]
-		servers := s.cfg.RealServers
-		if s.cfg.SorryServer != nil {
-			servers = append(servers[:len(servers):len(servers)], s.cfg.SorryServer)
-		}
-		for _, r := range servers {
-			if n.here(r.Addr.Addr()) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // addTimeouts takes those of lvs_timeouts, and for the rest what they are without.
 func (n *Node) addTimeouts() {
 	tcp, fin, udp := n.fwd.Timeouts()
@@ -296,15 +284,15 @@ func (n *Node) addMarks() error {
 		n.marks = append(n.marks, r)
 	}
 	n.all(func(f *forward.Forwarder) { f.SetMarks(n.marks) })
-	n.hideVIPs()
+	n.hideVIPs(n.instances)
 	return nil
 }
 
-// hideVIPs says of the virtual addresses that other nodes have at present: packets to them
-// are not for a service by mark either.
-func (n *Node) hideVIPs() {
-	for i := range n.instances {
-		for addr := range n.instances[i].vips {
+// hideVIPs looks which virtual addresses of instances other nodes have at present: packets to
+// them are not for a service by mark either.
+func (n *Node) hideVIPs(instances []instance) {
+	for i := range instances {
+		for addr := range instances[i].vips {
 			n.localChanged(addr)
 		}
 	}

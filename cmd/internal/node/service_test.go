@@ -50,6 +50,11 @@ func TestPools(t *testing.T) {
 			"UDP 10.0.0.1:80 | 10.0.0.8:80 NAT 1 | 10.0.0.7:8080 NAT 1\nUDP 10.0.0.1:81 | 10.0.0.8:81 NAT 1 | 10.0.0.7:8080 NAT 1\n",
 		},
 		{
+			"who would stand at one port twice stands there once",
+			"virtual_server_group V {\n10.0.0.1 80\n10.0.0.1 81\n}\nvirtual_server group V {\nlb_kind NAT\nprotocol TCP\nreal_server 10.0.0.7 {\n}\nreal_server 10.0.0.7 80 {\nweight 3\n}\n}\n",
+			"TCP 10.0.0.1:80 | 10.0.0.7:80 NAT 1\nTCP 10.0.0.1:81 | 10.0.0.7:80 NAT 3 | 10.0.0.7:81 NAT 1\n",
+		},
+		{
 			"marks have no ports but by NAT",
 			"virtual_server fwmark 7 {\nlb_kind DR\nreal_server 10.0.0.7 80 {\n}\nreal_server 10.0.0.8 80 {\nlvs_method NAT\n}\n}\n",
 			"FWM 7 | 10.0.0.8:80 NAT 1 | 10.0.0.7:0 DR 1\n",
@@ -189,7 +194,7 @@ func TestPacketMarks(t *testing.T) {
 		want Fate
 	}{
 		{2, "10.2.0.1:8000", Forwarded}, {2, "10.2.9.9:8010", Forwarded}, {2, "10.2.0.1:8011", Dropped}, {2, "10.3.0.1:8000", Dropped}, {1, "10.2.0.1:8000", Dropped},
-		{1, "10.3.0.1:9", Forwarded}, {1, "10.0.0.51:9", Dropped},
+		{1, "10.3.0.1:9", Forwarded}, {1, "10.0.0.51:9", Delivered},
 	} {
 		if got := send(tt.port, tt.to); got != tt.want {
 			t.Errorf("%s by port %d: %v, want %v", tt.to, tt.port, got, tt.want)
@@ -202,6 +207,10 @@ func TestPacketMarks(t *testing.T) {
 	m.reload(t, parse(t, strings.Replace(strings.Replace(text, "8000-8010", "8011", 1), "iif eth1", "iif eth0", 1)))
 	if old, is := send(2, "10.2.0.1:8000"), send(1, "10.2.0.1:8011"); old != Dropped || is != Forwarded {
 		t.Errorf("after a reload: %v %v", old, is)
+	}
+	m.run(m.now + time.Second)
+	if got := send(1, "10.0.0.51:9"); got != Forwarded {
+		t.Errorf("an address that is virtual no longer, nor here: %v", got)
 	}
 	_, err := New(parse(t, strings.Replace(text, "eth1", "eth9", 1)), hostLinks(), 1)
 	if want := "test.conf:2:11: interface eth9 does not exist (this host has lo, eth0, eth1)"; err == nil || err.Error() != want {
@@ -248,5 +257,51 @@ func TestServiceSettings(t *testing.T) {
 	}
 	if got := timeouts(""); got != "15m0s 2m0s 5m0s" {
 		t.Error(got)
+	}
+}
+
+// TestNeighbourOfAServerThatIsGone: a reload without a server ends the questions for its MAC;
+// when it comes back it is asked for anew, and meanwhile no other's is taken for it.
+func TestNeighbourOfAServerThatIsGone(t *testing.T) {
+	file := func(last ...int) string {
+		text := "virtual_server 10.0.0.1 80 {\nlb_algo rr\nlb_kind DR\nprotocol TCP\n"
+		for _, i := range last {
+			text += fmt.Sprintf("real_server 10.0.0.%d 80 {\n}\n", i)
+		}
+		return text + "}\n"
+	}
+	m := newMachine(t, parse(t, file(7, 8)))
+	m.step(Received{Port: 1, Frame: arpFrom(7)})
+	m.reload(t, parse(t, file(8)))
+	if list := m.n.neighbours; len(list) != 1 || list[0].addr != addrOf(7) || !list[0].resolved {
+		t.Fatalf("neighbours %+v", list)
+	}
+	m.reload(t, parse(t, file(7, 8)))
+	if list := m.n.neighbours; len(list) != 2 || list[1].addr != addrOf(6) || list[1].resolved {
+		t.Fatalf("neighbours %+v", list)
+	}
+	for id, want := range []hop{1, 0} {
+		if got := m.n.hops[id]; got != want {
+			t.Errorf("server %d is behind neighbour %d, not %d", id, got, want)
+		}
+	}
+}
+
+// TestFramesDoNotWaitForEver: what waits for a neighbour that stays silent is given up, and
+// not sent when it wakes up.
+func TestFramesDoNotWaitForEver(t *testing.T) {
+	w := serviceWorld(t)
+	w.run(10 * time.Second)
+	var b Batch
+	w.nodes[0].Frame(w.now, 1, make([]byte, proto.VirtioLen), syn(1000, proto.TCPSyn), &b)
+	if b.Verdicts[0].Fate != Held {
+		t.Fatalf("%v", b.Verdicts)
+	}
+	w.carry(0, b.Actions)
+	w.run(w.now + 10*time.Second)
+	for _, a := range w.nodes[0].Step(w.now, Received{Port: 1, Frame: arpFrom(3)}, nil) {
+		if s, ok := a.(Send); ok && proto.Ethernet(s.Frame).Type() == proto.EtherTypeIPv4 {
+			t.Errorf("sent ten seconds later: %x", s.Frame)
+		}
 	}
 }

@@ -68,7 +68,7 @@ func outcome(e *forward.Explanation) string {
 	case forward.NotMine:
 		return "is of no virtual service: the kernel's business"
 	case forward.NotLocal:
-		return "is not taken: the service's address is not on this host"
+		return "is left to the kernel: the service's address is not on this host"
 	case forward.NoDestination:
 		return "is refused with ICMP port unreachable: no server can take it"
 	case forward.NoConn:
