@@ -37,8 +37,8 @@ lab: ## the scenarios of netlab/scenarios, and the interop matrix with real keep
 vm: ## beside the kernel's IPVS, in a virtual machine with Debian's kernel
 	$(GO) test -count=1 -timeout 15m -run '^TestMachine' ./netlab/vm ./forward/ipvs
 
-sim: ## the library in virtual time, 10,000 seeds; mutants of the state machine; both back ends side by side
-	$(GO) test -count=1 -timeout 20m -parallel 8 ./cmd/internal/sim -args -seeds 170
+sim: ## the library in virtual time, over 10,000 runs; mutants of the state machine; both back ends side by side
+	$(GO) test -count=1 -timeout 20m -parallel 8 ./cmd/internal/sim -args -seeds 80
 
 fuzz: ## each fuzz target for FUZZTIME
 	@for p in $$($(GO) list ./...); do \
