@@ -92,18 +92,14 @@ func (f *Forwarder) without(i int32, do func()) {
 
 // foresee tells what becomes of a packet that opens a connection, as open decides it.
 func (f *Forwarder) foresee(now time.Duration, k key, e *Explanation) {
-	id, ok := f.serviceFor(k, e.Mark)
-	if !ok {
+	id, v := f.admit(k, e.Mark, opener(k.protocol))
+	if id < 0 {
 		return
 	}
 	svc := &f.services[id]
 	st := f.serviceStatus(svc)
 	e.Service = &st
-	if !svc.local || svc.Key.Mark != 0 && f.away[k.virtual] {
-		e.Verdict = NotLocal
-		return
-	}
-	if e.Verdict = svc.schedulable(k, opener(k.protocol)); e.Verdict != Forward {
+	if e.Verdict = v; v != Forward {
 		return
 	}
 	room := 1
@@ -185,10 +181,8 @@ func (s *ServerStatus) Excluded() string {
 		return "drained, by an operator"
 	case s.Weight == 0:
 		return "weight 0"
-	case s.Overload && s.Lower > 0:
-		return fmt.Sprintf("upper threshold %d reached, new ones again below %d", s.Upper, s.Lower)
 	case s.Overload:
-		return fmt.Sprintf("upper threshold %d reached, new ones again below %d", s.Upper, (uint64(s.Upper)*3+3)/4)
+		return fmt.Sprintf("upper threshold %d reached, new ones again below %d", s.Upper, s.reopens())
 	}
 	return ""
 }

@@ -113,7 +113,7 @@ func (f *Forwarder) laterFragment(now time.Duration, in Ingress, p packet) Decis
 		return Decision{Verdict: TTLExceeded}
 	}
 	p.redirect(in.Virtio, source, c.virtual, 0)
-	return f.giveBack(in, p, i)
+	return f.giveBack(f.tooLongBack(in, p, c.port), p, i)
 }
 
 // follow sends a later fragment to the server of the first.

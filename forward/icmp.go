@@ -68,7 +68,7 @@ func (f *Forwarder) errorOut(p, q packet, i int32) Decision {
 	binary.BigEndian.PutUint16(q.payload[2:], c.vport)
 	p.readdress(source, c.virtual)
 	p.sealICMP()
-	return f.giveBack(Ingress{}, p, i)
+	return f.giveBack(f.tooLongBack(Ingress{}, p, c.port), p, i)
 }
 
 // icmpSum is the sum that the checksum of a message is made of: that of ICMPv6 has a

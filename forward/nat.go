@@ -22,7 +22,8 @@ func (f *Forwarder) answer(now time.Duration, in Ingress, p packet, i int32, fla
 	if p.ip.TTL() <= 1 {
 		return Decision{Verdict: TTLExceeded}
 	}
-	if d := f.tooLongBack(in, p, c.port); d.Verdict != Return {
+	d := f.tooLongBack(in, p, c.port)
+	if d.Verdict != Return {
 		return d
 	}
 	f.touch(now, i, c, &output, flags)
@@ -33,11 +34,11 @@ func (f *Forwarder) answer(now time.Duration, in Ingress, p packet, i int32, fla
 		f.fragments.put(now, p, i, f.table.more(i).born)
 	}
 	p.redirect(in.Virtio, source, c.virtual, c.vport)
-	return f.giveBack(in, p, i)
+	return f.giveBack(d, p, i)
 }
 
-// giveBack counts an answer and sends it to where the client's packets come from.
-func (f *Forwarder) giveBack(in Ingress, p packet, i int32) Decision {
+// giveBack counts an answer and sends it to where the client's packets come from, as d says how.
+func (f *Forwarder) giveBack(d Decision, p packet, i int32) Decision {
 	c := f.table.at(i)
 	rs := &f.servers[c.server]
 	for _, s := range [...]*Stats{&rs.stats, &f.services[rs.service].stats} {
@@ -45,7 +46,6 @@ func (f *Forwarder) giveBack(in Ingress, p packet, i int32) Decision {
 		s.OutBytes += uint64(len(p.ip))
 	}
 	p.ip.DecrementTTL()
-	d := f.tooLongBack(in, p, c.port)
 	d.Verdict, d.Server, d.Hop = Return, c.server, f.hop(i)
 	return d
 }

@@ -12,20 +12,11 @@ const ftpData = 20
 // open schedules a new connection. The verdict is Forward if it did; a number below 0 is that
 // of a server for a datagram of which nothing is kept, as ^number.
 func (f *Forwarder) open(now time.Duration, k key, mark uint32, flags uint8) (int32, Verdict) {
-	id, ok := f.serviceFor(k, mark)
-	if !ok {
-		return 0, NotMine
-	}
-	if k.client.martian() {
-		return 0, Unwanted
-	}
-	svc := &f.services[id]
-	if !svc.local || svc.Key.Mark != 0 && f.away[k.virtual] {
-		return 0, NotLocal
-	}
-	if v := svc.schedulable(k, flags); v != Forward {
+	id, v := f.admit(k, mark, flags)
+	if v != Forward {
 		return 0, v
 	}
+	svc := &f.services[id]
 	if svc.OnePacket && k.protocol == proto.ProtocolUDP {
 		return f.datagram(now, svc, id, k)
 	}
@@ -77,6 +68,23 @@ func (f *Forwarder) reopen(now time.Duration, k key, mark uint32, flags uint8, o
 		f.end(over)
 	}
 	return i, v
+}
+
+// admit finds the service of a packet of no connection, -1 for none, and tells whether it may
+// open one (Forward), or what becomes of it.
+func (f *Forwarder) admit(k key, mark uint32, flags uint8) (id int32, v Verdict) {
+	id, ok := f.serviceFor(k, mark)
+	if !ok {
+		return -1, NotMine
+	}
+	svc := &f.services[id]
+	switch {
+	case k.client.martian():
+		return id, Unwanted
+	case !svc.local || svc.Key.Mark != 0 && f.away[k.virtual]:
+		return id, NotLocal
+	}
+	return id, svc.schedulable(k, flags)
 }
 
 // serviceFor finds the service of a packet: that of its mark, of its address and port, of

@@ -256,11 +256,16 @@ func (f *Forwarder) count(id int32, active, inactive int32) {
 
 // overloaded tells whether a server is above its limits: between them it stays what it was.
 func (s *server) overloaded() bool {
-	total, lower := s.active+s.inactive, s.Lower
-	if lower == 0 {
-		lower = s.Upper - s.Upper/4
+	total := s.active + s.inactive
+	return s.Upper > 0 && (total >= s.Upper || s.overload && total >= s.reopens())
+}
+
+// reopens is below how many connections a server that was above its limit takes new ones.
+func (s *Server) reopens() uint32 {
+	if s.Lower > 0 {
+		return s.Lower
 	}
-	return s.Upper > 0 && (total >= s.Upper || s.overload && total >= lower)
+	return s.Upper - s.Upper/4
 }
 
 // end frees a connection or template and everything that counts it.

@@ -48,7 +48,6 @@ type flags uint8
 
 const (
 	hashed flags = 1 << iota
-	seenOutput
 	assured   // of a template: one of its connections was established
 	inputOnly // the answers do not come by here
 	controls  // more.control is not 0

@@ -58,8 +58,8 @@ func (b *Batch) Reset() {
 // Frame decides on one frame of a virtual service that came in on port, and
 // appends the verdict to out. A forwarded frame is rewritten in place: its TTL and
 // its Ethernet addresses. head is the virtio header that the frame arrived with, which
-// is kept beside a frame that waits, and says no more of SCTP's checksum than is true. Nothing is allocated for a
-// frame of a known flow to a resolved server.
+// is kept beside a frame that waits, and says no more of SCTP's checksum than is true.
+// Nothing is allocated for a frame of a known flow to a resolved server.
 func (n *Node) Frame(now time.Duration, port int, head, frame []byte, out *Batch) {
 	out.Verdicts = append(out.Verdicts, n.planes[0].judge(now, port, head, frame, out))
 	n.readmit()
