@@ -171,8 +171,8 @@ func (p *Plane) reply(port int, eth proto.Ethernet, out *Batch, with answers) {
 
 // bucket limits ICMP errors (RFC 1812 §4.3.2.8, RFC 4443 §2.4 f): a thousand a second, fifty at once.
 type bucket struct {
-	tokens float64
-	last   time.Duration
+	spent float64 // tokens; none at first
+	last  time.Duration
 }
 
 const (
@@ -181,11 +181,11 @@ const (
 )
 
 func (b *bucket) take(now time.Duration) bool {
-	b.tokens = min(replyBurst, b.tokens+(now-b.last).Seconds()*replyRate)
+	b.spent = max(0, b.spent-(now-b.last).Seconds()*replyRate)
 	b.last = now
-	if b.tokens < 1 {
+	if b.spent > replyBurst-1 {
 		return false
 	}
-	b.tokens--
+	b.spent++
 	return true
 }
