@@ -12,14 +12,11 @@ import (
 
 // bulk sends one TCP stream to the service, and counts what the server has of it.
 func (r *run) bulk(c Case) (int, Values, error) {
-	s, p, err := r.listening(c)
+	s, _, end, err := r.listening(c)
 	if err != nil {
 		return 0, nil, err
 	}
-	defer s.close()
-	if p != nil {
-		defer p.stop()
-	}
+	defer end()
 	l, err := s.listener()
 	if err != nil {
 		return 0, nil, err

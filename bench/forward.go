@@ -40,21 +40,16 @@ const warmUp = 8192
 
 // forward measures established flows.
 func (r *run) forward(c Case) (int, Values, error) {
-	s, err := newStage(setting{gate: gate(c.Forwarder)})
+	s, p, end, err := r.stand(c, setting{gate: gate(c.Forwarder)})
 	if err != nil {
 		return 0, nil, err
 	}
-	defer s.close()
-	p, err := r.tools.start(s, c)
-	if err != nil {
-		return 0, nil, err
-	}
+	defer end()
 	if p == nil {
 		return r.kernel(s, c)
 	}
-	defer p.stop()
 	if err := s.establish(p, c, 0); err != nil {
-		return 0, nil, fmt.Errorf("%w; it says: %s", err, p.text())
+		return 0, nil, err
 	}
 	gcs := p.collections()
 	measure := func() (int, Values, error) { return r.poured(s, p, c, proto.TCPAck, true) }
@@ -68,9 +63,44 @@ func (r *run) forward(c Case) (int, Values, error) {
 	return n, v, err
 }
 
+// stand makes the namespaces of a case and starts its forwarder, none for the kernel, until end.
+func (r *run) stand(c Case, o setting) (s *stage, p *process, end func(), err error) {
+	if s, err = newStage(o); err != nil {
+		return nil, nil, nil, err
+	}
+	if p, err = r.tools.start(s, c); err != nil {
+		s.close()
+		return nil, nil, nil, err
+	}
+	return s, p, func() {
+		if p != nil {
+			p.stop()
+		}
+		s.close()
+	}, nil
+}
+
+// warm is stand for a forwarder that has had frames of other flows than those of the case.
+func (r *run) warm(c Case, gate proto.MAC) (s *stage, p *process, end func(), err error) {
+	if s, p, end, err = r.stand(c, setting{gate: gate}); err != nil {
+		return nil, nil, nil, err
+	}
+	others := c
+	others.Flows = warmUp
+	if err = s.establish(p, others, c.Flows); err != nil {
+		end()
+	}
+	return s, p, end, err
+}
+
 // establish makes the flows, from a number on, known to the forwarder, and gives its thread a
 // processor.
-func (s *stage) establish(p *process, c Case, from int) error {
+func (s *stage) establish(p *process, c Case, from int) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%w; it says: %s", err, p.text())
+		}
+	}()
 	before, err := p.spent()
 	if err != nil {
 		return err
@@ -332,21 +362,11 @@ func (r *run) kernel(s *stage, c Case) (int, Values, error) {
 
 // connections measures new ones.
 func (r *run) connections(c Case) (int, Values, error) {
-	s, err := newStage(setting{gate: inMAC})
+	s, p, end, err := r.warm(c, inMAC)
 	if err != nil {
 		return 0, nil, err
 	}
-	defer s.close()
-	p, err := r.tools.start(s, c)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer p.stop()
-	warm := c
-	warm.Flows = warmUp
-	if err := s.establish(p, warm, c.Flows); err != nil {
-		return 0, nil, fmt.Errorf("%w; it says: %s", err, p.text())
-	}
+	defer end()
 	n, v, err := r.poured(s, p, c, proto.TCPSyn, false)
 	if err != nil {
 		return 0, nil, err
@@ -356,16 +376,11 @@ func (r *run) connections(c Case) (int, Values, error) {
 
 // rest measures a daemon that has nothing to do.
 func (r *run) rest(c Case) (int, Values, error) {
-	s, err := newStage(setting{gate: inMAC, listen: true})
+	_, p, end, err := r.stand(c, setting{gate: inMAC, listen: true})
 	if err != nil {
 		return 0, nil, err
 	}
-	defer s.close()
-	p, err := r.tools.start(s, c)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer p.stop()
+	defer end()
 	time.Sleep(time.Second) // what it does at its start is over
 	before, err := p.spent()
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/ringkeep/ringkeep/proto"
@@ -25,6 +26,7 @@ const (
 // tools are the programs, as paths; "" for one that is not there.
 type tools struct {
 	ringkeep, c, go_ string
+	workers          int    // of the daemon
 	dir              string // for configurations and what was built
 }
 
@@ -123,7 +125,7 @@ func (t *tools) director(s *stage, c Case) (*process, error) {
 	if err := os.WriteFile(file, []byte(configuration(c)), 0o600); err != nil {
 		return nil, err
 	}
-	return start(s.dir, "msg=started", t.ringkeep, "run", "-f", file)
+	return start(s.dir, "msg=started", t.ringkeep, "run", "-f", file, "--workers", strconv.Itoa(t.workers))
 }
 
 // configuration is what the daemon gets, as an operator would write it.

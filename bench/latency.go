@@ -28,19 +28,16 @@ const patience = 200 * time.Millisecond
 
 // pingPong asks and waits for the answer, one datagram at a time.
 func (r *run) pingPong(c Case) (int, Values, error) {
-	s, p, err := r.listening(c)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer s.close()
-	if p != nil {
-		defer p.stop()
-	}
-	end, err := s.echo()
+	s, p, end, err := r.listening(c)
 	if err != nil {
 		return 0, nil, err
 	}
 	defer end()
+	silence, err := s.echo()
+	if err != nil {
+		return 0, nil, err
+	}
+	defer silence()
 	var times []int64
 	var before spent
 	lost := 0
@@ -75,17 +72,8 @@ func (r *run) pingPong(c Case) (int, Values, error) {
 }
 
 // listening is a stage with a server, and the forwarder of the case.
-func (r *run) listening(c Case) (*stage, *process, error) {
-	s, err := newStage(setting{gate: gate(c.Forwarder), listen: true, through: c.Through})
-	if err != nil {
-		return nil, nil, err
-	}
-	p, err := r.tools.start(s, c)
-	if err != nil {
-		s.close()
-		return nil, nil, err
-	}
-	return s, p, nil
+func (r *run) listening(c Case) (s *stage, p *process, end func(), err error) {
+	return r.stand(c, setting{gate: gate(c.Forwarder), listen: true, through: c.Through})
 }
 
 // greet asks until answers come, and a little longer, and gives the forwarder's thread its
@@ -210,21 +198,11 @@ const fullTime = 4
 // while every one makes a connection, then with all of those in the table. The rate is
 // half of what the daemon forwards at most.
 func (r *run) halfLoad(c Case) (int, Values, error) {
-	s, err := newStage(setting{gate: gate(c.Forwarder)})
+	s, p, end, err := r.warm(c, gate(c.Forwarder))
 	if err != nil {
 		return 0, nil, err
 	}
-	defer s.close()
-	p, err := r.tools.start(s, c)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer p.stop()
-	warm := c
-	warm.Flows = warmUp
-	if err := s.establish(p, warm, c.Flows); err != nil {
-		return 0, nil, fmt.Errorf("%w; it says: %s", err, p.text())
-	}
+	defer end()
 	g, err := s.generator(c.traffic(), gate(c.Forwarder), 0)
 	if err != nil {
 		return 0, nil, err

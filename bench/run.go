@@ -14,6 +14,7 @@ import (
 type Options struct {
 	Binary  string         // the daemon's program
 	Limits  string         // folder of the bare forwarders' sources; "" to do without
+	Workers int            // threads of the daemon that forward; 0 for one
 	Methods []string       // of the daemon: DR, NAT, TUN; at least one
 	Rounds  int            // by turns; 5, or 1 where it has to be quick
 	Quick   bool           // fewer cases, and shorter
@@ -47,7 +48,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	r := &run{Options: o, tools: tools{ringkeep: o.Binary, dir: dir}, time: fullMeasure, rates: map[string]float64{}}
+	r := &run{Options: o, tools: tools{ringkeep: o.Binary, workers: max(1, o.Workers), dir: dir}, time: fullMeasure, rates: map[string]float64{}}
 	if o.Quick {
 		r.time = quickMeasure
 	}

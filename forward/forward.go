@@ -170,6 +170,7 @@ type Config struct {
 	MaxConns int
 	Seed     uint64
 	Recycle  bool
+	FirstID  uint32 // from which packets of our own that may be cut are numbered
 }
 
 // service is a virtual service with its servers in list order, the latest first.
@@ -184,11 +185,11 @@ type service struct {
 	wish    Steering
 	stats   Stats
 	rate    estimator
-	bypass  int32 // the number of the server that stands for none, nobody where it was not needed yet
+	bypass  int32 // of a mark: the number of the server that stands for none, else nobody
 }
 
 // server is a real server. It stays when it is removed, since connections point to
-// it and resume when it comes back, until nothing does and its number is needed, see tidy.
+// it and resume when it comes back, until nothing does, see [Tidy].
 type server struct {
 	Server
 	addr                      addr  // of Server.Addr
@@ -239,7 +240,7 @@ type Forwarder struct {
 
 // New makes a forwarder without services.
 func New(c Config) *Forwarder {
-	f := &Forwarder{byKey: map[place]int32{}, numbers: map[member]int32{}, away: map[addr]bool{}, table: newTable(c), timeouts: defaultTimeouts}
+	f := &Forwarder{byKey: map[place]int32{}, numbers: map[member]int32{}, away: map[addr]bool{}, table: newTable(c), timeouts: defaultTimeouts, id: c.FirstID}
 	f.fragments.seed = f.table.seed
 	if c.Recycle {
 		f.half.most = c.MaxConns
@@ -309,9 +310,9 @@ func (f *Forwarder) AddService(s Service) error {
 	if err != nil {
 		return fmt.Errorf("service %v: %w", s.Key, err)
 	}
-	i, members, bypass := f.serviceNumber(s.Key)
+	i, members, around := f.serviceNumber(s.Key)
 	f.byKey[s.Key.place()] = i
-	f.services[i] = service{Service: s, sched: scheduler, by: numberOf(s.Scheduler), local: s.Key.Mark != 0, members: members, bypass: bypass}
+	f.services[i] = service{Service: s, sched: scheduler, by: numberOf(s.Scheduler), local: s.Key.Mark != 0, members: members, bypass: around}
 	return nil
 }
 
@@ -352,8 +353,8 @@ func (f *Forwarder) number(k ServiceKey, addr netip.AddrPort) int32 {
 
 // AddServer adds a server at the head of the service's list and returns its number:
 // small, dense, and the same again when the server was removed and comes back while there
-// are connections of it. The number of one that is gone for good becomes another's. The
-// service must exist.
+// are connections of it. The number of one that is gone for good may become another's, by [Tidy].
+// The service must exist.
 func (f *Forwarder) AddServer(k ServiceKey, s Server) (id int, err error) {
 	f.service(k)
 	if err := s.check(k); err != nil {

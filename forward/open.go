@@ -18,10 +18,10 @@ func (f *Forwarder) open(now time.Duration, k key, mark uint32, flags uint8) (in
 	}
 	svc := &f.services[id]
 	if svc.OnePacket && k.protocol == proto.ProtocolUDP {
-		return f.datagram(now, svc, id, k)
+		return f.datagram(now, svc, k)
 	}
 	born := f.table.born
-	target, control, v := f.schedule(now, svc, id, k)
+	target, control, v := f.schedule(now, svc, k)
 	if v != Forward {
 		return 0, v
 	}
@@ -165,8 +165,8 @@ func (s *server) portFor(svc *service, port uint16) uint16 {
 }
 
 // datagram schedules one datagram by itself. Only with NAT an entry is made, for the answers.
-func (f *Forwarder) datagram(now time.Duration, svc *service, id int32, k key) (int32, Verdict) {
-	target, _, v := f.schedule(now, svc, id, k)
+func (f *Forwarder) datagram(now time.Duration, svc *service, k key) (int32, Verdict) {
+	target, _, v := f.schedule(now, svc, k)
 	if v != Forward {
 		return 0, v
 	}
@@ -191,9 +191,9 @@ func (f *Forwarder) datagram(now time.Duration, svc *service, id int32, k key) (
 
 // schedule finds the server of a new connection: by the client's template, else by
 // the scheduler.
-func (f *Forwarder) schedule(now time.Duration, svc *service, id int32, k key) (target, control int32, v Verdict) {
+func (f *Forwarder) schedule(now time.Duration, svc *service, k key) (target, control int32, v Verdict) {
 	if svc.Persistence == 0 {
-		target, v = f.pick(now, svc, id, k)
+		target, v = f.pick(now, svc, k)
 		return target, 0, v
 	}
 	tk := svc.templateKey(k)
@@ -203,7 +203,7 @@ func (f *Forwarder) schedule(now time.Duration, svc *service, id int32, k key) (
 		control = 0
 	}
 	if control == 0 {
-		if target, v = f.pick(now, svc, id, k); v != Forward || f.servers[target].Method == bypass {
+		if target, v = f.pick(now, svc, k); v != Forward || f.servers[target].Method == bypass {
 			return target, 0, v
 		}
 		var ok bool
@@ -232,17 +232,13 @@ func (s *service) templateKey(k key) key {
 }
 
 // pick asks the scheduler.
-func (f *Forwarder) pick(now time.Duration, svc *service, id int32, k key) (int32, Verdict) {
+func (f *Forwarder) pick(now time.Duration, svc *service, k key) (int32, Verdict) {
 	at := svc.sched.Pick(svc.view, k.flow(now))
 	switch {
 	case at >= 0:
 		return svc.view[at].ID, Forward
 	case !svc.bypasses():
 		return 0, NoDestination
-	}
-	if svc.bypass == nobody {
-		svc.bypass = f.newServer(server{Server: Server{Method: bypass}, service: id, present: true})
-		f.steer(svc.bypass)
 	}
 	return svc.bypass, Forward
 }

@@ -83,6 +83,14 @@ func (f *Forwarder) learn(now time.Duration, to addr, mtu int) {
 	}
 }
 
+// LearnPath takes over what another forwarder with the same servers has learned of the way
+// to the server with that number.
+func (f *Forwarder) LearnPath(now time.Duration, from *Forwarder, id int32) {
+	if rs := &from.servers[id]; f != from && rs.path.learned > 0 && now < rs.path.until {
+		f.learn(now, rs.addr, rs.path.learned)
+	}
+}
+
 // forgetPaths forgets what was learned too long ago.
 func (f *Forwarder) forgetPaths(now time.Duration) {
 	if f.recheck == 0 || now < f.recheck {

@@ -6,29 +6,25 @@ import "slices"
 const nobody int32 = -1
 
 // serviceNumber is the number of a service that comes, with the servers that it has left there
-// when it was removed.
-func (f *Forwarder) serviceNumber(k ServiceKey) (id int32, members []int32, bypass int32) {
-	for i := range f.services {
-		if svc := &f.services[i]; svc.gone && svc.Key == k {
-			return int32(i), svc.members, svc.bypass
-		}
-	}
-	if len(f.services) == cap(f.services) {
-		f.tidy()
-	}
-	if n := len(f.spare.services); n > 0 {
+// when it was removed, and that of its bypass.
+func (f *Forwarder) serviceNumber(k ServiceKey) (id int32, members []int32, around int32) {
+	id, around = int32(slices.IndexFunc(f.services, func(s service) bool { return s.gone && s.Key == k })), nobody
+	if n := len(f.spare.services); id >= 0 {
+		members, around = f.services[id].members, f.services[id].bypass
+	} else if n > 0 {
 		id, f.spare.services = f.spare.services[n-1], f.spare.services[:n-1]
-		return id, nil, nobody
+	} else {
+		id = int32(len(f.services))
+		f.services = append(f.services, service{})
 	}
-	f.services = append(f.services, service{})
-	return int32(len(f.services) - 1), nil, nobody
+	if k.Mark != 0 && around == nobody {
+		around = f.newServer(server{Server: Server{Method: bypass}, service: id, present: true})
+	}
+	return id, members, around
 }
 
 // newServer gives a server its number.
 func (f *Forwarder) newServer(rs server) (id int32) {
-	if len(f.spare.servers) == 0 && len(f.servers) == cap(f.servers) {
-		f.tidy()
-	}
 	if n := len(f.spare.servers); n > 0 {
 		id, f.spare.servers = f.spare.servers[n-1], f.spare.servers[:n-1]
 		f.servers[id] = rs
@@ -38,19 +34,25 @@ func (f *Forwarder) newServer(rs server) (id int32) {
 	return int32(len(f.servers) - 1)
 }
 
-// tidy takes the numbers of all servers and services that nothing needs any more: it is
-// called instead of more memory. So there are at most twice as many numbers as were ever
-// needed at a time, however often services and servers come and go.
-func (f *Forwarder) tidy() {
-	for id := range int32(len(f.servers)) {
-		if f.servers[id].service != nobody && f.idle(id) {
+// Tidy takes the numbers of all servers and services that were removed and that nothing needs any
+// more, so that others get them: a director that is reloaded for years does not grow. The forwarders
+// must have been told the same from the beginning, for a number to mean the same in all of
+// them: it is taken where none of them has a connection left.
+func Tidy(list ...*Forwarder) {
+	for id := range int32(len(list[0].servers)) {
+		if slices.ContainsFunc(list, func(f *Forwarder) bool { return !f.idle(id) }) {
+			continue
+		}
+		for _, f := range list {
 			f.forget(id)
 		}
 	}
-	for i := range f.services {
-		if svc := &f.services[i]; svc.gone && svc.sched != nil && len(svc.members) == 0 && svc.bypass == nobody {
-			*svc = service{gone: true, bypass: nobody}
-			f.spare.services = append(f.spare.services, int32(i))
+	for _, f := range list {
+		for i := range f.services {
+			if svc := &f.services[i]; svc.gone && svc.sched != nil && len(svc.members) == 0 && svc.bypass == nobody {
+				*svc = service{gone: true, bypass: nobody}
+				f.spare.services = append(f.spare.services, int32(i))
+			}
 		}
 	}
 }
@@ -59,6 +61,9 @@ func (f *Forwarder) tidy() {
 // has a say about it.
 func (f *Forwarder) idle(id int32) bool {
 	rs := &f.servers[id]
+	if rs.service == nobody {
+		return false // already
+	}
 	in := rs.present && (rs.Method != bypass || !f.services[rs.service].gone)
 	return !in && rs.wish == Serve && rs.active+rs.inactive+rs.persist+rs.singles == 0
 }

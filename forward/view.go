@@ -30,6 +30,31 @@ type ServiceStatus struct {
 	Servers []ServerStatus
 }
 
+// Add adds how the same service stands in another forwarder with the same servers: there the
+// rest of its connections is. The thresholds are added, too; above them is a server that is so
+// in both.
+func (s *ServiceStatus) Add(o ServiceStatus) {
+	s.Stats, s.Rates = s.Stats.plus(o.Stats), s.Rates.plus(o.Rates)
+	for _, b := range o.Servers {
+		i := slices.IndexFunc(s.Servers, func(a ServerStatus) bool { return a.Addr == b.Addr })
+		if i < 0 { // removed, with connections in the other one only
+			s.Servers = append(s.Servers, b)
+			continue
+		}
+		a := &s.Servers[i]
+		a.Overload = a.Overload && b.Overload
+		a.Upper, a.Lower = a.Upper+b.Upper, a.Lower+b.Lower
+		a.Active, a.Inactive, a.Persist = a.Active+b.Active, a.Inactive+b.Inactive, a.Persist+b.Persist
+		a.Stats, a.Rates = a.Stats.plus(b.Stats), a.Rates.plus(b.Rates)
+	}
+}
+
+func (s Stats) plus(o Stats) Stats {
+	return Stats{s.Conns + o.Conns, s.Packets + o.Packets, s.Bytes + o.Bytes, s.OutPackets + o.OutPackets, s.OutBytes + o.OutBytes}
+}
+
+func (r Rates) plus(o Rates) Rates { return Rates(Stats(r).plus(Stats(o))) }
+
 // Services tells how the services stand.
 func (f *Forwarder) Services() []ServiceStatus {
 	list, _ := f.ServicesFrom(0, len(f.servers), nil)

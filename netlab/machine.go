@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -16,6 +17,7 @@ type Machine struct {
 	VIP  netip.Addr // of a real server
 	// Forwarding is whether its kernel forwards for others.
 	Forwarding bool
+	Workers    int // of a ringkeep node; 0 for as many as without the option
 }
 
 // NIC is an interface of a machine on a lan, with its own addresses.
@@ -52,6 +54,11 @@ func ParseMachine(w []string) (m Machine, wrong int, err error) {
 			}
 		case w[at] == "forwarding" && m.Kind != "realserver":
 			m.Forwarding = true
+		case w[at] == "workers" && m.Kind == "ringkeep" && at+1 < len(w):
+			at++
+			if m.Workers, err = strconv.Atoi(w[at]); err != nil || m.Workers < 1 {
+				return m, at, fmt.Errorf("workers %s: must be a number from 1 on", w[at])
+			}
 		case len(m.NICs) == 0 || !strings.Contains(w[at], "/") && strings.Contains(w[at], ":"):
 			lan, iface, ok := strings.Cut(w[at], ":")
 			if !ok || iface == "" || len(iface) > 15 {

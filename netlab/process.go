@@ -53,7 +53,11 @@ func (n *node) commandLine(l *lab) ([]string, error) {
 	conf := filepath.Join(n.dir, "node.conf")
 	switch n.kind {
 	case "ringkeep":
-		return []string{l.options.Binary, "run", "-f", conf, "-s", ""}, nil // here, whatever net_namespace says
+		args := []string{l.options.Binary, "run", "-f", conf, "-s", ""} // here, whatever net_namespace says
+		if n.own.Workers > 0 {
+			args = append(args, "--workers", strconv.Itoa(n.own.Workers))
+		}
+		return args, nil
 	case "frr":
 		return n.startFRR(l)
 	}

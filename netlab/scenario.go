@@ -167,7 +167,7 @@ var forms = map[string]struct {
 	"host":       {4, 99, "host NAME LAN:IFACE ADDR/LEN... [LAN:IFACE ...] [via ADDR] [forwarding]"},
 	"router":     {6, 99, "router NAME LAN:IFACE ADDR/LEN LAN:IFACE ADDR/LEN..."},
 	"realserver": {6, 99, "realserver NAME LAN:IFACE ADDR/LEN vip ADDR [via ADDR]"},
-	"node":       {5, 99, "node NAME ringkeep|keepalived|frr LAN:IFACE ADDR/LEN... [LAN:IFACE ...] [via ADDR] [forwarding]"},
+	"node":       {5, 99, "node NAME ringkeep|keepalived|frr LAN:IFACE ADDR/LEN... [LAN:IFACE ...] [via ADDR] [forwarding] [workers N]"},
 	"serve":      {4, 4, "serve HOST tcp|udp|http PORT, or serve HOST program PATH"},
 	"unserve":    {4, 4, "unserve HOST tcp|udp|http PORT, or unserve HOST program PATH"},
 	"addr":       {5, 5, "addr HOST add|del ADDR/LEN IFACE"},

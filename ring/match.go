@@ -84,3 +84,17 @@ func words(a netip.Addr) []uint32 {
 	}
 	return w
 }
+
+// sorted is the matches in order, none twice, or the error of one that contradicts itself.
+func sorted(matches []Match) ([]Match, error) {
+	matches = slices.Clone(matches)
+	for i := range matches {
+		m := &matches[i]
+		m.Src, m.Dst = m.Src.Masked(), m.Dst.Masked()
+		if err := m.check(); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(matches, compareMatch)
+	return slices.Compact(matches), nil
+}

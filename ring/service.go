@@ -70,16 +70,10 @@ const (
 // Matches too many for the kernel's 4096 instructions are looked at more coarsely: without
 // ports, or all of a family at last. The reader must look again anyway. The error is for a match that contradicts itself.
 func ServiceFilter(matches []Match) ([]bpf.RawInstruction, error) {
-	matches = slices.Clone(matches)
-	for i := range matches {
-		m := &matches[i]
-		m.Src, m.Dst = m.Src.Masked(), m.Dst.Masked()
-		if err := m.check(); err != nil {
-			return nil, err
-		}
+	matches, err := sorted(matches)
+	if err != nil {
+		return nil, err
 	}
-	slices.SortFunc(matches, compareMatch)
-	matches = slices.Compact(matches)
 	for how := byPort; ; how++ {
 		p := serviceProgram(matches, how)
 		if !p.tooLong() || how == byFamily {
@@ -105,7 +99,8 @@ func serviceProgram(matches []Match, how precision) *program {
 		if how == byFamily {
 			p.jump(accept)
 		} else {
-			p.family(f, of, how, accept, reject)
+			p.head(f, reject)
+			p.family(f, of, how, accept, accept, reject)
 		}
 		p.set(other)
 	}
@@ -114,13 +109,18 @@ func serviceProgram(matches []Match, how precision) *program {
 	return p
 }
 
-// family decides on the packets of one.
-func (p *program) family(f ipFamily, ms []Match, how precision, accept, reject label) {
+// head finds out what a packet is and has X lead to its ports.
+func (p *program) head(f ipFamily, reject label) {
 	if f.four {
 		p.head4(reject)
 	} else {
 		p.head6(reject)
 	}
+}
+
+// family decides on the packets of one, behind its head: those of servers to their clients
+// are accepted at back.
+func (p *program) family(f ipFamily, ms []Match, how precision, accept, back, reject label) {
 	to, from, about := map[netip.Addr][]Match{}, map[netip.Addr][]Match{}, map[netip.Addr][]Match{}
 	var rules []Match
 	for _, m := range ms {
@@ -139,9 +139,11 @@ func (p *program) family(f ipFamily, ms []Match, how precision, accept, reject l
 	at := func(off uint32) func(int) {
 		return func(word int) { p.emit(bpf.LoadAbsolute{Off: off + uint32(4*word), Size: 4}) }
 	}
-	leaf := func(l []Match, miss label) { p.leaf(l, how, accept, miss) }
-	p.section(to, how, at(f.dst), leaf)
-	p.section(from, how, at(f.src), leaf)
+	leaf := func(accept label) func([]Match, label) {
+		return func(l []Match, miss label) { p.leaf(l, how, accept, miss) }
+	}
+	p.section(to, how, at(f.dst), leaf(accept))
+	p.section(from, how, at(f.src), leaf(back))
 	for _, m := range rules {
 		p.rule(f, m, how, accept)
 	}
@@ -159,7 +161,7 @@ func (p *program) is(kind uint32) {
 	p.emit(bpf.LoadConstant{Dst: bpf.RegA, Val: kind}, bpf.StoreScratch{Src: bpf.RegA, N: kindWord})
 }
 
-// head4 finds out what a packet is and has X lead to its ports.
+// head4 is head for IPv4.
 func (p *program) head4(reject label) {
 	later, icmp, wrong, done := p.label(), p.label(), p.label(), p.label()
 	p.emit(bpf.LoadAbsolute{Off: offFragment, Size: 2})

@@ -68,6 +68,7 @@ gcc and go compile; what is missing is left out.`,
 	f := cmd.Flags()
 	f.StringVar(&o.Limits, "limits", "", "`folder` of the bare forwarders' sources")
 	f.StringVar(&o.Binary, "binary", "", "the `program` that is measured (default this one)")
+	f.IntVar(&o.Workers, "workers", 1, "`threads` of the daemon that forward, as of run")
 	f.StringSliceVar(&o.Methods, "methods", []string{"DR", "NAT", "TUN"}, "forwarding `methods`: DR, NAT, TUN")
 	f.IntVar(&o.Rounds, "rounds", 0, "how often each case is measured, by turns (default 5, 1 with --quick)")
 	f.BoolVar(&o.Quick, "quick", false, "fewer cases, and shorter: under a minute")

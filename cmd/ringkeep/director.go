@@ -34,6 +34,9 @@ type director struct {
 	uses     []node.Use // of each port, what is open
 	slots    []int      // of each port, the size of its control ring
 	flows    []ring.Match
+	workers  []*loop.Worker
+	share    ring.Fanout // of the clients among the workers, as it was when there were first any
+	seed     uint64
 }
 
 // Sizes of the rings. A service slot of 2 KiB holds every frame that is not a
@@ -71,11 +74,7 @@ func (d *director) follow() error {
 	}
 	d.flows = flows
 	if d.loopback == nil && d.node.GivesBack() {
-		s, err := d.socket(ring.Config{Interface: "lo", Slots: controlSlots, SlotSize: serviceSlotSize, Filter: ring.NothingFilter()})
-		if err == nil {
-			d.loopback = s
-		}
-		errs = append(errs, err)
+		errs = append(errs, d.openLoopback())
 	}
 	return errors.Join(errs...)
 }
@@ -91,8 +90,7 @@ func (d *director) use(port int, use node.Use) (err error) {
 		d.closeControl(port)
 	}
 	if was.Service && !use.Service {
-		d.closeSocket(s.Service)
-		s.Service, was.Service = nil, false
+		d.closeService(port)
 	}
 	for _, group := range was.Groups {
 		if !slices.Contains(use.Groups, group) && err == nil {
@@ -115,8 +113,7 @@ func (d *director) use(port int, use node.Use) (err error) {
 		d.slots[port] = d.controlSlots(name)
 	}
 	if use.Service && !was.Service {
-		if s.Service, err = d.service(d.links[port]); err != nil {
-			s.Service = nil
+		if err = d.service(port); err != nil {
 			return err
 		}
 	}
@@ -146,7 +143,7 @@ func (d *director) reopen(port int) (loop.Sockets, error) {
 		return loop.Sockets{}, err
 	}
 	d.closeSocket(d.ports[port].Control)
-	d.closeSocket(d.ports[port].Service)
+	d.closeService(port)
 	d.links[port], d.ports[port], d.uses[port] = l, loop.Sockets{}, node.Use{}
 	if err := promote(d.cfg, d.kernel, l.Name); err != nil {
 		return loop.Sockets{}, err
@@ -187,7 +184,7 @@ func (d *director) control(l kernel.Link) (loop.Port, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.socket(ring.Config{Interface: l.Name, Slots: d.controlSlots(l.Name), SlotSize: serviceSlotSize, Filter: filter})
+	return d.socket(ring.Config{Interface: l.Name, Slots: d.controlSlots(l.Name), SlotSize: serviceSlotSize, Filter: filter}, d.poller)
 }
 
 // controlSlots has room for what comes at once when another node becomes MASTER of
@@ -207,28 +204,6 @@ func (d *director) controlSlots(iface string) int {
 	return slots
 }
 
-func (d *director) service(l kernel.Link) (loop.Port, error) {
-	filter, err := ring.ServiceFilter(d.matches())
-	if err != nil {
-		return nil, err
-	}
-	return d.socket(ring.Config{Interface: l.Name, Slots: serviceSlots, SlotSize: serviceSlotSize, Filter: filter, SuperFrames: true})
-}
-
-// refilter lets the frames of other services in; those in the ring stay there.
-func (d *director) refilter(port int, flows []ring.Match) error {
-	filter, err := ring.ServiceFilter(flows)
-	if err != nil {
-		return err
-	}
-	for _, s := range d.opened {
-		if s != nil && loop.Port(s) == d.ports[port].Service {
-			return s.SetFilter(filter)
-		}
-	}
-	return nil
-}
-
 // matches lists the flows that the service rings take.
 func (d *director) matches() []ring.Match {
 	var list []ring.Match
@@ -242,13 +217,18 @@ func (d *director) matches() []ring.Match {
 	return list
 }
 
-func (d *director) socket(c ring.Config) (*ring.Socket, error) {
+func (d *director) socket(c ring.Config, poller loop.Poller) (*ring.Socket, error) {
 	s, err := ring.Open(c)
 	if err != nil {
 		return nil, err
 	}
+	return s, d.watch(s, poller)
+}
+
+// watch has a poller report a socket, and the director close it.
+func (d *director) watch(s *ring.Socket, poller loop.Poller) error {
 	d.opened = append(d.opened, s)
-	return s, d.poller.Add(s.FD(), len(d.opened))
+	return poller.(*ring.Poller).Add(s.FD(), len(d.opened))
 }
 
 func (d *director) close(log *slog.Logger) {
@@ -263,5 +243,8 @@ func (d *director) close(log *slog.Logger) {
 	}
 	if d.poller != nil {
 		d.poller.Close()
+	}
+	for _, w := range d.workers {
+		w.Poller.(*ring.Poller).Close()
 	}
 }

@@ -149,6 +149,9 @@ func (r *reloader) apply(ctx context.Context, cfg *config.Config, changes []stri
 		if err := d.follow(); err != nil {
 			r.log.Error("the new configuration lacks a socket", "err", err)
 		}
+		if d.coarser() {
+			r.log.Warn("persistence is coarser than it was at the start: clients of one network may come to several workers, each with templates of its own, until the daemon starts anew")
+		}
 		r.loop.Ports, r.loop.Loopback = d.ports, d.loopback
 		r.pipes.follow(ctx, &cfg.Global)
 		r.post.follow(&cfg.Global)

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -30,6 +31,7 @@ type runner struct {
 
 	includeCheck, dump, detail bool
 	onlyVRRP, onlyChecks       bool
+	workers                    int
 }
 
 // option is one of keepalived's that is known and does nothing.
@@ -87,6 +89,7 @@ others than root or a mandatory include is missing, and 5 for any other complain
 	f.BoolVarP(&r.detail, "log-detail", "D", false, "log in detail: --log-level debug")
 	f.StringVarP(&r.pidFile, "pid", "p", "", "write the process id to `file`")
 	f.StringVarP(&r.namespace, "namespace", "s", "", "run in the network namespace with this `name` instead of the file's net_namespace; \"\" for the own one")
+	f.IntVar(&r.workers, "workers", 1, "`threads` that forward the packets of virtual services, each those of its own clients")
 	f.StringVar(&r.level, "log-level", "info", "debug, info, warn or error")
 	for _, o := range append(ignoredOptions, refusedOptions...) {
 		if o.value {
@@ -118,6 +121,9 @@ func (r *runner) run(cmd *cobra.Command) error {
 	}
 	if r.detail {
 		l = slog.LevelDebug
+	}
+	if r.workers < 1 || r.workers > mostWorkers {
+		return fmt.Errorf("--workers %d: must be 1 to %d", r.workers, mostWorkers)
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l, ReplaceAttr: microseconds}))
 	o := config.Options{ConfigID: r.id, Regex: tryRegex}
@@ -215,7 +221,8 @@ func (r *runner) daemon(ctx context.Context, re *reloader) error {
 	}
 	links = append(links, missing(cfg, links, log)...)
 	re.booted = sinceBoot()
-	n, err := node.New(delayed(cfg, re.booted), nodeLinks(links), seed())
+	guard, key := &sync.RWMutex{}, seed()
+	n, err := node.NewShared(delayed(cfg, re.booted), nodeLinks(links), key, r.shared(guard))
 	if err != nil {
 		return err
 	}
@@ -225,8 +232,11 @@ func (r *runner) daemon(ctx context.Context, re *reloader) error {
 		}
 	}
 	start := time.Now()
-	d := &director{cfg: cfg, node: n, kernel: k, links: links}
+	d := &director{cfg: cfg, node: n, kernel: k, links: links, seed: key}
 	defer d.close(log)
+	if err := d.addWorkers(r.workers); err != nil {
+		return err
+	}
 	if err := d.open(); err != nil {
 		return err
 	}
@@ -237,6 +247,7 @@ func (r *runner) daemon(ctx context.Context, re *reloader) error {
 	defer post.close()
 	l := loop.New(loop.Config{
 		Node: n, Ports: d.ports, Loopback: d.loopback, Poller: d.poller, Host: k, Names: kernel.ReadNames(), Log: log, Reopen: d.reopen, Tell: pipes.tell, Mail: post.send, Spin: spinTime(),
+		Workers: d.workers, Guard: guard,
 		Clock: func() time.Duration { return time.Since(start) }, Wall: loop.WallClock,
 	})
 	if err := l.Watch(ctx, k, links); err != nil {

@@ -163,11 +163,11 @@ func (r *reloader) writeConns(ctx context.Context, q statusQuestion, w io.Writer
 	if !q.json {
 		text = append(text, status.ConnTitle(q.Options)...)
 	}
-	for at := int32(0); at >= 0; {
+	for at := int64(0); at >= 0; {
 		var now time.Duration
 		if err := r.between(ctx, func() {
 			now = r.loop.Clock()
-			list, at = r.loop.Node.Forwarder().ConnsFrom(at, sliceConns, list[:0])
+			list, at = r.loop.Node.ConnsFrom(at, sliceConns, list[:0])
 		}); err != nil {
 			return err
 		}
@@ -200,7 +200,7 @@ func (r *reloader) writeTimeouts(ctx context.Context, w io.Writer) error {
 // services takes the services of the forwarder.
 func (r *reloader) services(ctx context.Context) (list []forward.ServiceStatus, err error) {
 	for at := 0; at >= 0 && err == nil; {
-		err = r.between(ctx, func() { list, at = r.loop.Node.Forwarder().ServicesFrom(at, sliceServers, list) })
+		err = r.between(ctx, func() { list, at = r.loop.Node.StatusFrom(at, sliceServers, list) })
 	}
 	return list, err
 }
@@ -219,7 +219,7 @@ func (r *reloader) writeList(ctx context.Context, q statusQuestion, w io.Writer)
 		return err
 	}
 	size := 0
-	if err := r.between(ctx, func() { size = r.loop.Node.Forwarder().Size() }); err != nil {
+	if err := r.between(ctx, func() { size = r.loop.Node.Totals().Size }); err != nil {
 		return err
 	}
 	head := status.Heading(q.Options, size)
@@ -250,12 +250,12 @@ func (r *reloader) writeReport(ctx context.Context, q statusQuestion, w io.Write
 	}
 	report := status.Report{Version: version, Verdicts: map[string]uint64{}}
 	err = r.between(ctx, func() {
-		now, fwd := r.loop.Clock(), r.loop.Node.Forwarder()
-		report.Running, report.Connections = now.Seconds(), fwd.Len()
+		now, sum := r.loop.Clock(), r.loop.Node.Totals()
+		report.Running, report.Connections = now.Seconds(), sum.Conns
 		for v := range forward.Verdicts {
-			report.Verdicts[v.String()] = fwd.Counter(v)
+			report.Verdicts[v.String()] = sum.Verdicts[v]
 		}
-		tcp, fin, udp := fwd.Timeouts()
+		tcp, fin, udp := r.loop.Node.Forwarder().Timeouts()
 		report.Timeouts = status.Timeout{TCP: tcp.Seconds(), TCPFin: fin.Seconds(), UDP: udp.Seconds()}
 		report.Add(now, r.loop.Node.Instances(), views, services)
 	})

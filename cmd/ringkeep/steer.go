@@ -72,7 +72,7 @@ func (r *reloader) steer(ctx context.Context, how string, words []string, w io.W
 	}
 	conns := uint32(0)
 	err = r.between(ctx, func() {
-		s, _ := r.loop.Node.Forwarder().Service(view.Key)
+		s := r.loop.Node.Status(view.Key)
 		for _, rs := range s.Servers {
 			if rs.Addr == server || !server.IsValid() {
 				conns += rs.Active + rs.Inactive
@@ -204,7 +204,7 @@ func (r *reloader) explain(ctx context.Context, words []string, w io.Writer) err
 	var now time.Duration
 	if err := r.between(ctx, func() {
 		now = r.loop.Clock()
-		e = r.loop.Node.Forwarder().Explain(now, flow)
+		e = r.loop.Node.Explain(now, flow, r.director.worker(flow.Client.Addr()))
 	}); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 // Package loop is the driver of a node: one OS thread, one epoll. It turns rings,
 // timers, netlink messages and the results of checks and scripts into events, and
-// carries the node's actions out. It decides nothing.
+// carries the node's actions out. It decides nothing. Workers, if there are any, are more
+// such threads, for service frames alone.
 //
 // Control rings are drained before service rings and the timers are looked at after
 // every batch, so that advertisements leave on time while the forwarder is busy.
@@ -68,9 +69,13 @@ type Config struct {
 	Reopen func(port int) (Sockets, error)
 	// Spin is for how long the loop looks at the rings after service frames before it
 	// sleeps, where the next ones came so soon before; 0 for never.
-	Spin  time.Duration
-	Clock func() time.Duration // monotonic, from the start of the process
-	Wall  func() time.Duration // CLOCK_REALTIME, as the rings stamp frames
+	Spin time.Duration
+	// Workers judge service frames beside the loop, from number 1 on; the node was made for
+	// them with Guard.
+	Workers []*Worker
+	Guard   *sync.RWMutex
+	Clock   func() time.Duration // monotonic, from the start of the process
+	Wall    func() time.Duration // CLOCK_REALTIME, as the rings stamp frames
 }
 
 // batchSize is how many frames one turn takes from a ring: few enough that control
@@ -80,15 +85,14 @@ const batchSize = 64
 // Loop drives one node. All its methods but Post and Do belong to Run's thread.
 type Loop struct {
 	Config
+	lane
 	notifier *checks.Notifier
-	frames   [batchSize]ring.Frame
-	batch    node.Batch
 	actions  []node.Action
 	now      time.Duration
 	ready    [16]int
 	spin     spin
-	dirty    []Port // sockets with frames queued
 	ctx      context.Context
+	failed   error // what a worker ended with
 
 	running generation // what was started for the present configuration
 
@@ -108,7 +112,7 @@ type posted struct {
 
 // New makes a loop that is not running yet.
 func New(c Config) *Loop {
-	l := &Loop{Config: c, spin: spin{most: c.Spin}}
+	l := &Loop{Config: c, lane: lane{log: c.Log}, spin: spin{most: c.Spin}}
 	l.notifier = checks.NewNotifier(l.notified)
 	return l
 }
@@ -145,7 +149,7 @@ const stopGrace = time.Second
 
 // Run drives the node until ctx ends, then stops it in good order: priority 0,
 // addresses removed, notify_stop. It returns an error only if waiting fails.
-func (l *Loop) Run(ctx context.Context) error {
+func (l *Loop) Run(ctx context.Context) (err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	l.ctx = ctx
@@ -159,9 +163,12 @@ func (l *Loop) Run(ctx context.Context) error {
 	l.track(true)
 	l.step(node.Start{})
 	l.flush()
-	var err error
+	wait := l.startWorkers(ctx)
+	defer wait()
 	for ctx.Err() == nil && err == nil {
-		err = l.turn()
+		if err = l.turn(); err == nil {
+			err = l.failed
+		}
 	}
 	l.now = l.Clock()
 	l.tellClock()
@@ -222,7 +229,9 @@ func (l *Loop) events() (more bool) {
 	more = l.inbox != nil
 	l.mu.Unlock()
 	for _, port := range renewed {
+		resume := l.pause()
 		s, err := l.Reopen(port)
+		resume()
 		if err != nil {
 			l.Log.Error("interface not opened again", "err", err)
 			continue
@@ -282,15 +291,6 @@ func (l *Loop) faults() {
 	l.fault(-1, l.Loopback)
 }
 
-func (l *Loop) fault(port int, p Port) {
-	if p == nil {
-		return
-	}
-	if err := p.Err(); err != nil {
-		l.Log.Debug("receive", "port", port, "err", err)
-	}
-}
-
 // service takes one batch from each service ring and tells whether there was any: a
 // look at the rings is cheaper than asking epoll.
 func (l *Loop) service() (busy bool) {
@@ -315,10 +315,7 @@ func (l *Loop) service() (busy bool) {
 			f := &l.frames[i]
 			l.Node.Frame(l.now, port, f.Buf[:ring.VNetLen], f.Data(), &l.batch)
 		}
-		l.carryFrames(n)
-		for _, b := range l.batch.Built {
-			l.queue(l.Ports[b.Port].Service, b.Buf)
-		}
+		l.carry(n, l.Ports, l.Loopback)
 		for _, a := range l.batch.Actions {
 			l.do(a)
 		}
@@ -326,44 +323,4 @@ func (l *Loop) service() (busy bool) {
 		s.Release()
 	}
 	return busy
-}
-
-// carryFrames queues the frames of the batch where the verdicts send them. They
-// stay in their slots until the flush.
-func (l *Loop) carryFrames(n int) {
-	for i, v := range l.batch.Verdicts[:n] {
-		switch v.Fate {
-		case node.Forwarded:
-			l.queue(l.Ports[v.Port].Service, l.frames[i].Buf)
-		case node.Delivered:
-			if l.Loopback != nil {
-				clear(l.frames[i].Data()[:12]) // the loopback's own addresses
-				l.queue(l.Loopback, l.frames[i].Buf)
-			}
-		}
-	}
-}
-
-func (l *Loop) queue(p Port, buf []byte) {
-	if p == nil {
-		return
-	}
-	p.Queue(buf)
-	for _, d := range l.dirty {
-		if d == p {
-			return
-		}
-	}
-	l.dirty = append(l.dirty, p)
-}
-
-// flush sends what was queued. Errors are counted by the socket and end nothing:
-// a link that is down takes no frames.
-func (l *Loop) flush() {
-	for _, p := range l.dirty {
-		if _, err := p.Flush(); err != nil {
-			l.Log.Debug("send", "err", err)
-		}
-	}
-	l.dirty = l.dirty[:0]
 }

@@ -32,17 +32,20 @@ func (l *Loop) begin() {
 
 // Reload gives the node another configuration ([node.Node.Reload]); call it by way of
 // [Loop.Do]. reopen is called when the node has taken it, and makes l.Ports what it uses
-// now, before anything is sent. Checks and scripts that run are ended.
+// now, and that of the workers, before anything is sent. Checks and scripts that run are ended.
 func (l *Loop) Reload(cfg *config.Config, links []node.Link, reopen func()) error {
 	l.flush()
 	l.now = l.Clock()
 	l.step(node.Clock{Offset: l.Wall() - l.now}) // the new configuration may ask for it
+	resume := l.pause()                          // verdicts may speak of ports that are not open yet
 	actions, err := l.Node.Reload(l.now, cfg, links, nil)
 	if err != nil {
+		resume()
 		return err
 	}
 	l.begin()
 	reopen()
+	resume()
 	for _, a := range actions {
 		l.do(a)
 	}

@@ -9,7 +9,7 @@ import (
 
 // adopt carries over what stays, without an event: states, counters, timers.
 func (r *reload) adopt() {
-	r.hops, r.fwd = r.was.hops, r.was.fwd
+	r.hops, r.fwd, r.planes = r.was.hops, r.was.fwd, r.was.planes
 	r.neighbours = nil
 	r.adoptNeighbours()
 	r.keepTimer(r.fwdTimer, r.was.fwdTimer)

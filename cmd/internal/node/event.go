@@ -74,6 +74,11 @@ type (
 		Server  netip.AddrPort
 		To      forward.Steering
 	}
+	// Unresolved is a frame of a worker for a server whose MAC is not known; it is the node's.
+	Unresolved struct {
+		Server      int32
+		Head, Frame []byte
+	}
 	// Evict ends the flows of a server, or with the zero Server of all servers of a service:
 	// their next packets are new ones.
 	Evict struct {
@@ -90,6 +95,7 @@ type (
 func (FileRead) event()         {}
 func (Steer) event()            {}
 func (Evict) event()            {}
+func (Unresolved) event()       {}
 func (Clock) event()            {}
 func (ProcessesCounted) event() {}
 func (Start) event()            {}

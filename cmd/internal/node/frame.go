@@ -36,6 +36,8 @@ type Batch struct {
 	Verdicts []Verdict
 	Actions  []Action
 	Built    []Built
+	// Unresolved are of workers only, copies, for the node's Step.
+	Unresolved []Unresolved
 
 	made forward.Packets // of the Built, until Reset
 }
@@ -49,7 +51,7 @@ type Built struct {
 
 // Reset empties the batch for the next one. The frames of Built must have been sent.
 func (b *Batch) Reset() {
-	b.Verdicts, b.Actions, b.Built = b.Verdicts[:0], b.Actions[:0], b.Built[:0]
+	b.Verdicts, b.Actions, b.Built, b.Unresolved = b.Verdicts[:0], b.Actions[:0], b.Built[:0], b.Unresolved[:0]
 	b.made.Reset()
 }
 
@@ -59,76 +61,74 @@ func (b *Batch) Reset() {
 // is kept beside a frame that waits, and says no more of SCTP's checksum than is true.
 // Nothing is allocated for a frame of a known flow to a resolved server.
 func (n *Node) Frame(now time.Duration, port int, head, frame []byte, out *Batch) {
-	out.Verdicts = append(out.Verdicts, n.judge(now, port, head, frame, out))
+	out.Verdicts = append(out.Verdicts, n.planes[0].judge(now, port, head, frame, out))
+	n.readmit()
 }
 
 // Prefetch announces a frame that is to be judged, Prefetched ends the announcements: see
 // [forward.Forwarder.Prefetch].
-func (n *Node) Prefetch(frame []byte) {
-	if eth, err := proto.ParseEthernet(frame); err == nil {
-		n.fwd.Prefetch(eth.Payload())
-	}
-}
+func (n *Node) Prefetch(frame []byte) { n.planes[0].Prefetch(frame) }
 
 // Prefetched fetches what the announced frames need.
 func (n *Node) Prefetched() { n.fwd.Prefetched() }
 
-func (n *Node) judge(now time.Duration, port int, head, frame []byte, out *Batch) Verdict {
+func (p *Plane) judge(now time.Duration, port int, head, frame []byte, out *Batch) Verdict {
 	eth, err := proto.ParseEthernet(frame)
-	if err != nil || eth.Type() != proto.EtherTypeIPv4 && eth.Type() != proto.EtherTypeIPv6 || !n.mine(port, eth.Dst()) {
+	if err != nil || eth.Type() != proto.EtherTypeIPv4 && eth.Type() != proto.EtherTypeIPv6 || !p.mine(port, eth.Dst()) {
 		return Verdict{} // seen by the tap, addressed to somebody else
 	}
 	in := forward.Ingress{From: forward.Hop{Port: int32(port), MAC: eth.Src()}, Virtio: head}
-	d := n.fwd.Packet(now, in, eth.Payload())
+	d := p.fwd.Packet(now, in, eth.Payload())
+	if p.number == 0 && len(p.n.planes) > 1 {
+		d = p.n.consult(now, in, eth.Payload(), d)
+	}
+	p.traffic()
 	if d.Rebuild {
-		return n.rebuild(now, d, in, eth, out)
+		return p.rebuild(now, d, in, eth, out)
 	}
 	switch d.Verdict {
 	case forward.Forward:
-		return n.sendTo(now, d.Server, head, frame, out)
+		return p.sendTo(now, d.Server, head, frame, out)
 	case forward.Return:
 		eth.SetDst(d.Hop.MAC)
-		eth.SetSrc(n.ports[d.Hop.Port].link.MAC)
+		eth.SetSrc(p.n.ports[d.Hop.Port].link.MAC)
 		return Verdict{Fate: Forwarded, Port: d.Hop.Port}
 	case forward.Deliver, forward.NotLocal:
-		n.armTraffic()
 		return Verdict{Fate: Delivered}
 	case forward.NotMine, forward.Fragment:
-		if len(n.natted) > 0 && n.back(eth.Payload()) {
+		if len(p.n.natted) > 0 && p.n.back(eth.Payload()) {
 			return Verdict{Fate: Delivered}
 		}
 	case forward.Stray: // the local stack knows its connections, and resets others
-		if ip, err := proto.ParseIP(eth.Payload()); err == nil && n.local(ip.Dst()) {
-			n.armTraffic()
+		if ip, err := proto.ParseIP(eth.Payload()); err == nil && p.n.local(ip.Dst()) {
 			return Verdict{Fate: Delivered}
 		}
-		n.reply(port, eth, out, reset)
+		p.reply(port, eth, out, reset)
 	case forward.NoConn:
-		n.reply(port, eth, out, reset)
+		p.reply(port, eth, out, reset)
 	case forward.NoDestination:
-		if n.replies.take(now) {
-			n.reply(port, eth, out, unreachable)
+		if p.replies.take(now) {
+			p.reply(port, eth, out, unreachable)
 		}
 	case forward.TTLExceeded:
-		if n.replies.take(now) {
-			n.reply(port, eth, out, exceeded)
+		if p.replies.take(now) {
+			p.reply(port, eth, out, exceeded)
 		}
 	case forward.TooBig:
-		if n.replies.take(now) {
-			n.tooBig(port, eth, d.MTU, out)
+		if p.replies.take(now) {
+			p.tooBig(port, eth, d.MTU, out)
 		}
 	case forward.TunnelError:
-		if n.replies.take(now) {
-			n.tunnelError(d, eth, out)
+		if p.replies.take(now) {
+			p.tunnelError(d, eth, out)
 		}
 	}
-	n.armTraffic()
 	return Verdict{}
 }
 
 // sendTo addresses the frame to its real server, or keeps it until that answers.
-func (n *Node) sendTo(now time.Duration, server int32, head, frame []byte, out *Batch) Verdict {
-	n.armTraffic()
+func (p *Plane) sendTo(now time.Duration, server int32, head, frame []byte, out *Batch) Verdict {
+	n := p.n
 	if int(server) >= len(n.hops) || n.hops[server] < 0 {
 		return Verdict{}
 	}
@@ -138,10 +138,7 @@ func (n *Node) sendTo(now time.Duration, server int32, head, frame []byte, out *
 		n.address(frame, nb)
 		return Verdict{Fate: Forwarded, Port: int32(nb.port)}
 	}
-	n.out = out.Actions
-	held := n.hold(now, int(h), head, frame)
-	out.Actions, n.out = n.out, nil
-	if !held {
+	if !p.wait(now, server, head, frame, out) {
 		return Verdict{}
 	}
 	return Verdict{Fate: Held}
@@ -170,7 +167,7 @@ func (n *Node) expire(now time.Duration) {
 }
 
 // reply answers a frame to where it came from.
-func (n *Node) reply(port int, eth proto.Ethernet, out *Batch, with answers) {
+func (p *Plane) reply(port int, eth proto.Ethernet, out *Batch, with answers) {
 	f := proto.AppendEthernet(make([]byte, 0, 14+88), eth.Src(), eth.Dst(), eth.Type())
 	if whole := with.to(f, eth.Payload()); len(whole) > len(f) {
 		out.Actions = append(out.Actions, Send{Port: port, Frame: whole})
@@ -179,8 +176,8 @@ func (n *Node) reply(port int, eth proto.Ethernet, out *Batch, with answers) {
 
 // bucket limits ICMP errors (RFC 1812 §4.3.2.8, RFC 4443 §2.4 f): a thousand a second, fifty at once.
 type bucket struct {
-	tokens float64
-	last   time.Duration
+	spent float64 // tokens; none at first
+	last  time.Duration
 }
 
 const (
@@ -189,11 +186,11 @@ const (
 )
 
 func (b *bucket) take(now time.Duration) bool {
-	b.tokens = min(replyBurst, b.tokens+(now-b.last).Seconds()*replyRate)
+	b.spent = max(0, b.spent-(now-b.last).Seconds()*replyRate)
 	b.last = now
-	if b.tokens < 1 {
+	if b.spent > replyBurst-1 {
 		return false
 	}
-	b.tokens--
+	b.spent++
 	return true
 }

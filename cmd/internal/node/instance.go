@@ -429,7 +429,7 @@ func (n *Node) shut(in *instance, a fsm.Action) {
 // own word comes only after the frames that the gratuitous ARP attracts.
 func (n *Node) addAddress(a config.Address) {
 	n.emit(AddAddress{a})
-	n.fwd.SetLocal(a.Prefix.Addr(), true)
+	n.setLocal(a.Prefix.Addr(), true)
 }
 
 func (n *Node) removeAddress(a config.Address) {
@@ -437,7 +437,7 @@ func (n *Node) removeAddress(a config.Address) {
 	if n.local(a.Prefix.Addr()) {
 		n.removing[a.Prefix.Addr()]++
 	}
-	n.fwd.SetLocal(a.Prefix.Addr(), false)
+	n.setLocal(a.Prefix.Addr(), false)
 }
 
 // notify runs the script for the state, then the general one with the four

@@ -51,6 +51,7 @@ func (n *Node) neighbourFor(port int, addr netip.Addr) int {
 	if port < 0 {
 		return -1
 	}
+	n.exclusive()
 	n.neighbours = append(n.neighbours, neighbour{addr: addr, port: port, timer: n.newTimer(timerNeighbour, len(n.neighbours))})
 	return len(n.neighbours) - 1
 }
@@ -141,7 +142,8 @@ func (n *Node) probe(now time.Duration, i int) {
 	nb.probes++
 	wait := probeInterval
 	if nb.probes > probeCount {
-		nb.resolved, nb.held = false, nil // who sent them has given up, or sends again
+		n.lose(nb)
+		nb.held = nil // who sent them has given up, or sends again
 		wait = retryInterval
 	}
 	n.timers.set(nb.timer, now+wait)
@@ -218,13 +220,39 @@ func (n *Node) heardNeighbour(now time.Duration, port int, addr netip.Addr, mac 
 // learn takes mac for neighbour i and lets the frames go that waited for it.
 func (n *Node) learn(now time.Duration, i int, mac proto.MAC) {
 	nb := &n.neighbours[i]
-	nb.mac, nb.resolved, nb.probes = mac, true, 0
+	if nb.mac != mac || !nb.resolved {
+		n.exclusive()
+		nb.mac, nb.resolved = mac, true
+	}
+	nb.probes = 0
 	n.timers.set(nb.timer, now+reachableTime)
 	for _, s := range nb.held {
 		n.address(s.Frame, nb)
 		n.emit(s)
 	}
 	nb.held = nil
+}
+
+// lose forgets the MAC of a neighbour.
+func (n *Node) lose(nb *neighbour) {
+	if nb.resolved {
+		n.exclusive()
+		nb.resolved = false
+	}
+}
+
+// unresolved takes a frame that a worker has for a server whose MAC it does not know.
+func (n *Node) unresolved(now time.Duration, ev Unresolved) {
+	if int(ev.Server) >= len(n.hops) || n.hops[ev.Server] < 0 {
+		return
+	}
+	h := n.hops[ev.Server]
+	if nb := &n.neighbours[h]; nb.resolved { // meanwhile
+		n.address(ev.Frame, nb)
+		n.emit(Send{Port: nb.port, Head: ev.Head, Frame: ev.Frame})
+		return
+	}
+	n.hold(now, int(h), ev.Head, ev.Frame)
 }
 
 // address writes the Ethernet addresses of a frame to neighbour nb.
@@ -253,7 +281,8 @@ func (n *Node) hold(now time.Duration, i int, head, frame []byte) bool {
 func (n *Node) forget(now time.Duration, port int) {
 	for i := range n.neighbours {
 		if nb := &n.neighbours[i]; nb.port == port {
-			nb.resolved, nb.probes, nb.held = false, 0, nil
+			n.lose(nb)
+			nb.probes, nb.held = 0, nil
 			n.probe(now, i)
 		}
 	}

@@ -110,7 +110,10 @@ type Node struct {
 	sweepTimer int // of the connections that an operator evicts
 	rateTimer  int
 	natted     map[answerer]bool
-	replies    bucket
+	planes     []*Plane // the first is of fwd
+	workers    Workers
+	held       bool    // its guard
+	claims     []claim // what the workers have of the instances
 
 	staticRoutes, staticRules span
 
@@ -138,10 +141,16 @@ const maxConnections = 1 << 20
 // the connection table. The error names the position of a configuration line that
 // cannot work on this host.
 func New(cfg *config.Config, links []Link, seed uint64) (*Node, error) {
-	n := &Node{cfg: cfg, seed: seed, gateways: map[Peer]gateway{}, removing: map[netip.Addr]int{}, delay: cfg.Global.StartupDelay}
+	return NewShared(cfg, links, seed, Workers{Count: 1})
+}
+
+// NewShared is [New] for a director whose service frames several loops judge.
+func NewShared(cfg *config.Config, links []Link, seed uint64, workers Workers) (*Node, error) {
+	n := &Node{cfg: cfg, seed: seed, workers: workers, gateways: map[Peer]gateway{}, removing: map[netip.Addr]int{}, delay: cfg.Global.StartupDelay}
 	for _, l := range links {
 		n.ports = append(n.ports, port{link: l, prefixes: slices.Clone(l.Prefixes), book: book{patience: strangerGone}})
 	}
+	defer n.readmit()
 	table := cfg.Global.ConnectionTable
 	if err := n.compose(forward.Config{MaxConns: cmp.Or(table.Size, maxConnections), Seed: seed, Recycle: table.Recycle}); err != nil {
 		return nil, err
@@ -179,7 +188,7 @@ func (n *Node) compose(table forward.Config) error {
 		}
 	}
 	n.addGroups()
-	n.fwd = forward.New(table)
+	n.addPlanes(table)
 	n.fwdTimer, n.sweepTimer, n.rateTimer = n.newTimer(timerForward, 0), n.newTimer(timerSweep, 0), n.newTimer(timerRates, 0)
 	n.addTimeouts()
 	if err := n.addMarks(); err != nil {
@@ -232,6 +241,7 @@ func (n *Node) Step(now time.Duration, ev Event, out []Action) []Action {
 	}
 	switch ev := ev.(type) {
 	case Start:
+		n.exclusive()
 		n.start(now)
 	case Stop:
 		n.stop(now)
@@ -241,8 +251,10 @@ func (n *Node) Step(now time.Duration, ev Event, out []Action) []Action {
 	case Received:
 		n.received(now, ev)
 	case LinkChanged:
+		n.exclusive()
 		n.linkChanged(now, ev)
 	case AddressChanged:
+		n.exclusive()
 		n.addressChanged(now, ev)
 	case Routed:
 		n.routed(now, ev)
@@ -262,10 +274,14 @@ func (n *Node) Step(now time.Duration, ev Event, out []Action) []Action {
 		n.steer(now, ev)
 	case Evict:
 		n.evict(now, ev)
+	case Unresolved:
+		n.unresolved(now, ev)
 	default:
 		panic(fmt.Sprintf("node: unknown event %T", ev))
 	}
 	n.due(now)
+	n.claim()
+	n.readmit()
 	out, n.out = n.out, nil
 	return out
 }
@@ -279,7 +295,8 @@ func (n *Node) Deadline() (at time.Duration, ok bool) {
 // AsksClock tells whether the node wants to be told [Clock].
 func (n *Node) AsksClock() bool { return n.signs }
 
-// Forwarder gives a view of the connections and their statistics.
+// Forwarder gives a view of the connections and their statistics, with several workers of
+// those of the first.
 func (n *Node) Forwarder() *forward.Forwarder { return n.fwd }
 
 func (n *Node) emit(a Action) { n.out = append(n.out, a) }
@@ -399,8 +416,11 @@ func (n *Node) addressChanged(now time.Duration, ev AddressChanged) {
 // another node has.
 func (n *Node) localChanged(addr netip.Addr) {
 	here := n.local(addr)
-	n.fwd.SetLocal(addr, here)
-	n.fwd.SetAway(addr, !here && n.virtual(addr))
+	away := !here && n.virtual(addr)
+	n.all(func(f *forward.Forwarder) {
+		f.SetLocal(addr, here)
+		f.SetAway(addr, away)
+	})
 }
 
 // local tells whether any interface has addr.

@@ -40,7 +40,9 @@ func (n *Node) aim(now time.Duration, id int) {
 		return
 	}
 	to := n.towards(s)
-	n.hops[id] = hop(n.seek(now, to.port, to.addr))
+	h := hop(n.seek(now, to.port, to.addr))
+	n.exclusive()
+	n.hops[id] = h
 	n.tellPath(id)
 }
 
@@ -79,13 +81,13 @@ func (n *Node) tellPath(id int) {
 	if s.Method == forward.TUN {
 		p.Source = n.tunnelSource(nb.port, s.Addr.Addr())
 	}
-	n.fwd.SetPath(int32(id), p)
+	n.all(func(f *forward.Forwarder) { f.SetPath(int32(id), p) })
 }
 
 // tellMTUs tells the forwarder about all links.
 func (n *Node) tellMTUs() {
 	for i := range n.ports {
-		n.fwd.SetPortMTU(i, n.ports[i].link.MTU)
+		n.all(func(f *forward.Forwarder) { f.SetPortMTU(i, n.ports[i].link.MTU) })
 	}
 	for id := range n.hops {
 		n.tellPath(id)

@@ -30,7 +30,7 @@ func (n *Node) addService(c *config.VirtualServer) error {
 
 // serve gives the forwarder a service without servers.
 func (n *Node) serve(c *config.VirtualServer, k forward.ServiceKey) error {
-	err := n.fwd.AddService(n.forwarded(c, k))
+	err := n.try(func(f *forward.Forwarder) error { return f.AddService(n.forwarded(c, k)) })
 	if err == nil && k.Mark == 0 {
 		n.localChanged(k.Addr.Addr())
 	}

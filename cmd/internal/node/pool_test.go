@@ -47,9 +47,9 @@ func TestReloadedForYears(t *testing.T) {
 		}
 		return b.String()
 	}
-	m := newMachine(t, parse(t, file()))
+	m, _ := workers(t, file())
 	for range 300 {
-		m.reload(t, parse(t, file()))
+		m.reload(t, parse(t, instanceText("A", "", 100)+file()))
 	}
 	if len(m.n.hops) > 40 || len(m.n.neighbours) > 10 {
 		t.Errorf("%d hops and %d neighbours, of twelve servers at most", len(m.n.hops), len(m.n.neighbours))

@@ -12,8 +12,8 @@ const builtRoom = proto.VirtioLen + proto.EthernetLen
 
 // rebuild makes the frames that leave instead of one, and addresses them to the server, or
 // for an answer to where the client's frames come from. They wait in its place, too.
-func (n *Node) rebuild(now time.Duration, d forward.Decision, in forward.Ingress, eth proto.Ethernet, out *Batch) Verdict {
-	n.armTraffic()
+func (p *Plane) rebuild(now time.Duration, d forward.Decision, in forward.Ingress, eth proto.Ethernet, out *Batch) Verdict {
+	n := p.n
 	made := &out.made
 	made.Room, made.Spans = builtRoom, made.Spans[:0]
 	before := len(made.Buf)
@@ -24,7 +24,7 @@ func (n *Node) rebuild(now time.Duration, d forward.Decision, in forward.Ingress
 		}
 		h = n.hops[d.Server]
 	}
-	if !n.fwd.Rebuild(d, in, eth.Payload(), made) {
+	if !p.fwd.Rebuild(d, in, eth.Payload(), made) {
 		made.Buf = made.Buf[:before]
 		return Verdict{}
 	}
@@ -43,9 +43,7 @@ func (n *Node) rebuild(now time.Duration, d forward.Decision, in forward.Ingress
 			n.address(frame, nb)
 			out.Built = append(out.Built, Built{Port: int32(nb.port), Buf: buf})
 		default:
-			n.out = out.Actions
-			held = n.hold(now, int(h), buf[:proto.VirtioLen], frame) || held
-			out.Actions, n.out = n.out, nil
+			held = p.wait(now, d.Server, buf[:proto.VirtioLen], frame, out) || held
 		}
 	}
 	if h >= 0 && !n.neighbours[h].resolved {
@@ -65,7 +63,7 @@ func etherType(ip []byte) uint16 {
 }
 
 // tooBig tells the sender of a frame how long its packets may be.
-func (n *Node) tooBig(port int, eth proto.Ethernet, mtu int, out *Batch) {
+func (p *Plane) tooBig(port int, eth proto.Ethernet, mtu int, out *Batch) {
 	ip, err := proto.ParseIP(eth.Payload())
 	if err != nil {
 		return
@@ -83,9 +81,9 @@ func (n *Node) tooBig(port int, eth proto.Ethernet, mtu int, out *Batch) {
 }
 
 // tunnelError tells the client what became of its packet in a tunnel.
-func (n *Node) tunnelError(d forward.Decision, eth proto.Ethernet, out *Batch) {
+func (p *Plane) tunnelError(d forward.Decision, eth proto.Ethernet, out *Batch) {
 	port := int(d.Hop.Port)
-	f := proto.AppendEthernet(make([]byte, 0, 1294), d.Hop.MAC, n.ports[port].link.MAC, 0)
+	f := proto.AppendEthernet(make([]byte, 0, 1294), d.Hop.MAC, p.n.ports[port].link.MAC, 0)
 	whole := forward.AppendTunnelError(f, d, eth.Payload())
 	if len(whole) > len(f) {
 		proto.Ethernet(whole).SetType(etherType(whole[proto.EthernetLen:]))

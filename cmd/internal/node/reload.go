@@ -19,9 +19,11 @@ import (
 // The numbers of checks, scripts, files and processes are new ones: results of what was
 // started before must not be given to the node any more.
 func (n *Node) Reload(now time.Duration, cfg *config.Config, links []Link, out []Action) ([]Action, error) {
+	n.exclusive()
+	defer n.readmit()
 	next := &Node{
 		cfg: cfg, seed: n.seed, gateways: n.gateways, removing: n.removing, started: n.started, began: n.began, numbered: n.numbered,
-		replies: n.replies, delay: max(0, n.began+cfg.Global.StartupDelay-now), ports: slices.Clone(n.ports),
+		workers: Workers{Count: n.workers.Count}, delay: max(0, n.began+cfg.Global.StartupDelay-now), ports: slices.Clone(n.ports),
 		offset: n.offset, now: now, wall: n.wall,
 	}
 	n.now = now
@@ -42,10 +44,11 @@ func (n *Node) Reload(now time.Duration, cfg *config.Config, links []Link, out [
 	n.out = out
 	r.dismiss(next)
 	out, *n = n.out, *next
-	n.out = out
+	n.out, n.workers, n.held = out, r.was.workers, r.was.held
 	r.adopt()
 	r.settle()
 	n.due(now)
+	n.claim()
 	out, n.out = n.out, nil
 	return out, nil
 }

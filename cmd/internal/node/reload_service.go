@@ -19,7 +19,7 @@ func (r *reload) dismissService(next *Node, s *service) {
 	}
 	for _, k := range s.keys {
 		if !slices.Contains(stays, k) {
-			r.fwd.RemoveService(k)
+			r.all(func(f *forward.Forwarder) { f.RemoveService(k) })
 		}
 	}
 }
@@ -93,10 +93,11 @@ func (r *reload) adoptChecks(service, server, wasService, wasServer int) {
 // settleServices brings the forwarder and the checks to the new configuration. Connections
 // stay with their servers.
 func (r *reload) settleServices() {
-	r.fwd.SetMarks(r.marks)
+	r.tidy()
+	r.all(func(f *forward.Forwarder) { f.SetMarks(r.marks) })
 	r.hideVIPs(r.was.instances) // some may be virtual no longer
 	r.hideVIPs(r.instances)
-	r.fwd.SetTimeouts(r.timeouts.TCP, r.timeouts.TCPFin, r.timeouts.UDP)
+	r.all(func(f *forward.Forwarder) { f.SetTimeouts(r.timeouts.TCP, r.timeouts.TCPFin, r.timeouts.UDP) })
 	for i := range r.services {
 		s := &r.services[i]
 		k := r.was.like(s)
@@ -113,7 +114,7 @@ func (r *reload) settleServices() {
 			if !slices.Contains(old.keys, key) {
 				mustServe(r.serve(s.cfg, key))
 			} else if want != r.was.forwarded(old.cfg, key) {
-				mustServe(r.fwd.EditService(want))
+				mustServe(r.try(func(f *forward.Forwarder) error { return f.EditService(want) }))
 			}
 		}
 		r.settleServers(s, old)
@@ -143,7 +144,7 @@ func (r *reload) settleServers(s, old *service) {
 		r.retire(s, rs)
 		for _, key := range s.keys {
 			if s.steered && slices.Contains(old.keys, key) {
-				r.fwd.SteerServer(key, r.server(key, rs.cfg, 0).Addr, forward.Serve)
+				r.all(func(f *forward.Forwarder) { f.SteerServer(key, r.server(key, rs.cfg, 0).Addr, forward.Serve) })
 			}
 		}
 	}

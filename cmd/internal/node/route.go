@@ -103,7 +103,7 @@ func (n *Node) startStatics(now time.Duration) {
 			continue // added when it appears
 		}
 		n.emit(AddAddress{a})
-		n.fwd.SetLocal(a.Prefix.Addr(), true)
+		n.setLocal(a.Prefix.Addr(), true)
 		if !slices.Contains(n.ports[p].prefixes, a.Prefix) {
 			n.ports[p].prefixes = append(n.ports[p].prefixes, a.Prefix)
 		}

@@ -185,10 +185,9 @@ func (n *Node) fill(now time.Duration, s *service) {
 		for _, is := range s.pools[i] {
 			switch at := placeOf(want, is.Addr); {
 			case at < 0:
-				n.fwd.RemoveServer(k, is.Addr)
+				n.all(func(f *forward.Forwarder) { f.RemoveServer(k, is.Addr) })
 			case want[at] != is:
-				id, err := n.fwd.EditServer(k, want[at])
-				mustServe(err)
+				id := n.give(k, want[at], (*forward.Forwarder).EditServer)
 				if is.Method != want[at].Method || is.Tunnel != want[at].Tunnel {
 					n.aim(now, id)
 				}
@@ -203,10 +202,20 @@ func (n *Node) fill(now time.Duration, s *service) {
 	}
 }
 
-// enter gives a server to the forwarder and looks for its MAC.
+// give gives every plane a server, in one way or the other, and returns its number.
+func (n *Node) give(k forward.ServiceKey, s forward.Server, put func(*forward.Forwarder, forward.ServiceKey, forward.Server) (int, error)) (id int) {
+	n.each(func(plane int, f *forward.Forwarder) {
+		s, err := s, error(nil)
+		s.Upper, s.Lower = n.share(plane, s.Upper), n.share(plane, s.Lower)
+		id, err = put(f, k, s)
+		mustServe(err)
+	})
+	return id
+}
+
+// enter gives a server to the forwarders and looks for its MAC.
 func (n *Node) enter(now time.Duration, k forward.ServiceKey, s forward.Server) {
-	id, err := n.fwd.AddServer(k, s)
-	mustServe(err)
+	id := n.give(k, s, (*forward.Forwarder).AddServer)
 	for len(n.hops) <= id {
 		n.hops = append(n.hops, -1)
 	}
@@ -243,7 +252,7 @@ func (n *Node) addTimeouts() {
 	tcp, fin, udp := n.fwd.Timeouts()
 	want := n.cfg.Global.LVSTimeouts
 	n.timeouts = config.Timeouts{TCP: cmp.Or(want.TCP, tcp), TCPFin: cmp.Or(want.TCPFin, fin), UDP: cmp.Or(want.UDP, udp)}
-	n.fwd.SetTimeouts(n.timeouts.TCP, n.timeouts.TCPFin, n.timeouts.UDP)
+	n.all(func(f *forward.Forwarder) { f.SetTimeouts(n.timeouts.TCP, n.timeouts.TCPFin, n.timeouts.UDP) })
 }
 
 // Marks lists the rules of packet_mark, in their order: the first that holds counts. A
@@ -267,7 +276,7 @@ func (n *Node) addMarks() error {
 		}
 		n.marks = append(n.marks, r)
 	}
-	n.fwd.SetMarks(n.marks)
+	n.all(func(f *forward.Forwarder) { f.SetMarks(n.marks) })
 	n.hideVIPs(n.instances)
 	return nil
 }

@@ -17,11 +17,13 @@ func (n *Node) steer(now time.Duration, ev Steer) {
 	}
 	s := &n.services[i]
 	s.steered = true
-	if ev.Server.IsValid() {
-		n.fwd.SteerServer(ev.Service, ev.Server, ev.To)
-	} else {
-		n.fwd.SteerService(ev.Service, ev.To)
-	}
+	n.all(func(f *forward.Forwarder) {
+		if ev.Server.IsValid() {
+			f.SteerServer(ev.Service, ev.Server, ev.To)
+		} else {
+			f.SteerService(ev.Service, ev.To)
+		}
+	})
 	n.emit(Steered{keyName(ev.Service), ev.Server, ev.To})
 	n.judgeQuorum(now, s)
 	n.fill(now, s)
@@ -45,18 +47,22 @@ func (n *Node) evict(now time.Duration, ev Evict) {
 	if n.serviceOf(ev.Service) < 0 {
 		return
 	}
-	if ev.Server.IsValid() {
-		n.fwd.Evict(ev.Service, ev.Server)
-	} else {
-		n.fwd.EvictService(ev.Service)
-	}
+	n.all(func(f *forward.Forwarder) {
+		if ev.Server.IsValid() {
+			f.Evict(ev.Service, ev.Server)
+		} else {
+			f.EvictService(ev.Service)
+		}
+	})
 	n.emit(Evicted{keyName(ev.Service), ev.Server})
 	n.sweep(now)
 }
 
 // sweep does a piece, and the next one when frames and timers had their turn.
 func (n *Node) sweep(now time.Duration) {
-	if n.fwd.Sweep() {
+	more := false
+	n.all(func(f *forward.Forwarder) { more = f.Sweep() || more })
+	if more {
 		n.timers.set(n.sweepTimer, now+1)
 	}
 }
