@@ -190,10 +190,7 @@ func (r *reloader) writeConns(ctx context.Context, q statusQuestion, w io.Writer
 	if err != nil || !slices.ContainsFunc(views, func(v node.ServiceView) bool { return v.Kernel }) {
 		return err
 	}
-	if text, err = kernelConns(text, q.json); err == nil && len(text) > 0 {
-		_, err = w.Write(text)
-	}
-	return err
+	return writeKernelConns(w, q.json)
 }
 
 func (r *reloader) writeTimeouts(ctx context.Context, w io.Writer) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"time"
@@ -95,27 +96,39 @@ func kernelSize() (int, error) {
 	return size, err
 }
 
-// kernelConns appends the lines of the kernel's connections, of all that it has.
-func kernelConns(text []byte, json bool) ([]byte, error) {
+// writeKernelConns writes the lines of the kernel's connections, of all that it has.
+func writeKernelConns(w io.Writer, json bool) error {
 	f, err := os.Open(ipvs.ConnsFile)
 	if errors.Is(err, os.ErrNotExist) {
-		return text, nil
+		return nil
 	}
 	if err != nil {
-		return text, err
+		return err
 	}
 	defer f.Close()
+	const piece = 1 << 16
+	var text []byte
 	for c, err := range ipvs.Conns(f) {
 		if err != nil {
-			return text, err
+			return err
 		}
 		if json {
 			text = status.AppendJSON(text, 0, &c)
 		} else {
 			text = status.AppendConn(text, 0, &c)
 		}
+		if len(text) > piece {
+			if _, err := w.Write(text); err != nil {
+				return err
+			}
+			text = text[:0]
+		}
 	}
-	return text, nil
+	if len(text) == 0 {
+		return nil
+	}
+	_, err = w.Write(text)
+	return err
 }
 
 // timeouts are those of the ring, or where it has no services those of the kernel.

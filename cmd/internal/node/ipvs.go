@@ -122,7 +122,10 @@ func (n *Node) syncDaemons() (on bool, list []SyncDaemon) {
 	}
 	one := SyncDaemon{ID: uint8(max(0, c.ID)), Interface: c.Interface, MaxLen: c.MaxLen, Port: c.Port, TTL: c.TTL, Group: c.Group}
 	i := slices.IndexFunc(n.instances, func(in instance) bool { return in.cfg.Name == c.Instance })
-	if i < 0 {
+	switch {
+	case i < 0 && c.Instance != "":
+		return false, nil // it is not run
+	case i < 0:
 		both := one
 		both.Master = true
 		return true, []SyncDaemon{both, one}
