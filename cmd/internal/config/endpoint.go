@@ -189,10 +189,20 @@ func (r *reader) crossMarks() {
 	}
 }
 
-// resolveSync drops a synchronization that follows nobody.
+// resolveSync drops a synchronization that follows nobody, and finds one in its old place.
 func (r *reader) resolveSync() {
-	const keyword = "lvs_sync_daemon"
+	const keyword, old = "lvs_sync_daemon", "lvs_sync_daemon_interface"
 	g := &r.cfg.Global
+	for _, in := range r.cfg.Instances {
+		if in.LVSSyncDaemonInterface == "" {
+			continue
+		}
+		r.say(Notice, in.At(old), "%s: deprecated: write %s in global_defs", old, keyword)
+		if g.LVSSyncDaemon == nil {
+			g.LVSSyncDaemon = &SyncDaemon{Interface: in.LVSSyncDaemonInterface, Instance: in.Name}
+			g.mark(keyword, in.At(old))
+		}
+	}
 	switch s := g.LVSSyncDaemon; {
 	case s == nil:
 	case s.Instance != "" && !slices.ContainsFunc(r.cfg.Instances, func(in *Instance) bool { return in.Name == s.Instance }):

@@ -266,6 +266,7 @@ type Instance struct {
 	PromoteSecondaries          bool
 	UseVMAC                     *VMAC
 	VMACXmitBase                bool
+	LVSSyncDaemonInterface      string // see Global.LVSSyncDaemon
 
 	NotifyMaster, NotifyBackup, NotifyFault, NotifyStop, Notify *Command
 	NotifyMasterRxLowerPri, NotifyDeleted                       *Command
