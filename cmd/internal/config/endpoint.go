@@ -176,7 +176,7 @@ func (r *reader) crossMarks() {
 	}
 	for _, vs := range r.cfg.VirtualServers {
 		for _, e := range vs.Endpoints() {
-			if !served[e.Mark] && !given[e.Mark] && vs.Disabled == "" {
+			if !served[e.Mark] && !given[e.Mark] && vs.Disabled == "" && !vs.kernel {
 				r.say(Warning, vs.Pos, "virtual_server %v: no packet gets mark %d, since those of nftables are not seen here: say in global_defs which do, as in @ringkeep packet_mark %d ip daddr 192.0.2.0/24 tcp dport 80,443", vs, e.Mark, e.Mark)
 			}
 			served[e.Mark] = true
@@ -186,5 +186,29 @@ func (r *reader) crossMarks() {
 		if !served[m.Mark] {
 			r.say(Notice, m.Pos, "packet_mark %d: there is no virtual_server of that mark", m.Mark)
 		}
+	}
+}
+
+// resolveSync drops a synchronization that follows nobody, and finds one in its old place.
+func (r *reader) resolveSync() {
+	const keyword, old = "lvs_sync_daemon", "lvs_sync_daemon_interface"
+	g := &r.cfg.Global
+	for _, in := range r.cfg.Instances {
+		if in.LVSSyncDaemonInterface == "" {
+			continue
+		}
+		r.say(Notice, in.At(old), "%s: deprecated: write %s in global_defs", old, keyword)
+		if g.LVSSyncDaemon == nil {
+			g.LVSSyncDaemon = &SyncDaemon{Interface: in.LVSSyncDaemonInterface, Instance: in.Name}
+			g.mark(keyword, in.At(old))
+		}
+	}
+	switch s := g.LVSSyncDaemon; {
+	case s == nil:
+	case s.Instance != "" && !slices.ContainsFunc(r.cfg.Instances, func(in *Instance) bool { return in.Name == s.Instance }):
+		r.say(Warning, g.At(keyword), "%s: there is no vrrp_instance %s; it is ignored", keyword, s.Instance)
+		g.LVSSyncDaemon = nil
+	case !r.cfg.UsesIPVS():
+		r.say(Notice, g.At(keyword), "%s: is for the kernel's IPVS (--dataplane ipvs); connections of the ring stay on their director", keyword)
 	}
 }

@@ -115,6 +115,8 @@ type Node struct {
 	held       bool    // its guard
 	claims     []claim // what the workers have of the instances
 
+	programming programming // of the kernel's IPVS
+
 	staticRoutes, staticRules span
 
 	timers timers
@@ -224,8 +226,9 @@ func (n *Node) Uses() []Use {
 			}
 		}
 	}
+	forwards := n.forwards()
 	for i := range n.ports {
-		if len(n.services) > 0 && !n.ports[i].link.Loopback && n.ports[i].under == nil {
+		if forwards && !n.ports[i].link.Loopback && n.ports[i].under == nil {
 			uses[i].Control, uses[i].Service = true, true
 		}
 	}
@@ -276,10 +279,13 @@ func (n *Node) Step(now time.Duration, ev Event, out []Action) []Action {
 		n.evict(now, ev)
 	case Unresolved:
 		n.unresolved(now, ev)
+	case Programmed:
+		n.programmed(ev)
 	default:
 		panic(fmt.Sprintf("node: unknown event %T", ev))
 	}
 	n.due(now)
+	n.program()
 	n.claim()
 	n.readmit()
 	out, n.out = n.out, nil
@@ -343,6 +349,7 @@ func (n *Node) due(now time.Duration) {
 
 func (n *Node) start(now time.Duration) {
 	n.started, n.began = true, now
+	n.programming.due = true
 	n.tellMTUs()
 	n.startStatics(now)
 	for i := range n.services {
@@ -368,6 +375,7 @@ func (n *Node) stop(now time.Duration) {
 	for i := range n.groups { // after all instances, as keepalived does (reference 4.2)
 		n.notifyGroup(&n.groups[i], "STOP")
 	}
+	n.endProgram()
 	n.tally()
 	n.timers = timers{at: n.timers.at, pos: n.timers.pos}
 	for i := range n.timers.pos {

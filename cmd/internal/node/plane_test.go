@@ -161,7 +161,8 @@ func TestWorkersTogether(t *testing.T) {
 		if len(list) != 1 || next != -1 {
 			t.Fatalf("%d services, next %d", len(list), next)
 		}
-		for _, s := range []forward.ServiceStatus{list[0], m.n.Status(key)} {
+		one, _ := m.n.Status(key)
+		for _, s := range []forward.ServiceStatus{list[0], one} {
 			if rs := s.Servers[0]; rs.Active+rs.Inactive != conns || rs.Upper != upper {
 				t.Errorf("%d connections of %d, want %d of %d", rs.Active+rs.Inactive, rs.Upper, conns, upper)
 			}
@@ -175,7 +176,7 @@ func TestWorkersTogether(t *testing.T) {
 		}
 	}
 	check(5, 5)
-	if s := m.n.Status(key); !s.Servers[0].Overload || s.Stats.Conns != 5 {
+	if s, _ := m.n.Status(key); !s.Servers[0].Overload || s.Stats.Conns != 5 {
 		t.Errorf("%+v", s)
 	}
 	m.reload(t, parse(t, instanceText("A", "", 100)+limited(8)))

@@ -40,13 +40,15 @@ func (n *Node) StatusFrom(at, servers int, list []forward.ServiceStatus) (_ []fo
 	return list, next
 }
 
-// Status is how a service stands that is there, with the connections of all workers.
-func (n *Node) Status(k forward.ServiceKey) forward.ServiceStatus {
-	s, _ := n.fwd.Service(k)
-	n.exclusive()
-	n.add(&s)
-	n.readmit()
-	return s
+// Status is how a service stands, if the forwarders have it, with the connections of all
+// workers.
+func (n *Node) Status(k forward.ServiceKey) (s forward.ServiceStatus, ok bool) {
+	if s, ok = n.fwd.Service(k); ok {
+		n.exclusive()
+		n.add(&s)
+		n.readmit()
+	}
+	return s, ok
 }
 
 func (n *Node) add(s *forward.ServiceStatus) {
