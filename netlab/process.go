@@ -186,7 +186,9 @@ func (n *node) enter(l *lab, at time.Duration, instance, state, text string) {
 	n.states[instance] = state
 	n.mu.Unlock()
 	l.mu.Lock()
-	l.transitions = append(l.transitions, Transition{l.live.now(), n.name, instance, state})
+	told, now := l.live.now(), l.moment(true)
+	l.waited, l.looked = l.waited+now.since(l.looked), now
+	l.transitions = append(l.transitions, Transition{told, n.name, instance, state, l.waited})
 	l.mu.Unlock()
 	why, cause := "", "its log says so"
 	if r := reason.FindStringSubmatch(text); r != nil {

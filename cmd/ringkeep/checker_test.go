@@ -67,6 +67,14 @@ func TestChecksTurnAsInKeepalived(t *testing.T) {
 		t.Skip("takes 40 s")
 	}
 	keepalivedOrSkip(t)
+	for _, program := range []string{"cc", "python3"} {
+		if _, err := exec.LookPath(program); err != nil {
+			if os.Getenv("CI") == "true" {
+				t.Fatal(err)
+			}
+			t.Skipf("needs %s", program)
+		}
+	}
 	stub := filepath.Join(t.TempDir(), "ipvs.so")
 	if out, err := exec.Command("cc", "-shared", "-fPIC", "-o", stub, "testdata/checker/ipvs.c", "-ldl").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

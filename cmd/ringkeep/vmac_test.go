@@ -132,9 +132,7 @@ kill -TERM $!; wait $!; ip -o link show type macvlan; grep -E "put back|level=ER
 // A macvlan that another program removes or sets down is put back with its addresses, and the
 // log says so.
 func TestMacvlanIsPutBack(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	needsRoot(t)
 	binary, file := binaryAndFile(t, stackedConf)
 	got := unshared(t, mended, "ringkeep", binary, "run", "-f", file)[2]
 	for _, want := range []string{

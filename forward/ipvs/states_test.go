@@ -117,7 +117,7 @@ func (n *network) agree(f *forward.Forwarder, first int, list [][]event, step in
 	for c := range f.Conns {
 		here[c.Client.Port()] = c
 	}
-	for until := time.Now().Add(5 * time.Second); ; {
+	for until := time.Now().Add(20 * time.Second); ; {
 		difference := n.differ(here, first, list, step)
 		if difference == "" {
 			return
