@@ -231,17 +231,20 @@ func (n *node) tail(count int) []string {
 	return n.lines[max(0, len(n.lines)-count):]
 }
 
-func (n *node) running() bool {
+func (n *node) running() bool { return n.pid() > 0 }
+
+// pid is the number of the process, 0 if it does not run.
+func (n *node) pid() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.cmd == nil {
-		return false
+		return 0
 	}
 	select {
 	case <-n.exited:
-		return false
+		return 0
 	default:
-		return true
+		return n.cmd.Process.Pid
 	}
 }
 

@@ -69,8 +69,10 @@ func (l *lab) moment(whole bool) moment {
 		return m
 	}
 	for _, h := range l.order {
-		if h.node != nil && h.node.running() {
-			m.processes[h.name] = runDelaysOf(h.node.cmd.Process.Pid)
+		if h.node != nil {
+			if pid := h.node.pid(); pid > 0 {
+				m.processes[h.name] = runDelaysOf(pid)
+			}
 		}
 	}
 	return m
