@@ -211,8 +211,8 @@ func authenticated(t *testing.T, capture string) {
 	if n := strings.Count(tshark(t, capture, `ah.spi && vrrp.auth_type == 2 && frame.comment contains "accepted"`), "\n"); n < 5 {
 		t.Errorf("%d accepted advertisements with an authentication header", n)
 	}
-	const lower = `frame.comment contains "is lower than ours"` // of who has not heard the MASTER yet
-	never := []string{"vrrp && !ah", `ah && frame.comment contains "ignored" && !(` + lower + ")", "ah.sequence == 0"}
+	const ended = `frame.comment contains "takes no part"` // it has stopped, and is not gone yet
+	never := []string{"vrrp && !ah", `ah && frame.comment contains "ignored" && !(` + ended + ")", "ah.sequence == 0"}
 	if found := tshark(t, capture, anyOf(never)); found != "" {
 		t.Errorf("one of %q: %s", never, found)
 	}
