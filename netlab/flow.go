@@ -217,18 +217,25 @@ func fetch(ctx context.Context, to string, size int64) error {
 // patient waits so long for each part of what is sent.
 type patient struct{ net.Conn }
 
+const patience = 20 * time.Second
+
 func (p patient) Read(b []byte) (int, error) {
-	p.SetReadDeadline(time.Now().Add(20 * time.Second))
+	p.SetReadDeadline(time.Now().Add(patience))
 	return p.Conn.Read(b)
 }
 
+func (p patient) Write(b []byte) (int, error) {
+	p.SetWriteDeadline(time.Now().Add(patience))
+	return p.Conn.Write(b)
+}
+
 func store(ctx context.Context, to string, size int64) error {
-	c, err := dial(ctx, to, 0)
+	dialled, err := dial(ctx, to, 0)
 	if err != nil {
 		return err
 	}
+	c := patient{dialled}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := io.Copy(c, io.MultiReader(strings.NewReader(fmt.Sprintf("PUT %d\n", size)), io.LimitReader(&pattern{}, size))); err != nil {
 		return err
 	}

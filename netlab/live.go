@@ -42,7 +42,6 @@ type heldKey struct {
 
 const (
 	judgeLate  = time.Second            // what is older has been told by everybody, if the machine is not late
-	judgeLast  = 100 * time.Millisecond // and at the end
 	judgeSlack = 500 * time.Millisecond // for processes that are waited for
 	judgeEvery = 20 * time.Millisecond
 )
@@ -83,7 +82,7 @@ func (v *live) stop() {
 			v.l.wire.with(func() {})
 			end := v.now()
 			v.late.look(v.l, end)
-			time.Sleep(judgeLast + v.late.since(end-judgeMemory)) // for log lines on their way
+			time.Sleep(judgeSlack + v.late.since(end-judgeMemory)) // for log lines on their way
 			v.until(end)
 		}
 	})

@@ -67,6 +67,7 @@ func TestChecksTurnAsInKeepalived(t *testing.T) {
 		t.Skip("takes 40 s")
 	}
 	keepalivedOrSkip(t)
+	t.Parallel()
 	for _, program := range []string{"cc", "python3"} {
 		if _, err := exec.LookPath(program); err != nil {
 			if os.Getenv("CI") == "true" {
