@@ -65,7 +65,7 @@ func TestFileIsWatched(t *testing.T) {
 	}()
 	await := func(what string, want int) {
 		t.Helper()
-		for deadline := time.After(5 * time.Second); ; {
+		for deadline := time.After(20 * time.Second); ; {
 			select {
 			case n := <-said:
 				if n == want {
@@ -94,7 +94,7 @@ func TestFileIsWatched(t *testing.T) {
 	cancel()
 	select {
 	case <-ended:
-	case <-time.After(5 * time.Second):
+	case <-time.After(20 * time.Second):
 		t.Fatal("does not end")
 	}
 }

@@ -149,7 +149,7 @@ func TestMailRelayFails(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			_, r := relay(t, tt.answers)
-			r.Timeout = 200 * time.Millisecond
+			r.Timeout = time.Second
 			var p posted
 			m := NewMailer(r, p.add)
 			m.Send(Mail{"1", ""})

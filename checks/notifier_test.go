@@ -49,7 +49,7 @@ func TestNotifierKeepsOrder(t *testing.T) {
 			n.Enqueue(queue, sh(fmt.Sprintf("mkdir %s && echo %d >> %s && sleep 0.01 && rmdir %s", mark, i, log, mark)))
 		}
 	}
-	if err := n.Close(within(t, 10*time.Second)); err != nil {
+	if err := n.Close(within(t, time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	for _, queue := range []string{"VI_1", "VI_2"} {
@@ -81,7 +81,7 @@ func TestNotifierQueuesAreBesideEachOther(t *testing.T) {
 	if err := n.Close(within(t, 50*time.Millisecond)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("closed with %v", err)
 	}
-	if took := time.Since(start); took > time.Second {
+	if took := time.Since(start); took > 20*time.Second { // of a minute that the slow one takes
 		t.Errorf("Close took %s", took)
 	}
 	if d := r.all(); len(d) != 2 || d[1].Exit.Err == nil {
@@ -104,7 +104,7 @@ func TestNotifierIsBounded(t *testing.T) {
 		n.Enqueue("VI_1", Script{Args: []string{"/bin/true", fmt.Sprint(i)}})
 	}
 	write(t, release, "", 0o644)
-	if err := n.Close(within(t, 10*time.Second)); err != nil {
+	if err := n.Close(within(t, time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	var ran, dropped []Done
@@ -138,7 +138,7 @@ func TestNotifierIdleCostsNothing(t *testing.T) {
 		defer n.mu.Unlock()
 		return len(n.queues) == 0 && runtime.NumGoroutine() <= before
 	})
-	if err := n.Close(within(t, time.Second)); err != nil {
+	if err := n.Close(within(t, time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	n.Enqueue("late", Script{Args: []string{"/bin/true"}})
@@ -159,7 +159,7 @@ func TestNotifierCloseKills(t *testing.T) {
 	if err := n.Close(within(t, 0)); err == nil {
 		t.Error("no error")
 	}
-	if took := time.Since(start); took > killGrace+time.Second {
+	if took := time.Since(start); took > killGrace+10*time.Second {
 		t.Errorf("Close took %s", took)
 	}
 	if d := r.all(); len(d) != 2 || d[0].Exit.Signal == 0 || !errors.Is(d[1].Exit.Err, ErrDropped) {

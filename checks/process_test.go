@@ -100,7 +100,7 @@ func TestProcessesAreCounted(t *testing.T) {
 			cancel()
 			select {
 			case <-ended:
-			case <-time.After(5 * time.Second):
+			case <-time.After(20 * time.Second):
 				t.Fatal("does not end")
 			}
 		}

@@ -52,8 +52,8 @@ func script(t *testing.T, lines ...string) (netip.AddrPort, <-chan string) {
 // patience is a timeout: short where silence is what is wanted, else long enough for a
 // machine that is busy.
 func patience(want string) time.Duration {
-	if strings.Contains(want, "in 300ms") {
-		return 300 * time.Millisecond
+	if strings.Contains(want, "in 1s") {
+		return time.Second
 	}
 	return 10 * time.Second
 }
@@ -71,9 +71,9 @@ func TestSMTP(t *testing.T) {
 		{[]string{"554 no\r\n"}, `greeting: got "554 no", expected 220`},
 		{[]string{"2200 x\r\n"}, `greeting: got "2200 x", expected 220`},
 		{[]string{"220 x\r\n", "502 what\r\n"}, `HELO: got "502 what", expected 250`},
-		{[]string{"220 x\r\n", "250 y\r\n"}, "QUIT: no answer in 300ms"},
-		{[]string{""}, "greeting: no answer in 300ms"},
-		{[]string{"220 x"}, "greeting: no answer in 300ms (5 bytes so far)"},
+		{[]string{"220 x\r\n", "250 y\r\n"}, "QUIT: no answer in 1s"},
+		{[]string{""}, "greeting: no answer in 1s"},
+		{[]string{"220 x"}, "greeting: no answer in 1s (5 bytes so far)"},
 		{[]string{strings.Repeat("x", 10_000)}, "greeting: no line within 2048 bytes"},
 	} {
 		addr, heard := script(t, tt.lines...)
@@ -87,7 +87,7 @@ func TestSMTP(t *testing.T) {
 		}
 	}
 	closing := raw(t, func(*net.TCPConn, string) {})
-	if err := SMTP(t.Context(), SMTPCheck{Target: Target{Addr: closing, Timeout: 300 * time.Millisecond}}); text(err) != "greeting: no answer in 300ms" {
+	if err := SMTP(t.Context(), SMTPCheck{Target: Target{Addr: closing, Timeout: time.Second}}); text(err) != "greeting: no answer in 1s" {
 		t.Errorf("a web server: %v", err)
 	}
 }
@@ -135,8 +135,8 @@ func TestDNS(t *testing.T) {
 			answer(header(id, 0x0183))
 			answer(header(id, 0x8180))
 		}, ""},
-		{func(uint16, func([]byte)) {}, "no answer in 300ms"},
-		{func(id uint16, answer func([]byte)) { answer(header(id, 0x0180)) }, "no answer in 300ms"},
+		{func(uint16, func([]byte)) {}, "no answer in 1s"},
+		{func(id uint16, answer func([]byte)) { answer(header(id, 0x0180)) }, "no answer in 1s"},
 	} {
 		addr := datagrams(t, func(b []byte, answer func([]byte)) {
 			var m dns.Msg
@@ -189,7 +189,7 @@ func TestUDP(t *testing.T) {
 		{"silent", silent, UDPCheck{}, ""},
 		{"closed", unused(t), UDPCheck{}, "connection refused"},
 		{"answers", says(1), UDPCheck{}, ""},
-		{"silent, reply required", silent, UDPCheck{Required: true}, "no answer in 300ms"},
+		{"silent, reply required", silent, UDPCheck{Required: true}, "no answer in 1s"},
 		{"any reply", says(), UDPCheck{Required: true}, ""},
 		{"wild digits", says(0xa1, 0x77, 3), pattern, ""},
 		{"longer", says(0xa1, 0x77, 3, 4), pattern, ""},
@@ -201,7 +201,7 @@ func TestUDP(t *testing.T) {
 	} {
 		tt.check.Target = Target{Addr: tt.addr, Timeout: patience(tt.want)}
 		if tt.name == "silent" {
-			tt.check.Timeout = 300 * time.Millisecond
+			tt.check.Timeout = time.Second
 		}
 		if err := UDP(t.Context(), tt.check); text(err) != tt.want || errors.Is(err, ErrLocal) {
 			t.Errorf("%s: got %v, want %s", tt.name, err, tt.want)

@@ -63,7 +63,7 @@ func TestTCPHandshakeThenPlainClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(5 * time.Second))
+	c.SetDeadline(time.Now().Add(20 * time.Second))
 	if n, err := c.Read(make([]byte, 10)); n != 0 || err == nil || err.Error() != "EOF" {
 		t.Errorf("the server read %d bytes, %v; want the end", n, err)
 	}

@@ -103,9 +103,9 @@ func TestTLSFailures(t *testing.T) {
 	}()
 	_, silent := listener(t)
 	for addr, want := range map[netip.AddrPort]string{
-		plain: "TLS handshake: no answer in 300ms", silent: "TLS handshake: no answer in 300ms", closing: "TLS handshake: connection closed",
+		plain: "TLS handshake: no answer in 1s", silent: "TLS handshake: no answer in 1s", closing: "TLS handshake: connection closed",
 	} {
-		_, err := HTTP(t.Context(), HTTPCheck{Target: Target{Addr: addr, Timeout: 300 * time.Millisecond}, Path: "/", TLS: TLSClient("", nil)})
+		_, err := HTTP(t.Context(), HTTPCheck{Target: Target{Addr: addr, Timeout: time.Second}, Path: "/", TLS: TLSClient("", nil)})
 		if text(err) != want && !strings.HasPrefix(text(err), "TLS handshake: connection reset") || errors.Is(err, ErrLocal) {
 			t.Errorf("got %v, want %s", err, want)
 		}

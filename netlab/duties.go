@@ -15,7 +15,7 @@ func (j *Judge) Check(at time.Duration) {
 		switch {
 		case m.owns():
 			j.duties(at, m)
-		case m.running && !m.frozen && at-m.since > j.Slack:
+		case m.running && !m.frozen && at-m.since > j.slack():
 			m.gone(j, at)
 			j.overdue(at, m)
 		}
@@ -28,30 +28,30 @@ func (j *Judge) Check(at time.Duration) {
 // duties is what a MASTER does all the time: announce its addresses, twice, hold them,
 // and advertise.
 func (j *Judge) duties(at time.Duration, m *member) {
-	if m.Foreign || m.woken > 0 && at-m.woken <= j.Slack {
+	if m.Foreign || m.woken > 0 && at-m.woken <= j.slack() {
 		return
 	}
 	age := at - m.since
 	want := 0
-	if age > j.Slack {
+	if age > j.slack() {
 		if m.adverts == 0 {
 			m.once(j, at, "announce", "%s (%s) is MASTER since %v and has not advertised", m.Node, m.Instance, m.since)
 		}
 	}
-	if age > j.Slack+m.GARPWait {
+	if age > j.slack()+m.GARPWait {
 		want = m.GARPRepeat
 	}
-	if m.GARPDelay > 0 && age > m.GARPDelay+j.Slack+m.GARPWait {
+	if m.GARPDelay > 0 && age > m.GARPDelay+j.slack()+m.GARPWait {
 		want *= 2
 	}
-	if m.resigned && age > j.Slack {
+	if m.resigned && age > j.slack() {
 		m.once(j, at, "resign", "%s (%s) says priority 0 and goes on", m.Node, m.Instance)
 	}
 	for _, a := range m.VIPs {
 		want := want
 		if since, ok := m.added[a]; ok { // once, when it came
 			want = 0
-			if at-since > j.Slack {
+			if at-since > j.slack() {
 				want = m.GARPRepeat
 			}
 		}
@@ -62,11 +62,11 @@ func (j *Judge) duties(at time.Duration, m *member) {
 			delete(m.missing, a)
 		} else if since, ok := m.missing[a]; !ok {
 			m.missing[a] = at
-		} else if at-since > j.Slack {
+		} else if at-since > j.slack() {
 			m.once(j, at, "address", "%s (%s) is MASTER since %v and does not hold %v", m.Node, m.Instance, m.since, a)
 		}
 	}
-	if quiet := at - max(m.last, m.since); quiet > m.Interval+j.Slack {
+	if quiet := at - max(m.last, m.since); quiet > m.Interval+j.slack() {
 		m.once(j, at, "interval", "%s (%s) has not advertised for %v, its interval is %v", m.Node, m.Instance, quiet, m.Interval)
 	}
 }
@@ -74,7 +74,7 @@ func (j *Judge) duties(at time.Duration, m *member) {
 // excused tells whether the member, or one of its sync group, may have a reason for FAULT.
 func (j *Judge) excused(at time.Duration, m *member) bool {
 	reason := func(o *member) bool {
-		return o.Tracks || o.unlinked || at-max(o.linked, o.since) <= j.Slack
+		return o.Tracks || o.unlinked || at-max(o.linked, o.since) <= j.slack()
 	}
 	return reason(m) || slices.ContainsFunc(m.fellows, reason)
 }
@@ -91,7 +91,7 @@ func (j *Judge) overdue(at time.Duration, m *member) {
 	switch {
 	case m.state == "FAULT" && !j.excused(at, m):
 		m.once(j, at, "fault", "%s (%s) is in FAULT since %v without a reason", m.Node, m.Instance, m.since)
-	case m.state == "BACKUP" && m.Priority == 255 && !slices.ContainsFunc(m.fellows, func(f *member) bool { return f.Priority != 255 }) && at-max(m.since, m.started+m.StartupDelay) > j.Slack:
+	case m.state == "BACKUP" && m.Priority == 255 && !slices.ContainsFunc(m.fellows, func(f *member) bool { return f.Priority != 255 }) && at-max(m.since, m.started+m.StartupDelay) > j.slack():
 		m.once(j, at, "owner", "%s (%s) has priority 255 and is BACKUP since %v", m.Node, m.Instance, m.since)
 	}
 	if m.NoPreempt || m.state != "BACKUP" || j.Network.Faulty() || slices.ContainsFunc(m.fellows, j.outdone) {
@@ -103,7 +103,7 @@ func (j *Judge) overdue(at time.Duration, m *member) {
 	}
 	for _, o := range m.group.members {
 		since := max(m.since, m.weighed, o.since, o.weighed, m.group.disturbed, m.started+m.StartupDelay)
-		if o.owns() && o.effective < m.effective && j.hear(o, m) && at-since > slowest+m.PreemptDelay+2*m.Interval+j.Slack {
+		if o.owns() && o.effective < m.effective && j.hear(o, m) && at-since > slowest+m.PreemptDelay+2*m.Interval+j.slack() {
 			m.once(j, at, "preempt", "%s (%s, priority %d) has not taken over from %s (%d) since %v", m.Node, m.Instance, m.effective, o.Node, o.effective, since)
 		}
 	}
@@ -117,7 +117,7 @@ func (j *Judge) together(at time.Duration, fellows []*member) {
 		since = max(since, m.since, m.woken)
 	}
 	for _, m := range fellows[1:] {
-		if m.running && !m.frozen && !m.Foreign && m.state != first.state && at-since > j.Slack {
+		if m.running && !m.frozen && !m.Foreign && m.state != first.state && at-since > j.slack() {
 			m.once(j, at, "sync", "%s: %s is %s and %s is %s, in the sync group %s", m.Node, first.Instance, first.state, m.Instance, m.state, m.Group)
 		}
 	}
@@ -153,7 +153,7 @@ func (j *Judge) owners(at time.Duration, g *group) {
 	if g.resigned >= g.ownerless && alone && !j.Network.Faulty() {
 		wait = min(wait, g.members[0].Skew)
 	}
-	if since = max(since, g.ownerless); at-since > wait+j.Slack {
+	if since = max(since, g.ownerless); at-since > wait+j.slack() {
 		j.violate(at, "no-master", "VRID %v has no MASTER since %v, longer than %v", g.id, since, wait)
 		g.ownerless = at
 	}
@@ -176,7 +176,7 @@ func (j *Judge) rivals(at time.Duration, m *member) {
 			continue
 		}
 		both := max(m.since, o.since, m.group.disturbed)
-		if bound := 2*max(m.Interval, o.Interval) + j.Slack; at-both > bound {
+		if bound := 2*max(m.Interval, o.Interval) + j.slack(); at-both > bound {
 			j.violate(at, "two-masters", "%s and %s are both MASTER of VRID %d since %v", m.Node, o.Node, m.VRID, both)
 			m.group.disturbed = at
 		}

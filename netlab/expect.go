@@ -14,7 +14,8 @@ func (l *lab) expect(w []string) error {
 		if f == nil || len(w) != 5 {
 			return fmt.Errorf("expect gap NAME LOW HIGH, of a probe that was started")
 		}
-		return l.between("gap of "+f.name, f.longest(), w[3], w[4])
+		gap, late := f.longest()
+		return l.between("gap of "+f.name, gap, w[3], w[4], late+l.moment(false).since(l.marked))
 	case "silence":
 		return l.expectSilence(w)
 	case "even", "served", "share", "clean":
@@ -38,21 +39,21 @@ func (l *lab) expectSilence(w []string) error {
 	if err != nil || len(w) != 5 {
 		return fmt.Errorf("expect silence VRID LOW HIGH")
 	}
-	silence := time.Duration(-1)
+	silence, late, taker := time.Duration(-1), time.Duration(0), ""
 	l.wire.with(func() {
 		if e := ForVRID(uint8(vrid), l.observer.elections); e != nil {
-			silence = e.silence
+			silence, late, taker = e.silence, e.late, e.last.from.name
 		}
 	})
 	if silence < 0 {
 		return fmt.Errorf("nobody took VRID %d over since mark", vrid)
 	}
-	return l.between(fmt.Sprintf("silence of VRID %d", vrid), silence, w[3], w[4])
+	return l.between(fmt.Sprintf("silence of VRID %d", vrid), silence, w[3], w[4], late+l.moment(false).since(l.marked, taker))
 }
 
-// between compares and prints a measured time.
-func (l *lab) between(what string, got time.Duration, low, high string) error {
-	m, err := Between(what, got, low, high)
+// between compares and prints a measured time. late is what of it the machine may have added.
+func (l *lab) between(what string, got time.Duration, low, high string, late time.Duration) error {
+	m, err := Between(what, got, low, high, late)
 	if m.Text != "" {
 		l.say("", "= %s", Found(m))
 		l.measured = append(l.measured, m)

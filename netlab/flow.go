@@ -37,6 +37,7 @@ type flow struct {
 	took     time.Duration
 	last     time.Time
 	gap      time.Duration // longest between two answers, since mark
+	late     time.Duration // latest that a question was asked, since mark
 	marked   time.Time
 	answers  int
 
@@ -216,18 +217,25 @@ func fetch(ctx context.Context, to string, size int64) error {
 // patient waits so long for each part of what is sent.
 type patient struct{ net.Conn }
 
+const patience = 20 * time.Second
+
 func (p patient) Read(b []byte) (int, error) {
-	p.SetReadDeadline(time.Now().Add(20 * time.Second))
+	p.SetReadDeadline(time.Now().Add(patience))
 	return p.Conn.Read(b)
 }
 
+func (p patient) Write(b []byte) (int, error) {
+	p.SetWriteDeadline(time.Now().Add(patience))
+	return p.Conn.Write(b)
+}
+
 func store(ctx context.Context, to string, size int64) error {
-	c, err := dial(ctx, to, 0)
+	dialled, err := dial(ctx, to, 0)
 	if err != nil {
 		return err
 	}
+	c := patient{dialled}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := io.Copy(c, io.MultiReader(strings.NewReader(fmt.Sprintf("PUT %d\n", size)), io.LimitReader(&pattern{}, size))); err != nil {
 		return err
 	}
@@ -272,7 +280,7 @@ func (f *flow) probe(ctx context.Context, kind string) {
 				f.answered(time.Now())
 			}
 			cancel()
-			pause(ctx, time.Millisecond)
+			f.next(ctx)
 		}
 	})
 	<-ready
@@ -295,8 +303,18 @@ func (f *flow) probeUDP(ctx context.Context) {
 	}()
 	for i := 0; ctx.Err() == nil; i++ {
 		c.Write([]byte(strconv.Itoa(i))) // refused or unreachable: the gap tells
-		pause(ctx, time.Millisecond)
+		f.next(ctx)
 	}
+}
+
+// next waits until the next question, and notes how late it comes.
+func (f *flow) next(ctx context.Context) {
+	const every = time.Millisecond
+	asked := time.Now()
+	pause(ctx, every)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.late = max(f.late, time.Since(asked)-every)
 }
 
 func pause(ctx context.Context, d time.Duration) {
@@ -325,8 +343,12 @@ func (f *flow) answered(at time.Time) {
 	f.last = at
 }
 
-// longest is the longest time without an answer since mark, the present one included.
-func (f *flow) longest() time.Duration {
+// threads of the lab are on the way of an answer: who asks, the wire and the server.
+const threads = 3
+
+// longest is the longest time without an answer since mark, the present one included, and
+// how late these threads may have been, by what the first of them was.
+func (f *flow) longest() (gap, late time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := time.Now()
@@ -334,15 +356,15 @@ func (f *flow) longest() time.Duration {
 		f.news.Wait()
 	}
 	if f.last.IsZero() {
-		return f.gap
+		return f.gap, threads * f.late
 	}
-	return max(f.gap, now.Sub(f.last))
+	return max(f.gap, now.Sub(f.last)), threads * f.late
 }
 
 func (f *flow) mark() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.gap, f.marked = 0, time.Now()
+	f.gap, f.late, f.marked = 0, 0, time.Now()
 }
 
 // summary is one line for the end.

@@ -45,6 +45,7 @@ var Invariants = []string{
 // node only while it runs, and of two nodes only while they hear each other.
 type Judge struct {
 	Slack    time.Duration // for scheduling and the wire
+	Late     time.Duration // and what the machine is late at present
 	Tolerant map[string]bool
 	Network  *Network
 	Holds    func(node string, addr netip.Addr) bool // nil where nobody can tell
@@ -305,7 +306,7 @@ func (j *Judge) early(at time.Duration, m *member) {
 		return
 	}
 	for node, h := range m.heard { // but for what it cannot have read yet
-		if h.priority >= m.effective && at-h.at > j.Slack/4 && at-h.at < m.Down-j.Slack {
+		if h.priority >= m.effective && at-h.at > j.slack()/4 && at-h.at < m.Down-j.slack() {
 			j.violate(at, "early", "%s (%s) takes over %v after an advertisement of %s, its master down interval is %v", m.Node, m.Instance, at-h.at, node, m.Down)
 		}
 	}
@@ -315,13 +316,13 @@ func (j *Judge) early(at time.Duration, m *member) {
 // the same and a higher address (RFC 9568 §6.4.3).
 func (j *Judge) yields(at time.Duration, m *member) {
 	for _, f := range m.fellows { // the first of them has been asked
-		if f != m && f.state == "BACKUP" && at-f.since <= j.Slack {
+		if f != m && f.state == "BACKUP" && at-f.since <= j.slack() {
 			return
 		}
 	}
 	for node, h := range m.heard {
 		better := h.priority > m.effective || h.priority == m.effective && !m.outranks(j.byNode[node])
-		if better && (at-h.at <= j.Slack || m.woken > 0 && at-m.woken <= j.Slack) {
+		if better && (at-h.at <= j.slack() || m.woken > 0 && at-m.woken <= j.slack()) {
 			return
 		}
 	}
@@ -377,7 +378,7 @@ func (j *Judge) Advert(at time.Duration, node, lan string, id RouterID, priority
 		if priority != m.effective && priority != m.former && m.running {
 			m.once(j, at, "priority", "%s advertises priority %d, its effective priority is %d", node, priority, m.effective)
 		}
-		if m.state != "MASTER" && m.running && !m.Foreign && at-m.since > j.Slack {
+		if m.state != "MASTER" && m.running && !m.Foreign && at-m.since > j.slack() {
 			j.violate(at, "advert", "%s advertises VRID %v in state %s", node, id, m.state)
 		}
 	}
@@ -401,7 +402,7 @@ func (j *Judge) GARP(at time.Duration, node string, addr netip.Addr) {
 	for _, m := range j.byNode[node] {
 		if slices.Contains(m.VIPs, addr) {
 			m.garps[addr]++
-			if m.running && !m.Foreign && m.state != "MASTER" && at-m.since > j.Slack {
+			if m.running && !m.Foreign && m.state != "MASTER" && at-m.since > j.slack() {
 				j.violate(at, "arp", "%s announces %v in state %s", node, addr, m.state)
 			}
 		}
@@ -411,11 +412,13 @@ func (j *Judge) GARP(at time.Duration, node string, addr netip.Addr) {
 // ARPReply tells that a node answered for an address.
 func (j *Judge) ARPReply(at time.Duration, node string, addr netip.Addr) {
 	for _, m := range j.byNode[node] {
-		if m.running && !m.frozen && !m.Foreign && slices.Contains(m.VIPs, addr) && m.state != "MASTER" && at-m.since > j.Slack {
+		if m.running && !m.frozen && !m.Foreign && slices.Contains(m.VIPs, addr) && m.state != "MASTER" && at-m.since > j.slack() {
 			j.violate(at, "arp", "%s answers ARP for %v in state %s", node, addr, m.state)
 		}
 	}
 }
+
+func (j *Judge) slack() time.Duration { return j.Slack + j.Late }
 
 func (j *Judge) violate(at time.Duration, kind, format string, args ...any) {
 	if !j.Tolerant[kind] {

@@ -48,6 +48,7 @@ type Result struct {
 type Transition struct {
 	At                    time.Duration // since the start of the lab
 	Node, Instance, State string
+	Waited                time.Duration // until then all processes of the lab together, for a processor
 }
 
 // ErrInterrupted is the failure of a run that its context ended; the statement that was
@@ -71,12 +72,15 @@ type lab struct {
 	garps     map[string]time.Time
 	dir       string
 	lock      *os.File
+	marked    moment           // at mark
 	measured  []report.Measure // what expectations found, for the end
 	opened    atomic.Int64     // connections of connect flows
 
 	mu          sync.Mutex
 	violation   error
 	transitions []Transition
+	looked      moment        // at the last of them
+	waited      time.Duration // until then, for processors
 }
 
 // Run plays a scenario and cleans up after it, also when ctx ends it. The error is for

@@ -23,6 +23,7 @@ type live struct {
 
 	mu    sync.Mutex
 	queue []happened // by time
+	late  lateness
 	held  map[heldKey]bool
 	quit  chan struct{} // closed by stop
 	done  chan struct{} // closed when nothing more is judged beside it
@@ -40,7 +41,7 @@ type heldKey struct {
 }
 
 const (
-	judgeLate  = time.Second            // what is older has been told by everybody
+	judgeLate  = time.Second            // what is older has been told by everybody, if the machine is not late
 	judgeSlack = 500 * time.Millisecond // for processes that are waited for
 	judgeEvery = 20 * time.Millisecond
 )
@@ -63,7 +64,9 @@ func (v *live) start(routers []Router) {
 			case <-v.quit:
 				return
 			case <-t.C:
-				v.until(v.now() - judgeLate)
+				now := v.now()
+				v.late.look(v.l, now)
+				v.until(now - judgeLate - v.late.since(now-judgeMemory))
 			}
 		}
 	}()
@@ -77,7 +80,10 @@ func (v *live) stop() {
 			<-v.done
 			// A node may have reacted to a frame that the wire has delivered and is about to tell.
 			v.l.wire.with(func() {})
-			v.until(v.now())
+			end := v.now()
+			v.late.look(v.l, end)
+			time.Sleep(judgeSlack + v.late.since(end-judgeMemory)) // for log lines on their way
+			v.until(end)
 		}
 	})
 }
@@ -100,11 +106,13 @@ func (v *live) until(now time.Duration) {
 	n := 0
 	for ; n < len(v.queue) && v.queue[n].at <= now; n++ {
 		h := v.queue[n]
+		v.judge.Late = v.late.since(h.at - judgeMemory)
 		h.what(h.at)
 		v.judge.Check(h.at)
 	}
 	v.queue = slices.Delete(v.queue, 0, n)
 	if now > 0 {
+		v.judge.Late = v.late.since(now - judgeMemory)
 		v.judge.Check(now)
 	}
 }

@@ -190,7 +190,9 @@ func (n *node) enter(l *lab, at time.Duration, instance, state, text string) {
 	n.states[instance] = state
 	n.mu.Unlock()
 	l.mu.Lock()
-	l.transitions = append(l.transitions, Transition{l.live.now(), n.name, instance, state})
+	told, now := l.live.now(), l.moment(true)
+	l.waited, l.looked = l.waited+now.since(l.looked), now
+	l.transitions = append(l.transitions, Transition{told, n.name, instance, state, l.waited})
 	l.mu.Unlock()
 	why, cause := "", "its log says so"
 	if r := reason.FindStringSubmatch(text); r != nil {
@@ -233,17 +235,20 @@ func (n *node) tail(count int) []string {
 	return n.lines[max(0, len(n.lines)-count):]
 }
 
-func (n *node) running() bool {
+func (n *node) running() bool { return n.pid() > 0 }
+
+// pid is the number of the process, 0 if it does not run.
+func (n *node) pid() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.cmd == nil {
-		return false
+		return 0
 	}
 	select {
 	case <-n.exited:
-		return false
+		return 0
 	default:
-		return true
+		return n.cmd.Process.Pid
 	}
 }
 

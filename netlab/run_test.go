@@ -82,7 +82,7 @@ func play(t *testing.T, s *Scenario) (*Result, string) {
 // parallel is how many scenarios run at a time: they mostly wait. The one that keeps
 // both processors busy runs before them, alone.
 const (
-	parallel = 5
+	parallel = 8
 	alone    = "big-download"
 )
 
@@ -162,10 +162,12 @@ func command(t *testing.T, file string) (capture, told string) {
 }
 
 // witness has tshark decode every frame of a capture: nothing malformed, no wrong
-// checksum; that of keepalived's version 2 over IPv6 tshark does not know.
+// checksum; that of keepalived's version 2 over IPv6 tshark does not know, and that of a
+// packet which an ICMP error quotes was never completed on a veth.
 func witness(t *testing.T, capture string) {
 	t.Helper()
-	const bad = "(_ws.malformed || vrrp.checksum.status == 0 && !(ipv6 && vrrp.version == 2) || ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0 && !icmpv6 || icmpv6.checksum.status == 0) && !icmp"
+	const sums = "(vrrp.checksum.status == 0 && !(ipv6 && vrrp.version == 2) || ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0)"
+	const bad = "(_ws.malformed || icmpv6.checksum.status == 0 || " + sums + " && !(icmpv6.type < 128)) && !icmp"
 	if remarks := tshark(t, capture, bad); remarks != "" {
 		t.Errorf("tshark remarks: %s", remarks)
 	}
@@ -197,10 +199,8 @@ func virtual(t *testing.T, name, capture string) {
 	} else {
 		never = append(never, "vrrp && "+physical)
 	}
-	for _, filter := range never {
-		if found := tshark(t, capture, filter+" && "+ours); found != "" {
-			t.Errorf("%s: %s", filter, found)
-		}
+	if found := tshark(t, capture, anyOf(never)+" && "+ours); found != "" {
+		t.Errorf("one of %q: %s", never, found)
 	}
 	if n := strings.Count(tshark(t, capture, adverts+" && "+ours), "\n"); n < 3 {
 		t.Errorf("%d advertisements", n)
@@ -214,10 +214,10 @@ func authenticated(t *testing.T, capture string) {
 	if n := strings.Count(tshark(t, capture, `ah.spi && vrrp.auth_type == 2 && frame.comment contains "accepted"`), "\n"); n < 5 {
 		t.Errorf("%d accepted advertisements with an authentication header", n)
 	}
-	for _, filter := range []string{"vrrp && !ah", `ah && frame.comment contains "ignored"`, "ah.sequence == 0"} {
-		if found := tshark(t, capture, filter); found != "" {
-			t.Errorf("%s: %s", filter, found)
-		}
+	const ended = `frame.comment contains "takes no part"` // it has stopped, and is not gone yet
+	never := []string{"vrrp && !ah", `ah && frame.comment contains "ignored" && !(` + ended + ")", "ah.sequence == 0"}
+	if found := tshark(t, capture, anyOf(never)); found != "" {
+		t.Errorf("one of %q: %s", never, found)
 	}
 }
 
@@ -238,6 +238,9 @@ func errorsOnce(t *testing.T, capture string) {
 		}
 	}
 }
+
+// anyOf is one filter for several: to start tshark takes longer than to read a capture.
+func anyOf(filters []string) string { return "((" + strings.Join(filters, ") || (") + "))" }
 
 // tshark lists the packets of a capture that a filter lets pass.
 func tshark(t *testing.T, capture, filter string) string {
@@ -357,9 +360,9 @@ func running(word string) (list []string) {
 
 func within(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !holds(); {
+	for end := time.Now().Add(30 * time.Second); !holds(); {
 		if time.Now().After(end) {
-			t.Fatalf("not within 10 s: %s", what)
+			t.Fatalf("not within 30 s: %s", what)
 		}
 		pause(t.Context(), 5*time.Millisecond)
 	}

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
@@ -134,7 +133,7 @@ func (h *host) accept(l net.Listener) {
 		}
 		go func() {
 			defer c.Close()
-			c.SetDeadline(time.Now().Add(time.Minute))
+			c := patient{c}
 			r := bufio.NewReader(c)
 			line, err := r.ReadString('\n')
 			if err != nil {

@@ -8,8 +8,9 @@ import (
 	"github.com/ringkeep/ringkeep/netlab/report"
 )
 
-// Between judges a measured time. The measure has no text if a bound is no time.
-func Between(what string, got time.Duration, low, high string) (m report.Measure, err error) {
+// Between judges a measured time, which may be longer by late: that is for a machine where
+// processes have waited for a processor. The measure has no text if a bound is no time.
+func Between(what string, got time.Duration, low, high string, late time.Duration) (m report.Measure, err error) {
 	lo, err := parseTime(low)
 	if err != nil {
 		return m, err
@@ -19,15 +20,23 @@ func Between(what string, got time.Duration, low, high string) (m report.Measure
 		return m, err
 	}
 	got = got.Round(10 * time.Microsecond)
-	if got < lo || got > hi {
+	m = report.Measure{Text: what, Got: got, Low: lo, High: hi}
+	if got > hi {
+		m.Late = late.Round(10 * time.Microsecond)
+	}
+	if got < lo || got > hi+m.Late {
 		err = fmt.Errorf("%s was %v", what, got)
 	}
-	return report.Measure{Text: what, Got: got, Low: lo, High: hi}, err
+	return m, err
 }
 
 // Found is a measure in one line, with what was expected.
 func Found(m report.Measure) string {
-	return fmt.Sprintf("%s: %v (expected %v to %v)", m.Text, m.Got, m.Low, m.High)
+	late := ""
+	if m.Late > 0 {
+		late = fmt.Sprintf(", and %v for processes that waited for a processor", m.Late)
+	}
+	return fmt.Sprintf("%s: %v (expected %v to %v%s)", m.Text, m.Got, m.Low, m.High, late)
 }
 
 // JudgeFlow carries out expect clean, even, share and served: served counts the connections by

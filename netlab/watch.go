@@ -20,6 +20,8 @@ type election struct {
 	last     advert        // of priority above 0
 	resigned time.Duration // when the last one said priority 0, -1 if it did not
 	silence  time.Duration // at the last change of sender, since mark; -1 without one
+	held     time.Duration // at most so long the wire held what the next silence begins with
+	late     time.Duration // and what this one began with
 }
 
 // observer follows the advertisements on the wire. It runs under the wire's lock.
@@ -44,6 +46,7 @@ func (o *observer) frame(p *nic, f ring.Frame) {
 	}
 	at := time.Unix(0, f.Time).Sub(o.l.wire.started.Round(0))
 	o.advert(advert{at, p.host, IDOf(ip, v), v.Priority()})
+	o.elections[IDOf(ip, v)].held = o.l.live.now() - at
 }
 
 func (o *observer) advert(a advert) {
@@ -74,7 +77,7 @@ func (o *observer) change(e *election, a advert) {
 	if e.resigned >= 0 {
 		since, why = e.resigned, "after priority 0 of "+e.last.from.name
 	}
-	e.silence = a.at - since
+	e.silence, e.late = a.at-since, e.held
 	o.l.sayAt(a.at, a.from.name, "first advertisement of VRID %v, priority %d, %v %s", a.id, a.priority, e.silence.Round(10*time.Microsecond), why)
 }
 

@@ -60,6 +60,9 @@ const signedAt = uint64(1704067200)<<32 | 0x80000007
 func TestTrailersAsAnotherProgramComputesThem(t *testing.T) {
 	python, err := exec.LookPath("python3")
 	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
 		t.Skip("python3 is not installed")
 	}
 	var in strings.Builder

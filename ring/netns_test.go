@@ -214,9 +214,9 @@ func wait(t testing.TB, s *ring.Socket, what string, done func() bool) {
 		t.Fatal(err)
 	}
 	var ready [1]int
-	for end := time.Now().Add(5 * time.Second); !done(); {
+	for end := time.Now().Add(20 * time.Second); !done(); {
 		if time.Now().After(end) {
-			t.Fatalf("no %s within 5s; %+v", what, s.Stats())
+			t.Fatalf("no %s within 20s; %+v", what, s.Stats())
 		}
 		if _, err := p.Wait(20*time.Millisecond, ready[:]); err != nil {
 			t.Fatal(err)

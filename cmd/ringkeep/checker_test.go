@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // turning is a service with one server, whose turns it tells.
@@ -64,9 +66,18 @@ func turningConf() string {
 // checker is made to believe that there is an IPVS.
 func TestChecksTurnAsInKeepalived(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes 40 s")
+		t.Skip("takes 50 s")
 	}
 	keepalivedOrSkip(t)
+	t.Parallel()
+	for _, program := range []string{"cc", "python3"} {
+		if _, err := exec.LookPath(program); err != nil {
+			if os.Getenv("CI") == "true" {
+				t.Fatal(err)
+			}
+			t.Skipf("needs %s", program)
+		}
+	}
 	stub := filepath.Join(t.TempDir(), "ipvs.so")
 	if out, err := exec.Command("cc", "-shared", "-fPIC", "-o", stub, "testdata/checker/ipvs.c", "-ldl").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -129,11 +140,13 @@ func turns(t *testing.T, name, dir string, command []string) map[string]string {
 			t.Error(err)
 		}
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
 	args := []string{"-n", "-m", "./run.sh"}
 	for _, word := range command {
 		args = append(args, in(word))
 	}
-	cmd := exec.CommandContext(t.Context(), "unshare", args...)
+	cmd := exec.CommandContext(ctx, "unshare", args...)
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Logf("%s: %v\n%s", name, err, out)

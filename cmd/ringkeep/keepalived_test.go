@@ -185,6 +185,7 @@ var mutantsCompared = flag.Int("mutants", 300, "how many mutants are held agains
 // TestMutantsAgreeWithKeepalived takes a sample of the mutants.
 func TestMutantsAgreeWithKeepalived(t *testing.T) {
 	keepalivedOrSkip(t)
+	t.Parallel()
 	files := originals(t)
 	texts := read(t, files)
 	name := filepath.Join(t.TempDir(), "keepalived.conf")
@@ -200,6 +201,7 @@ func TestMutantsAgreeWithKeepalived(t *testing.T) {
 // TestMutantsAreRead holds that no mistake makes the reader panic, hang, or say something
 // without a place; and that what it prints reads as the same configuration.
 func TestMutantsAreRead(t *testing.T) {
+	t.Parallel()
 	files := originals(t)
 	texts := read(t, files)
 	for n := range 20000 {

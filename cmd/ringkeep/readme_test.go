@@ -28,7 +28,7 @@ func TestReadmeCommands(t *testing.T) {
 			case words[0] == "make":
 				tryCommand(t, "make", "-n", words[1])
 			case words[0] == "./ringkeep" && words[1] == "check":
-				tryCommand(t, "go", append([]string{"run", "./cmd/ringkeep"}, words[1:]...)...)
+				tryCommand(t, "ringkeep", words[1:]...)
 			case words[0] == "./ringkeep" && words[1] == "lab":
 				if _, err := os.Stat("../../" + words[3]); err != nil {
 					t.Errorf("%s: %v", line, err)

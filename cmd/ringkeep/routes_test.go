@@ -43,6 +43,7 @@ var neverEqual = regexp.MustCompile(`(?m)^.*\b(fe80|ff00)::.*\n|@\S+|^\d+: |\bpr
 // compares what ip shows of their kernels.
 func TestRoutesAsKeepalivedMakesThem(t *testing.T) {
 	keepalivedOrSkip(t)
+	t.Parallel()
 	dir := t.TempDir()
 	run := func(name string, args ...string) (there, left, log string) {
 		t.Helper()
@@ -59,10 +60,7 @@ func TestRoutesAsKeepalivedMakesThem(t *testing.T) {
 	}
 	ringkeep, err := exec.LookPath("ringkeep") // as testscript made it
 	if err != nil {
-		ringkeep = filepath.Join(dir, "ringkeep")
-		if out, err := exec.Command("go", "build", "-o", ringkeep, ".").CombinedOutput(); err != nil {
-			t.Fatalf("build: %v\n%s", err, out)
-		}
+		t.Fatal(err)
 	}
 	for _, tt := range []struct {
 		conf string

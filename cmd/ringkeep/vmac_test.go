@@ -80,14 +80,14 @@ func unshared(t *testing.T, script, name string, args ...string) []string {
 	return strings.Split(string(out), "----\n")
 }
 
-// binaryAndFile builds the program, and writes the configuration.
+// binaryAndFile finds the program, as testscript made it, and writes the configuration.
 func binaryAndFile(t *testing.T, conf string) (binary, file string) {
 	t.Helper()
-	dir := t.TempDir()
-	binary, file = filepath.Join(dir, "ringkeep"), filepath.Join(dir, "node.conf")
-	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	binary, err := exec.LookPath("ringkeep")
+	if err != nil {
+		t.Fatal(err)
 	}
+	file = filepath.Join(t.TempDir(), "node.conf")
 	if err := os.WriteFile(file, []byte(conf), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -98,6 +98,7 @@ func binaryAndFile(t *testing.T, conf string) (binary, file string) {
 // kernels have: as BACKUP, as MASTER, and after the end.
 func TestMacvlansAsKeepalivedMakesThem(t *testing.T) {
 	keepalivedOrSkip(t)
+	t.Parallel()
 	binary, file := binaryAndFile(t, stackedConf)
 	pids := filepath.Join(t.TempDir(), "pid")
 	ours := unshared(t, stacked+stoppedAfter, "ringkeep", binary, "run", "-f", file)
@@ -132,9 +133,8 @@ kill -TERM $!; wait $!; ip -o link show type macvlan; grep -E "put back|level=ER
 // A macvlan that another program removes or sets down is put back with its addresses, and the
 // log says so.
 func TestMacvlanIsPutBack(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	needsRoot(t)
+	t.Parallel()
 	binary, file := binaryAndFile(t, stackedConf)
 	got := unshared(t, mended, "ringkeep", binary, "run", "-f", file)[2]
 	for _, want := range []string{

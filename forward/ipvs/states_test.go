@@ -119,7 +119,7 @@ func (n *network) agree(f *forward.Forwarder, first int, list [][]event, step in
 	for _, c := range conns {
 		here[c.Client.Port()] = c
 	}
-	for until := time.Now().Add(5 * time.Second); ; {
+	for until := time.Now().Add(20 * time.Second); ; {
 		difference := n.differ(here, first, list, step)
 		if difference == "" {
 			return

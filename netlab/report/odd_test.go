@@ -140,7 +140,7 @@ func anyRun(t *rapid.T) *Run {
 		return Breach{at.Draw(t, "at"), text.Draw(t, "invariant"), text.Draw(t, "text"), []int{rapid.IntRange(-1, 99).Draw(t, "packet")}}
 	})
 	r.Measures = some(t, "measures", func(t *rapid.T) Measure {
-		return Measure{text.Draw(t, "text"), at.Draw(t, "got"), at.Draw(t, "low"), at.Draw(t, "high")}
+		return Measure{text.Draw(t, "text"), at.Draw(t, "got"), at.Draw(t, "low"), at.Draw(t, "high"), at.Draw(t, "late")}
 	})
 	return &r
 }

@@ -157,6 +157,9 @@ func bounds(m Measure) string {
 	if m.Low == 0 && m.High == 0 {
 		return ""
 	}
+	if m.Late > 0 {
+		return short(m.Low) + " to " + short(m.High) + ", and " + short(m.Late) + " for processes that waited for a processor"
+	}
 	return short(m.Low) + " to " + short(m.High)
 }
 

@@ -179,8 +179,8 @@ func (t tale) judged() {
 		Name: "web", Host: "client", Text: "connect 10.0.0.100:80 200", From: 4 * time.Second, To: 9 * time.Second, Answered: 1000,
 	}}
 	t.Measures = []Measure{
-		{"gap of every-ms since crash lb1", 3607 * ms, 3500 * ms, 3709 * ms},
-		{"silence of VRID 51", 4012 * ms, 3609 * ms, 3709 * ms},
+		{"gap of every-ms since crash lb1", 3607 * ms, 3500 * ms, 3709 * ms, 0},
+		{"silence of VRID 51", 4012 * ms, 3609 * ms, 3709 * ms, 0},
 	}
 	t.Breaches = []Breach{{28500 * ms, "two-masters", "lb1 and lb2 hear each other and are both MASTER of VRID 51 since 28s", nil}}
 	for _, p := range t.Packets {

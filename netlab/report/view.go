@@ -249,7 +249,7 @@ func (v *view) verdict() string {
 
 // met tells whether a measure is within its bounds; one without bounds has none to miss.
 func (m Measure) met() bool {
-	return m.Low == 0 && m.High == 0 || m.Got >= m.Low && m.Got <= m.High
+	return m.Low == 0 && m.High == 0 || m.Got >= m.Low && m.Got <= m.High+m.Late
 }
 
 // closer are windows worth a closer look: around gaps and breaches that are short beside

@@ -19,7 +19,7 @@ import (
 )
 
 // deadline is how long a test waits for what must happen.
-const deadline = 5 * time.Second
+const deadline = 20 * time.Second
 
 // namespace moves the test to a network namespace of its own, on a thread of its
 // own; both end with the test. "lo" is up in it.
@@ -93,7 +93,7 @@ func must(t *testing.T, err error) {
 // eventually waits until ok.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(deadline); !ok(); runtime.Gosched() {
+	for end := time.Now().Add(deadline); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("not within %s: %s", deadline, what)
 		}

@@ -397,7 +397,7 @@ func (p *player) expect(w []string) error {
 }
 
 func (p *player) between(what string, got time.Duration, low, high string) error {
-	m, err := netlab.Between(what, got, low, high)
+	m, err := netlab.Between(what, got, low, high, 0)
 	if m.Text != "" {
 		p.say(nil, "= %s", netlab.Found(m))
 		p.result.Measured = append(p.result.Measured, m)

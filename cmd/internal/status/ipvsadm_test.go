@@ -165,6 +165,9 @@ func compare(t *testing.T, got, want string) {
 func TestIpvsadmPrintsTheSame(t *testing.T) {
 	for _, program := range []string{"cc", "ipvsadm"} {
 		if _, err := exec.LookPath(program); err != nil {
+			if os.Getenv("CI") == "true" {
+				t.Fatal(err)
+			}
 			t.Skipf("needs %s", program)
 		}
 	}

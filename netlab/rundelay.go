@@ -1,0 +1,98 @@
+package netlab
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// runDelays says of the threads of a process, and of all processes that it has started, how long
+// each was ready to run and had no processor since it began: the run delay of
+// /proc/PID/schedstat (Documentation/scheduler/sched-stats.rst).
+type runDelays map[int]time.Duration
+
+func runDelaysOf(pid int) runDelays {
+	all := runDelays{}
+	for todo := []string{strconv.Itoa(pid)}; len(todo) > 0; todo = todo[1:] {
+		dir := "/proc/" + todo[0] + "/task/"
+		threads, _ := os.ReadDir(dir) // it may have ended
+		for _, thread := range threads {
+			stat, _ := os.ReadFile(dir + thread.Name() + "/schedstat")
+			if f := strings.Fields(string(stat)); len(f) == 3 {
+				id, _ := strconv.Atoi(thread.Name())
+				ns, _ := strconv.ParseInt(f[1], 10, 64)
+				all[id] = time.Duration(ns)
+			}
+			children, _ := os.ReadFile(dir + thread.Name() + "/children")
+			todo = append(todo, strings.Fields(string(children))...)
+		}
+	}
+	return all
+}
+
+// since is what was added since an earlier look, by all threads together.
+func (d runDelays) since(before runDelays) (sum time.Duration) {
+	for id, now := range d {
+		if was := before[id]; was <= now {
+			now -= was // else another thread has the number
+		}
+		sum += now
+	}
+	return sum
+}
+
+// stolen is how long each processor of a virtual machine was held by its host, since the
+// start ("steal" of /proc/stat, in hundredths of a second).
+func stolen() (each []time.Duration) {
+	stat, _ := os.ReadFile("/proc/stat")
+	for line := range strings.Lines(string(stat)) {
+		if f := strings.Fields(line); len(f) > 8 && strings.HasPrefix(f[0], "cpu") && f[0] != "cpu" {
+			ticks, _ := strconv.ParseInt(f[8], 10, 64)
+			each = append(each, time.Duration(ticks)*10*time.Millisecond)
+		}
+	}
+	return each
+}
+
+// moment is what had been waited for processors at some time.
+type moment struct {
+	processes map[string]runDelays // by node; "" is the lab with all that it has started
+	stolen    []time.Duration
+}
+
+// moment looks at the processes of the nodes, or with whole at those of the lab too.
+func (l *lab) moment(whole bool) moment {
+	m := moment{map[string]runDelays{}, stolen()}
+	if whole {
+		m.processes[""] = runDelaysOf(os.Getpid())
+		return m
+	}
+	for _, h := range l.order {
+		if h.node != nil {
+			if pid := h.node.pid(); pid > 0 {
+				m.processes[h.name] = runDelaysOf(pid)
+			}
+		}
+	}
+	return m
+}
+
+// since is how long these processes have waited for a processor since an earlier moment: the
+// machine's part in whatever took too long. Without names it is all of them.
+func (m moment) since(before moment, names ...string) (late time.Duration) {
+	for i, all := range m.stolen {
+		if i < len(before.stolen) {
+			late = max(late, all-before.stolen[i])
+		}
+	}
+	if len(names) == 0 {
+		for name := range m.processes {
+			names = append(names, name)
+		}
+	}
+	for _, name := range names {
+		late += m.processes[name].since(before.processes[name])
+	}
+	return late
+}
