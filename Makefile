@@ -35,7 +35,7 @@ lab: ## the scenarios of netlab/scenarios, and the interop matrix with real keep
 	$(GO) test -count=1 -run '^TestNothingMalformedLeaves$$' ./cmd/internal/node
 
 vm: ## beside the kernel's IPVS, in a virtual machine with Debian's kernel
-	$(GO) test -count=1 -timeout 15m -run '^TestMachine' ./netlab/vm ./forward/ipvs
+	$(GO) test -count=1 -timeout 15m -run '^TestMachine' ./netlab/vm ./forward/ipvs ./cmd/ringkeep
 
 sim: ## the library in virtual time, over 10,000 runs; mutants of the state machine; both back ends side by side
 	$(GO) test -count=1 -timeout 20m -parallel 8 ./cmd/internal/sim -args -seeds 80

@@ -51,12 +51,11 @@ func Inside(t T, m Machine) bool {
 
 func run(t T, m Machine, argv ...string) string {
 	t.Helper()
-	if missing := Peers(); len(missing) > 0 {
-		text := fmt.Sprintf("not installed: %s", strings.Join(missing, ", "))
+	if missing := Missing(); missing != nil {
 		if os.Getenv("CI") == "true" {
-			t.Fatal(text)
+			t.Fatal(missing)
 		}
-		t.Skip(text)
+		t.Skip(missing)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
