@@ -1,406 +1,327 @@
 package main
 
 import (
-	"bytes"
-	"crypto/tls"
 	"fmt"
-	"net/netip"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/ringkeep/ringkeep/cmd/internal/config"
-	"github.com/ringkeep/ringkeep/netlab"
+	"golang.org/x/sys/unix"
+
 	"github.com/ringkeep/ringkeep/netlab/vm"
 )
 
-// The directory of the files in the machine, and that of what the test writes.
-const (
-	filesDir = "/conf"
-	workDir  = "/work"
-)
+// ipvsMachine has the kernel's IPVS, to be unloaded and loaded again.
+var ipvsMachine = vm.Machine{Modules: []string{"ip_vs", "ip_vs_rr", "ip_vs_wrr", "ip_vs_sh", "veth", "dummy", "nf_tables"}, Programs: []string{"ipvsadm", "ip"}}
 
-// checkScript is every script that a check of the files runs: the server is alive if it
-// accepts connections.
-const checkScript = `#!/bin/sh
-case $1 in *.*.*.*) to=$1 ;; *) to=192.168.200.6 ;; esac
-exec /busybox/nc -w 2 "$to" 7 </dev/null
-`
-
-// aliveDigest and others are what is put into a file before it is used.
-var digestLine = regexp.MustCompile(`(?m)^(\s*digest\s+)[0-9a-f]{32}`)
-
-// serviceFiles are those of seed files and samples that have a virtual server, with the digests
-// of the pages that the servers of this test have.
-func serviceFiles(t *testing.T) map[string][]byte {
-	t.Helper()
-	files := map[string][]byte{}
-	for file, text := range read(t, originals(t)) {
-		if strings.Contains(text, "\nvirtual_server ") && !strings.HasPrefix(filepath.Base(file), "broken-") {
-			files[filepath.Join(filesDir, filepath.Base(file))] = []byte(digestLine.ReplaceAllString(text, "${1}"+pageDigest))
-		}
-	}
-	return files
+const ipvsConf = `
+global_defs {
+    lvs_timeouts tcp 60 udp 30
+    lvs_sync_daemon eth0 inst VI_1 id 5
 }
-
-// TestMachineServices runs keepalived and this program with the same files in Debian's kernel:
-// after each step its IPVS is the same, byte for byte, as ipvsadm tells it.
-func TestMachineServices(t *testing.T) {
-	if testing.Short() {
-		t.Skip("boots a machine")
-	}
-	m := vm.Machine{Modules: kernelModules, Programs: []string{"keepalived", "ipvsadm", "ip"}, Memory: 2048, Counted: true}
-	if os.Getenv("RINGKEEP_VM") == "" {
-		m.Files = serviceFiles(t)
-		m.Files["/etc/passwd"], m.Files["/etc/group"] = []byte("root:x:0:0::/root:/bin/sh\n"), []byte("root:x:0:\n")
-		for _, name := range []string{"script.sh", "check_load.sh"} {
-			m.Files["/usr/local/bin/"+name] = []byte(checkScript)
-		}
-	}
-	if !vm.Inside(t, m) {
-		return
-	}
-	certificate, err := newCertificate()
-	if err != nil {
-		t.Fatal(err)
-	}
-	files, err := filepath.Glob(filesDir + "/*")
-	if err != nil || len(files) < 20 {
-		t.Fatalf("%d files, %v", len(files), err)
-	}
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			t.Parallel()
-			playServices(t, file, certificate)
-		})
-	}
+vrrp_instance VI_1 {
+    interface eth0
+    virtual_router_id 51
+    priority 255
+    advert_int 1
+    virtual_ipaddress { 10.0.0.100/32 }
 }
-
-// playServices leads both programs through everything that changes the services.
-func playServices(t *testing.T, file string, certificate tls.Certificate) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	program, err := exec.LookPath("ringkeep")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &pair{T: t, name: filepath.Base(file), program: program}
-	p.configure(string(text))
-	p.build(certificate)
-	began := time.Now()
-	step := func(name string) {
-		p.compare(name)
-		t.Logf("%v: %s", time.Since(began).Round(time.Second), name)
-	}
-	p.start()
-	step("started")
-	checked := p.checked()
-	for _, a := range checked[:min(1, len(checked))] {
-		p.reach(a, false)
-		step("one server is gone")
-	}
-	if len(checked) > 1 {
-		for _, a := range checked[1:] {
-			p.reach(a, false)
-		}
-		step("all servers are gone")
-	}
-	for _, a := range checked {
-		p.reach(a, true)
-	}
-	step("all are back")
-	p.reload(changed(string(text)))
-	step("reloaded with changes")
-	p.reload(string(text))
-	step("reloaded as it was")
-	p.stop()
-	step("stopped")
-}
-
-var (
-	weightLine      = regexp.MustCompile(`(?m)^(\s*weight\s+)[0-9]+`)
-	algorithmLine   = regexp.MustCompile(`(?m)^(\s*lb_algo\s+)\w+`)
-	persistenceLine = regexp.MustCompile(`(?m)^(\s*persistence_timeout\s+)[0-9]+`)
-	serverBlock     = regexp.MustCompile(`(?m)^\s*real_server\s+\S*[.:]([0-9a-f]+)\b`)
-)
-
-// changed is a file with another weight, scheduler and persistence of the first service, another
-// last server, and a service more.
-func changed(text string) string {
-	for _, c := range []struct {
-		line *regexp.Regexp
-		to   string
-	}{{weightLine, "${1}17"}, {algorithmLine, "${1}sed"}, {persistenceLine, "${1}77"}} {
-		if at := c.line.FindStringIndex(text); at != nil {
-			text = text[:at[0]] + c.line.ReplaceAllString(text[at[0]:at[1]], c.to) + text[at[1]:]
-		}
-	}
-	if all := serverBlock.FindAllStringSubmatchIndex(text, -1); len(all) > 0 {
-		last := all[len(all)-1]
-		text = text[:last[2]] + "77" + text[last[3]:]
-	}
-	return text + `
-virtual_server 10.77.0.1 8077 {
-    lb_algo wlc
-    lb_kind DR
+virtual_server 10.0.0.100 80 {
+    delay_loop 1
+    lvs_sched wrr
+    lvs_method DR
     protocol TCP
-    real_server 10.77.0.2 8077 {
-        weight 2
+    sorry_server 10.0.0.9 80
+    real_server 10.0.0.21 80 {
+        weight 3
+        TCP_CHECK {
+            retry 0
+            delay_before_retry 1
+        }
     }
-    real_server 10.77.0.3 8077 {
-        weight 0
-        uthreshold 20
-        lthreshold 10
+    real_server 10.0.0.22 80 {
+        inhibit_on_failure
+        TCP_CHECK {
+            retry 0
+            delay_before_retry 1
+        }
+    }
+}
+virtual_server 10.0.0.100 81 {
+    lvs_sched rr
+    lvs_method NAT
+    protocol TCP
+    persistence_timeout 50
+    real_server 10.0.0.21 80 {
+    }
+}
+virtual_server 10.0.0.100 82 {
+    lvs_sched rr
+    lvs_method DR
+    protocol TCP
+    @ringkeep dataplane ring
+    real_server 10.0.0.21 82 {
     }
 }
 `
-}
 
-// pair is keepalived and ringkeep with the same file, each in a network of its own that is like
-// the other's:
-//
-//	director  eth0 and others of the file (dummy)
-//	          up 10.255.255.1, fd00:255::1  ───  10.255.255.2, fd00:255::2  every other address
-type pair struct {
+// inMachine is a director in the machine, beside its real servers.
+type inMachine struct {
 	*testing.T
-	program string // this one
-	name    string
-	text    string
-	cfg     *config.Config
-	sides   [2]*side
-	last    string // the services at the last step
+	dir     string
+	servers map[string]net.Listener
 }
 
-type side struct {
-	kind      string
-	dir, far  *netlab.Namespace
-	file, log string
-	cmd       *exec.Cmd
-}
-
-func (p *pair) must(err error) {
-	p.Helper()
+func (t *inMachine) must(err error) {
+	t.Helper()
 	if err != nil {
-		p.Fatal(err)
+		t.Fatalf("%v\n%s", err, t.log())
 	}
 }
 
-// configure reads a text; both programs get it with their next start or reload.
-func (p *pair) configure(text string) {
-	p.Helper()
-	p.text = text
-	p.cfg, _ = config.Parse(p.name, []byte(text), config.Options{})
-	for _, s := range p.sides {
-		if s != nil {
-			p.must(os.WriteFile(s.file, []byte(text), 0o644))
-		}
-	}
-}
-
-// interfaceName finds those that files speak of.
-var interfaceName = regexp.MustCompile(`\b(eth|xgbe|ens|bond)[0-9]+\b`)
-
-// build makes both networks. What the file binds to or sends from is an address of the director.
-func (p *pair) build(certificate tls.Certificate) {
-	other, _ := config.Parse(p.name, []byte(changed(p.text)), config.Options{})
-	serve := serversOf(p.cfg, other)
-	for i, kind := range []string{"keepalived", "ringkeep"} {
-		s := &side{kind: kind}
-		p.sides[i] = s
-		dir := filepath.Join(workDir, p.name, kind)
-		p.must(os.MkdirAll(dir, 0o755))
-		s.file, s.log = filepath.Join(dir, "conf"), filepath.Join(dir, "log")
-		var err error
-		for _, n := range []**netlab.Namespace{&s.dir, &s.far} {
-			*n, err = netlab.NewNamespace()
-			p.must(err)
-			p.Cleanup((*n).Close)
-			for _, name := range []string{"all", "default"} {
-				p.must((*n).Sysctl("net/ipv6/conf/"+name+"/disable_ipv6", "0"))
-				p.must((*n).Sysctl("net/ipv6/conf/"+name+"/accept_dad", "0"))
-			}
-		}
-		p.must(s.dir.Join("up", [6]byte{2, 0, 0, 0, 0, 1}, s.far, "down", [6]byte{2, 0, 0, 0, 0, 2}))
-		p.ip(s.dir, "addr add 10.255.255.1/30 dev up\naddr add fd00:255::1/64 dev up nodad\n"+
-			"route add default via 10.255.255.2\nroute add default via fd00:255::2 dev up\n"+p.addresses())
-		p.ip(s.far, "addr add 10.255.255.2/30 dev down\naddr add fd00:255::2/64 dev down nodad\n"+
-			"route add local 0.0.0.0/0 dev lo\nroute add local ::/0 dev lo\n"+
-			"route add 10.255.255.1/32 dev down table local\n"+p.returns())
-		p.must(serve.serve(s.far, certificate))
-	}
-	p.configure(p.text)
-}
-
-// addresses are those that the director needs for the file, as lines of ip -batch.
-func (p *pair) addresses() string {
-	var b strings.Builder
-	names := interfaceName.FindAllString(p.text, -1)
-	slices.Sort(names)
-	for i, name := range slices.Compact(names) {
-		fmt.Fprintf(&b, "link add %s type dummy\nlink set %[1]s up\naddr add 10.254.%d.1/24 dev %[1]s\n", name, i)
-	}
-	for _, in := range p.cfg.Instances {
-		if in.UnicastSource.IsValid() {
-			fmt.Fprintf(&b, "addr add %v dev %s\n", in.UnicastSource, in.Interface)
-		}
-	}
-	for _, a := range p.bound() {
-		fmt.Fprintf(&b, "addr add %v dev lo\n", a)
-	}
-	return b.String()
-}
-
-// returns lead answers back to the addresses that checks are bound to.
-func (p *pair) returns() string {
-	var b strings.Builder
-	for _, a := range p.bound() {
-		fmt.Fprintf(&b, "route add %v via 10.255.255.1 dev down table local\n", a)
-	}
-	return b.String()
-}
-
-func (p *pair) bound() (list []netip.Addr) {
-	eachCheck(p.cfg, func(_ *config.RealServer, c *config.Check, _ string) {
-		if c.BindTo.IsValid() && !slices.Contains(list, c.BindTo) {
-			list = append(list, c.BindTo)
-		}
-	})
-	return list
-}
-
-// checked are the addresses of the servers that are checked.
-func (p *pair) checked() (list []netip.Addr) {
-	eachCheck(p.cfg, func(rs *config.RealServer, _ *config.Check, _ string) {
-		if a := rs.Addr.Addr(); !slices.Contains(list, a) {
-			list = append(list, a)
-		}
-	})
-	return list
-}
-
-// ip runs lines of ip -batch, those with a colon for IPv6.
-func (p *pair) ip(n *netlab.Namespace, lines string) {
-	p.Helper()
-	for line := range strings.Lines(lines) {
-		args := strings.Fields(line)
-		if strings.Contains(line, ":") {
-			args = append([]string{"-6"}, args...)
-		}
-		var out []byte
-		err := n.Do(func() (err error) { out, err = exec.Command("ip", args...).CombinedOutput(); return err })
-		if err != nil {
-			p.Fatalf("ip %s: %v %s", strings.Join(args, " "), err, out)
-		}
-	}
-}
-
-// reach lets a server answer, or nobody hear of it again.
-func (p *pair) reach(a netip.Addr, yes bool) {
-	p.Helper()
-	verb := "add"
-	if yes {
-		verb = "del"
-	}
-	for _, s := range p.sides {
-		p.ip(s.far, fmt.Sprintf("route %s blackhole %v table local\n", verb, a))
-	}
-}
-
-func (p *pair) start() {
-	p.Helper()
-	for _, s := range p.sides {
-		dir := filepath.Dir(s.file)
-		args := []string{"/usr/sbin/keepalived", "-n", "-l", "-D", "-f", s.file,
-			"-p", dir + "/pid", "-r", dir + "/vrrp.pid", "-c", dir + "/checkers.pid"}
-		if s.kind == "ringkeep" {
-			args = []string{p.program, "run", "-f", s.file, "-s", "", "--dataplane", "ipvs"}
-		}
-		log, err := os.Create(s.log)
-		p.must(err)
-		s.cmd = exec.Command(args[0], args[1:]...)
-		s.cmd.Stdout, s.cmd.Stderr = log, log
-		s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-		p.must(s.dir.Do(s.cmd.Start))
-		log.Close()
-		p.Cleanup(func() {
-			syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
-			s.cmd.Wait()
-		})
-	}
-}
-
-func (p *pair) reload(text string) {
-	p.Helper()
-	p.configure(text)
-	for _, s := range p.sides {
-		p.must(s.cmd.Process.Signal(syscall.SIGHUP))
-	}
-}
-
-func (p *pair) stop() {
-	p.Helper()
-	for _, s := range p.sides {
-		p.must(s.cmd.Process.Signal(syscall.SIGTERM))
-	}
-}
-
-// settled is how long the slowest check of the file may take to find out, twice as long for
-// those that wait for a turn. The machine's clock makes no difference between a busy host and
-// another.
-func (p *pair) settled() (longest time.Duration) {
-	longest = 10 * time.Second
-	eachCheck(p.cfg, func(_ *config.RealServer, c *config.Check, _ string) {
-		urls := time.Duration(max(1, len(c.URLs)))
-		longest = max(longest, 2*c.DelayLoop+urls*time.Duration(c.Retry+2)*(c.ConnectTimeout+c.DelayBeforeRetry)+c.Warmup)
-	})
-	return longest
-}
-
-// compare waits until nothing moves any more, and holds both kernels' services against each
-// other.
-func (p *pair) compare(when string) {
-	p.Helper()
-	time.Sleep(p.settled())
-	var texts [2]string
-	for i, s := range p.sides {
-		for _, what := range []string{"-S -n", "-L --timeout", "-L --daemon", "-L -n --nosort --thresholds"} {
-			texts[i] += "# ipvsadm " + what + "\n" + p.ipvsadm(s, what)
-		}
-	}
-	if texts[0] != texts[1] {
-		p.Errorf("%s: keepalived has\n%s\nringkeep has\n%s\nlog of keepalived\n%s\nlog of ringkeep\n%s", when, texts[0], texts[1], p.sides[0].tail(), p.sides[1].tail())
-		p.FailNow()
-	}
-	p.last = texts[0]
-}
-
-func (p *pair) ipvsadm(s *side, args string) string {
-	p.Helper()
-	var out []byte
-	err := s.dir.Do(func() (err error) {
-		out, err = exec.Command("/usr/sbin/ipvsadm", strings.Fields(args)...).CombinedOutput()
-		return err
-	})
+func (t *inMachine) sh(command string) string {
+	t.Helper()
+	out, err := exec.Command("sh", "-c", command).CombinedOutput()
 	if err != nil {
-		p.Fatalf("ipvsadm %s: %v %s", args, err, out)
+		t.Fatalf("%s: %v\n%s\n%s", command, err, out, t.log())
 	}
 	return string(out)
 }
 
-// tail is the end of what a program said.
-func (s *side) tail() string {
-	text, err := os.ReadFile(s.log)
-	if err != nil {
-		return err.Error()
+func (t *inMachine) log() string {
+	b, _ := os.ReadFile(filepath.Join(t.dir, "log"))
+	return string(b)
+}
+
+// configure writes the file, with so many texts in place of others.
+func (t *inMachine) configure(change ...string) {
+	t.must(os.WriteFile(filepath.Join(t.dir, "keepalived.conf"), []byte(strings.NewReplacer(change...).Replace(ipvsConf)), 0o600))
+}
+
+// waits until a condition holds.
+func (t *inMachine) waits(what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !holds(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s\n%s\n%s", what, t.sh("ipvsadm -Sn; ipvsadm -L --daemon; ip addr"), t.log())
+		}
 	}
-	lines := bytes.SplitAfter(text, []byte("\n"))
-	return string(bytes.Join(lines[max(0, len(lines)-40):], nil))
+}
+
+func (t *inMachine) says(text string) {
+	t.Helper()
+	t.waits("the log says "+text, func() bool { return strings.Contains(t.log(), text) })
+}
+
+// table waits until the kernel has exactly these lines of ipvsadm -Sn.
+func (t *inMachine) table(lines ...string) {
+	t.Helper()
+	slices.Sort(lines)
+	t.waits(strings.Join(lines, "\n"), func() bool {
+		var have []string
+		for l := range strings.Lines(t.sh("ipvsadm -Sn")) {
+			have = append(have, strings.TrimSpace(l))
+		}
+		slices.Sort(have)
+		return slices.Equal(have, lines)
+	})
+}
+
+// serve has a real server answer, or not.
+func (t *inMachine) serve(addr string, on bool) {
+	if !on {
+		t.must(t.servers[addr].Close())
+		return
+	}
+	l, err := net.Listen("tcp", addr)
+	t.must(err)
+	t.servers[addr] = l
+	go func() {
+		for {
+			if _, err := l.Accept(); err != nil { // what it accepts stays open
+				return
+			}
+		}
+	}()
+}
+
+// run starts the director.
+func (t *inMachine) run(args ...string) *exec.Cmd {
+	log, err := os.Create(filepath.Join(t.dir, "log"))
+	t.must(err)
+	defer log.Close()
+	cmd := exec.Command("ringkeep", append([]string{"run", "-D", "-f", filepath.Join(t.dir, "keepalived.conf")}, args...)...)
+	cmd.Stdout, cmd.Stderr = log, log
+	t.must(cmd.Start())
+	return cmd
+}
+
+func (t *inMachine) stop(cmd *exec.Cmd) {
+	t.must(cmd.Process.Signal(unix.SIGTERM))
+	t.must(cmd.Wait())
+}
+
+const (
+	web    = "-A -t 10.0.0.100:80 -s wrr"
+	server = "-a -t 10.0.0.100:80 -r 10.0.0.21:80 -g -w 3"
+	second = "-a -t 10.0.0.100:80 -r 10.0.0.22:80 -g -w 1"
+	nat    = "-A -t 10.0.0.100:81 -s rr -p 50"
+	natted = "-a -t 10.0.0.100:81 -r 10.0.0.21:80 -m -w 1"
+)
+
+// TestMachineDirector runs the daemon on a kernel with IPVS: its services, from a start
+// without the module to the stop.
+func TestMachineDirector(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots a machine")
+	}
+	if !vm.Inside(t, ipvsMachine) {
+		return
+	}
+	m := &inMachine{T: t, dir: t.TempDir(), servers: map[string]net.Listener{}}
+	m.sh(`ip link add eth0 type veth peer name far; ip link set eth0 up; ip link set far up; ip addr add 10.0.0.1/24 dev eth0
+ip addr add 10.0.0.21/32 dev lo; ip addr add 10.0.0.22/32 dev lo`)
+	m.serve("10.0.0.21:80", true)
+	m.serve("10.0.0.22:80", true)
+	m.configure()
+	d := m.missing()
+	m.checks()
+	m.strangers()
+	m.status()
+	m.reload(d)
+	m.stop(d)
+	m.table("-A -t 10.0.0.99:80 -s rr")
+	if out := m.sh("ipvsadm -L --daemon; ipvsadm -L --timeout"); strings.TrimSpace(out) != "Timeout (tcp tcpfin udp): 900 120 300" {
+		t.Errorf("left after the stop: %s", out)
+	}
+	m.flushes()
+}
+
+// missing begins without the module: the ring takes the services with auto, and with ipvs
+// one line says what helps while the election goes on; once it is there they are served.
+func (t *inMachine) missing() *exec.Cmd {
+	t.sh("rmmod ip_vs_rr ip_vs_wrr ip_vs_sh ip_vs")
+	auto := t.run("--dataplane", "auto")
+	t.says("dataplane=ring")
+	t.stop(auto)
+	d := t.run("--dataplane", "ipvs")
+	t.says("Entering MASTER STATE")
+	t.says("modprobe ip_vs")
+	t.says("dataplane=ipvs+ring")
+	t.sh("for m in ip_vs ip_vs_rr ip_vs_wrr ip_vs_sh; do insmod /modules.d/$m.ko; done")
+	t.table(web, server, second, nat, natted)
+	t.says("IPVS is as it is to be again")
+	if n := strings.Count(t.log(), "modprobe ip_vs"); n != 1 {
+		t.Errorf("%d lines about the module:\n%s", n, t.log())
+	}
+	t.waits("the daemon of the MASTER", func() bool {
+		return strings.Contains(t.sh("ipvsadm -L --daemon"), "master sync daemon (mcast=eth0, syncid=5,")
+	})
+	if out := t.sh("ipvsadm -L --timeout"); out != "Timeout (tcp tcpfin udp): 60 120 30\n" {
+		t.Error(out)
+	}
+	return d
+}
+
+// checks decide who is in the pool.
+func (t *inMachine) checks() {
+	t.serve("10.0.0.22:80", false)
+	t.table(web, server, strings.Replace(second, "-w 1", "-w 0", 1), nat, natted)
+	t.serve("10.0.0.21:80", false)
+	t.table(web, strings.Replace(second, "-w 1", "-w 0", 1), "-a -t 10.0.0.100:80 -r 10.0.0.9:80 -g -w 1", nat, natted)
+	t.serve("10.0.0.21:80", true)
+	t.serve("10.0.0.22:80", true)
+	t.table(web, server, second, nat, natted)
+}
+
+// strangers change what is ours, which is put back, and add what is not, which stays. After
+// that the kernel is looked at, and nothing done.
+func (t *inMachine) strangers() {
+	t.sh(`ipvsadm -A -t 10.0.0.99:80 -s rr; ipvsadm -e -t 10.0.0.100:80 -r 10.0.0.21:80 -g -w 9; ipvsadm -D -t 10.0.0.100:81
+ipvsadm --set 77 0 0; ipvsadm --stop-daemon master`)
+	t.table(web, server, second, nat, natted, "-A -t 10.0.0.99:80 -s rr")
+	for _, command := range []string{"-e -t 10.0.0.100:80 -r 10.0.0.21:80 -g -w 3", nat, natted, "--set 60 120 30", "--start-daemon master --mcast-interface eth0 --syncid 5"} {
+		t.says(`put back" command="ipvsadm ` + command + `"`)
+	}
+	looks := func() int { return strings.Count(t.log(), "commands=0") }
+	before, from := strings.Count(t.log(), "msg=ipvs command="), looks()
+	t.waits("two looks without a command", func() bool { return looks() >= from+2 })
+	if after := strings.Count(t.log(), "msg=ipvs command="); after != before {
+		t.Errorf("%d commands, though nothing changed\n%s", after-before, t.log())
+	}
+}
+
+// status lists the kernel's services as ipvsadm does, with the ring's between them.
+func (t *inMachine) status() {
+	c, err := net.Dial("tcp", "10.0.0.100:81")
+	t.must(err)
+	defer c.Close()
+	for _, flags := range []string{"-Ln", "-Ln --stats --exact", "-Ln --thresholds", "-Ln --persistent-conn", "-Sn"} {
+		theirs := strings.Split(t.sh("ipvsadm "+flags), "\n")
+		ours := strings.Split(t.sh("ringkeep status "+flags), "\n")
+		for i := range theirs {
+			theirs[i] = strings.TrimRight(theirs[i], " ")
+		}
+		for _, l := range ours {
+			l = strings.TrimRight(l, " ")
+			if i := slices.Index(theirs, l); i >= 0 {
+				theirs = slices.Delete(theirs, i, i+1)
+			} else if !strings.Contains(l, ":82") && !strings.Contains(l, "(size=") { // the ring's
+				t.Errorf("status %s: ipvsadm has no line %q", flags, l)
+			}
+		}
+		for _, l := range theirs {
+			if l != "" && !strings.Contains(l, "10.0.0.99:80") && !strings.Contains(l, "(size=") {
+				t.Errorf("status %s lacks %q", flags, l)
+			}
+		}
+	}
+	conns := t.sh("ringkeep status -Lnc")
+	if !strings.Contains(conns, fmt.Sprintf("ESTABLISHED %-18v %-18s 10.0.0.21:80", c.LocalAddr(), "10.0.0.100:81")) || !strings.Contains(conns, "10.0.0.100:0") && !strings.Contains(conns, ":0 ") {
+		t.Errorf("%s", conns)
+	}
+	out := t.sh("ringkeep status --json; ringkeep status")
+	for _, want := range []string{`"dataplane": "ipvs"`, `"dataplane": "ring"`, "TCP 10.0.0.100:81: rr in the kernel's IPVS, 1 of 1 server up"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %s in %s", want, out)
+		}
+	}
+	t.sh("ringkeep drain 10.0.0.100:80 10.0.0.21")
+	t.table(web, strings.Replace(server, "-w 3", "-w 0", 1), second, nat, natted, "-A -t 10.0.0.99:80 -s rr")
+	t.sh("ringkeep undrain 10.0.0.100:80 10.0.0.21")
+	for _, command := range []string{"evict 10.0.0.100:80", "explain flow 10.0.0.7:4000 10.0.0.100:80"} {
+		if out := t.sh("ringkeep " + command + " && exit 1; exit 0"); !strings.Contains(out, "the kernel's IPVS forwards TCP 10.0.0.100:80") {
+			t.Errorf("%s: %s", command, out)
+		}
+	}
+}
+
+// reload changes a service, brings another to the kernel, and takes one away.
+func (t *inMachine) reload(d *exec.Cmd) {
+	t.configure("lvs_sched wrr", "lvs_sched sh\n    sh-port", "weight 3", "weight 5", "dataplane ring", "dataplane ipvs", "10.0.0.100 81", "10.0.0.100 83", "lvs_timeouts tcp 60 udp 30", "")
+	t.must(d.Process.Signal(unix.SIGHUP))
+	t.table("-A -t 10.0.0.100:80 -s sh -b sh-port", strings.Replace(server, "-w 3", "-w 5", 1), second,
+		strings.Replace(nat, ":81", ":83", 1), strings.Replace(natted, ":81", ":83", 1),
+		"-A -t 10.0.0.100:82 -s rr", "-a -t 10.0.0.100:82 -r 10.0.0.21:82 -g -w 1", "-A -t 10.0.0.99:80 -s rr")
+	t.waits("the timeouts of before", func() bool { return strings.Contains(t.sh("ipvsadm -L --timeout"), ": 900 120 300") })
+}
+
+// flushes empties the kernel at the start and at the stop, and with -I leaves it alone.
+func (t *inMachine) flushes() {
+	t.configure("lvs_timeouts", "lvs_flush\n lvs_flush_on_stop\n lvs_timeouts", "lvs_sync_daemon eth0 inst VI_1 id 5", "")
+	d := t.run("--dataplane", "auto")
+	t.table(web, server, second, nat, natted) // without the stranger's
+	t.says("dataplane=ipvs+ring")
+	t.sh("ipvsadm -A -t 10.0.0.99:80 -s rr")
+	t.stop(d)
+	t.table()
+	d = t.run("--dataplane", "ipvs", "-I")
+	t.table(web, server, second, nat, natted)
+	t.stop(d)
+	t.table(web, server, second, nat, natted)
 }

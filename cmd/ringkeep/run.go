@@ -22,6 +22,7 @@ import (
 	"github.com/ringkeep/ringkeep/cmd/internal/kernel"
 	"github.com/ringkeep/ringkeep/cmd/internal/loop"
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
+	"github.com/ringkeep/ringkeep/forward/ipvs"
 )
 
 // runner holds the options of run, which are keepalived's.
@@ -30,6 +31,8 @@ type runner struct {
 
 	includeCheck, dump, detail bool
 	onlyVRRP, onlyChecks       bool
+	dataplane                  string
+	leaveIPVS                  bool
 }
 
 // option is one of keepalived's that is known and does nothing.
@@ -49,7 +52,6 @@ var ignoredOptions = []option{
 	{"a", "address-monitoring", false, "changes of addresses are logged anyway"}, {"x", "snmp", false, "SNMP is not spoken"},
 	{"A", "snmp-agent-socket", true, "SNMP is not spoken"}, {"u", "umask", true, "files are written with mode 0600"},
 	{"m", "core-dump", false, "there are no core dumps"}, {"R", "dont-respawn", false, "there are no child processes"},
-	{"I", "dont-release-ipvs", false, "the kernel's IPVS is not used by this version"},
 	{"M", "core-dump-pattern", true, "there are no core dumps"},
 	{"X", "release-vips", false, "a node that leaves always gives its addresses up"},
 }
@@ -67,6 +69,13 @@ func runCommand() *cobra.Command {
 		Long: `Run as a director in the foreground until SIGTERM or SIGINT. A MASTER that is
 stopped sends priority 0 and gives its addresses up. Needs CAP_NET_ADMIN and
 CAP_NET_RAW (root, or a user namespace with a network namespace of its own).
+
+Services are forwarded by rings of the program's own, or by the kernel's IPVS with
+--dataplane ipvs (as keepalived does); auto takes IPVS where this kernel has it at the
+start, or else the ring. A service may say otherwise:
+
+  virtual_server 10.0.0.100 80 {
+      @ringkeep dataplane ipvs
 
 The options have keepalived's names. With -t the file is only read and compared with
 this machine; the exit status is 0 without a complaint, 2 if a keyword lacks its value
@@ -87,6 +96,8 @@ others than root or a mandatory include is missing, and 5 for any other complain
 	f.BoolVarP(&r.detail, "log-detail", "D", false, "log in detail: --log-level debug")
 	f.StringVarP(&r.pidFile, "pid", "p", "", "write the process id to `file`")
 	f.StringVarP(&r.namespace, "namespace", "s", "", "run in the network namespace with this `name` instead of the file's net_namespace; \"\" for the own one")
+	f.StringVar(&r.dataplane, "dataplane", "ring", "what forwards the packets of services: ring, ipvs or auto")
+	f.BoolVarP(&r.leaveIPVS, "dont-release-ipvs", "I", false, "leave the services in the kernel's IPVS at the stop")
 	f.StringVar(&r.level, "log-level", "info", "debug, info, warn or error")
 	for _, o := range append(ignoredOptions, refusedOptions...) {
 		if o.value {
@@ -113,7 +124,8 @@ func withTestFile(args []string) []string {
 
 func (r *runner) run(cmd *cobra.Command) error {
 	var l slog.Level
-	if err := l.UnmarshalText([]byte(r.level)); err != nil {
+	err := l.UnmarshalText([]byte(r.level))
+	if err != nil {
 		return fmt.Errorf("--log-level %s: must be debug, info, warn or error", r.level)
 	}
 	if r.detail {
@@ -125,6 +137,9 @@ func (r *runner) run(cmd *cobra.Command) error {
 		o.IncludeCheck = config.IncludeCheck{Read: true, Match: true, WildcardMatch: true, Braces: true}
 	}
 	outside := r.enter(o, cmd.Flags().Changed("namespace"))
+	if o.IPVS, err = kernelServes(r.dataplane); err != nil {
+		return err
+	}
 	if r.test != "" {
 		return r.configTest(cmd, o, outside)
 	}
@@ -157,6 +172,38 @@ func (r *runner) run(cmd *cobra.Command) error {
 		defer os.Remove(file)
 	}
 	return r.daemon(cmd.Context(), &reloader{file: r.file, options: o, cfg: cfg, before: messages, log: log})
+}
+
+// kernelServes tells whether the kernel's IPVS serves what does not say where it is served.
+func kernelServes(dataplane string) (bool, error) {
+	switch dataplane {
+	case "ring":
+		return false, nil
+	case "ipvs":
+		return true, nil
+	case "auto":
+		k, err := ipvs.Open()
+		if err == nil {
+			k.Close()
+		}
+		return err == nil, nil
+	}
+	return false, fmt.Errorf("--dataplane %s: must be ring, ipvs or auto", dataplane)
+}
+
+// dataplaneOf names what forwards for the services of a file.
+func dataplaneOf(cfg *config.Config) string {
+	is := map[bool]string{false: "ring", true: "ipvs"}
+	var list []string
+	for _, vs := range cfg.VirtualServers {
+		if name := is[vs.InKernel()]; vs.Disabled == "" && !slices.Contains(list, name) {
+			list = append(list, name)
+		}
+	}
+	if len(list) == 0 {
+		return is[cfg.UsesIPVS()]
+	}
+	return strings.Join(list, "+")
 }
 
 // part leaves of a configuration what this process is for.
@@ -237,6 +284,7 @@ func (r *runner) daemon(ctx context.Context, re *reloader) error {
 	defer post.close()
 	l := loop.New(loop.Config{
 		Node: n, Ports: d.ports, Loopback: d.loopback, Poller: d.poller, Host: k, Names: kernel.ReadNames(), Log: log, Reopen: d.reopen, Tell: pipes.tell, Mail: post.send, Spin: spinTime(),
+		IPVS: ipvs.NewKeeper(), LeaveIPVS: r.leaveIPVS,
 		Clock: func() time.Duration { return time.Since(start) }, Wall: loop.WallClock,
 	})
 	if err := l.Watch(ctx, k, links); err != nil {
@@ -245,7 +293,7 @@ func (r *runner) daemon(ctx context.Context, re *reloader) error {
 	re.director, re.loop, re.pipes, re.post = d, l, pipes, post
 	go heed(ctx, re)
 	go serveControl(ctx, only, re, log)
-	log.Info("started", "instances", len(cfg.Instances), "services", len(cfg.VirtualServers), "version", version)
+	log.Info("started", "instances", len(cfg.Instances), "services", len(cfg.VirtualServers), "version", version, "dataplane", dataplaneOf(cfg))
 	runtime.LockOSThread() // which gives the loop this thread
 	prioritise(&cfg.Global, log)
 	err = l.Run(ctx)

@@ -16,6 +16,7 @@ import (
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
 	"github.com/ringkeep/ringkeep/cmd/internal/status"
 	"github.com/ringkeep/ringkeep/forward"
+	"github.com/ringkeep/ringkeep/forward/ipvs"
 )
 
 // How much the loop looks at between two events: a fraction of a millisecond.
@@ -185,15 +186,25 @@ func (r *reloader) writeConns(ctx context.Context, q statusQuestion, w io.Writer
 		}
 		text = text[:0]
 	}
-	return nil
+	views, err := r.views(ctx)
+	if err != nil || !slices.ContainsFunc(views, func(v node.ServiceView) bool { return v.Kernel }) {
+		return err
+	}
+	if text, err = kernelConns(text, q.json); err == nil && len(text) > 0 {
+		_, err = w.Write(text)
+	}
+	return err
 }
 
 func (r *reloader) writeTimeouts(ctx context.Context, w io.Writer) error {
-	var text string
-	if err := r.between(ctx, func() { text = status.Timeouts(r.loop.Node.Forwarder().Timeouts()) }); err != nil {
+	views, err := r.views(ctx)
+	if err != nil {
 		return err
 	}
-	_, err := io.WriteString(w, text)
+	tcp, fin, udp, err := r.timeouts(ctx, views)
+	if err == nil {
+		_, err = io.WriteString(w, status.Timeouts(tcp, fin, udp))
+	}
 	return err
 }
 
@@ -218,9 +229,23 @@ func (r *reloader) writeList(ctx context.Context, q statusQuestion, w io.Writer)
 	if err != nil {
 		return err
 	}
+	views, err := r.views(ctx)
+	if err != nil {
+		return err
+	}
+	kernel, err := inKernel(views)
+	if err != nil {
+		return err
+	}
+	list = append(list, listed(kernel)...)
 	size := 0
 	if err := r.between(ctx, func() { size = r.loop.Node.Forwarder().Size() }); err != nil {
 		return err
+	}
+	if !inRing(views) {
+		if size, err = kernelSize(); err != nil {
+			return err
+		}
 	}
 	head := status.Heading(q.Options, size)
 	if q.service != "" {
@@ -248,6 +273,15 @@ func (r *reloader) writeReport(ctx context.Context, q statusQuestion, w io.Write
 	if err != nil {
 		return err
 	}
+	kernel, err := inKernel(views)
+	if err != nil {
+		return err
+	}
+	services = append(services, kernel...)
+	tcp, fin, udp, err := r.timeouts(ctx, views)
+	if err != nil && !errors.Is(err, ipvs.ErrMissing) {
+		return err
+	}
 	report := status.Report{Version: version, Verdicts: map[string]uint64{}}
 	err = r.between(ctx, func() {
 		now, fwd := r.loop.Clock(), r.loop.Node.Forwarder()
@@ -255,7 +289,6 @@ func (r *reloader) writeReport(ctx context.Context, q statusQuestion, w io.Write
 		for v := range forward.Verdicts {
 			report.Verdicts[v.String()] = fwd.Counter(v)
 		}
-		tcp, fin, udp := fwd.Timeouts()
 		report.Timeouts = status.Timeout{TCP: tcp.Seconds(), TCPFin: fin.Seconds(), UDP: udp.Seconds()}
 		report.Add(now, r.loop.Node.Instances(), views, services)
 	})

@@ -66,13 +66,23 @@ func (r *reloader) steer(ctx context.Context, how string, words []string, w io.W
 			return err
 		}
 	}
+	if how == "evict" && view.Kernel {
+		return fmt.Errorf("the kernel's IPVS forwards %v, whose connections nobody can end: drain it, or let it fail", view.Key)
+	}
 	var ev node.Event = node.Steer{Service: view.Key, Server: server, To: map[string]forward.Steering{"drain": forward.Drain, "fail": forward.Fail}[how]}
 	if how == "evict" {
 		ev = node.Evict{Service: view.Key, Server: server}
 	}
+	var kernel forward.ServiceStatus
+	if have, err := kernelServices(); view.Kernel && err == nil && have[view.Key] != nil {
+		kernel = have[view.Key].Status()
+	}
 	conns := uint32(0)
 	err = r.between(ctx, func() {
-		s, _ := r.loop.Node.Forwarder().Service(view.Key)
+		s, ok := r.loop.Node.Forwarder().Service(view.Key)
+		if !ok {
+			s = kernel
+		}
 		for _, rs := range s.Servers {
 			if rs.Addr == server || !server.IsValid() {
 				conns += rs.Active + rs.Inactive
@@ -198,6 +208,9 @@ func (r *reloader) explain(ctx context.Context, words []string, w io.Writer) err
 	}
 	views, err := r.views(ctx)
 	if err != nil {
+		return err
+	}
+	if err := explainKernel(views, flow); err != nil {
 		return err
 	}
 	var e forward.Explanation

@@ -7,7 +7,6 @@ import (
 	"syscall"
 	"time"
 
-	moby "github.com/moby/ipvs"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
@@ -17,10 +16,8 @@ import (
 )
 
 // ErrMissing says that this kernel has no IPVS, and what helps.
-var ErrMissing = errors.New("this kernel has no IPVS: load its module (modprobe ip_vs), or use the ring")
-
-// errSilent says that the kernel did not answer.
-var errSilent = errors.New("no answer from the kernel")
+var ErrMissing = errors.New("this kernel has no IPVS (module ip_vs): run \"modprobe ip_vs\", with linux-image-amd64 or linux-image-cloud-amd64 " +
+	"on Debian, linux-modules-extra on Ubuntu; or let the ring forward (--dataplane ring)")
 
 // patience is how long a command may wait for its answer, which the kernel gives at once.
 const patience = 10 * time.Second
@@ -29,12 +26,11 @@ const patience = 10 * time.Second
 // concurrent use.
 type Kernel struct {
 	family uint16
-	handle *moby.Handle
-	socket nl.SocketHandle // for what the library lacks
+	socket nl.SocketHandle
 }
 
-// Open finds IPVS in the kernel, which loads its module where it can: [ErrMissing] if there
-// is none. Without a look beforehand the library would take silence for success.
+// Open finds IPVS in the kernel: [ErrMissing] if there is none. It starts no program to
+// load a module.
 func Open() (*Kernel, error) {
 	f, err := netlink.GenlFamilyGet("IPVS")
 	if errors.Is(err, syscall.ENOENT) {
@@ -48,55 +44,35 @@ func Open() (*Kernel, error) {
 		return nil, fmt.Errorf("generic netlink: %w", err)
 	}
 	limit := unix.NsecToTimeval(patience.Nanoseconds())
-	if err = k.socket.Socket.SetReceiveTimeout(&limit); err == nil {
-		k.handle, err = moby.New("") // which also runs modprobe, for nothing: the module is there
-	}
-	if err != nil {
+	if err = k.socket.Socket.SetReceiveTimeout(&limit); err != nil {
 		k.socket.Close()
 		return nil, err
 	}
 	return k, nil
 }
 
-// Close closes the sockets. What was programmed stays.
-func (k *Kernel) Close() {
-	k.socket.Close()
-	k.handle.Close()
-}
-
-// call runs a command of the library, which waits for an answer that was lost without end.
-func (k *Kernel) call(f func(*moby.Handle) error) error {
-	alarm := time.AfterFunc(patience, k.handle.Close)
-	err := f(k.handle)
-	if alarm.Stop() {
-		return err
-	}
-	h, opened := moby.New("")
-	if opened == nil {
-		k.handle = h
-	}
-	return errors.Join(errSilent, err, opened)
-}
+// Close closes the socket. What was programmed stays.
+func (k *Kernel) Close() { k.socket.Close() }
 
 // AddService adds a service without its servers. The error wraps EEXIST if it is there,
 // ENOENT if the kernel has no such scheduler or engine.
 func (k *Kernel) AddService(s Service) error {
-	return k.service(s, "add", (*moby.Handle).NewService)
+	return k.service(cmdNewService, "add", s.Key, s.message())
 }
 
 // SetService edits a service. Its servers stay; a new scheduler begins anew.
 func (k *Kernel) SetService(s Service) error {
-	return k.service(s, "edit", (*moby.Handle).UpdateService)
+	return k.service(cmdSetService, "edit", s.Key, s.message())
 }
 
 // DeleteService removes a service with its servers. Its connections stay in the table.
 func (k *Kernel) DeleteService(key forward.ServiceKey) error {
-	return k.service(Service{Key: key}, "delete", (*moby.Handle).DelService)
+	return k.service(cmdDelService, "delete", key, serviceKey(key))
 }
 
-func (k *Kernel) service(s Service, what string, f func(*moby.Handle, *moby.Service) error) error {
-	if err := k.call(func(h *moby.Handle) error { return f(h, s.moby()) }); err != nil {
-		return fmt.Errorf("%s service %v: %w", what, s.Key, err)
+func (k *Kernel) service(cmd uint8, what string, key forward.ServiceKey, message *nl.RtAttr) error {
+	if _, err := k.request(cmd, unix.NLM_F_ACK, message); err != nil {
+		return fmt.Errorf("%s service %v: %w", what, key, err)
 	}
 	return nil
 }
@@ -125,7 +101,10 @@ func (k *Kernel) DeleteServer(key forward.ServiceKey, s Server) error {
 }
 
 // Flush removes all services of the namespace.
-func (k *Kernel) Flush() error { return k.call((*moby.Handle).Flush) }
+func (k *Kernel) Flush() error {
+	_, err := k.request(cmdFlush, unix.NLM_F_ACK)
+	return err
+}
 
 // Services reads all services with their servers, in the order in which they were added.
 func (k *Kernel) Services() ([]Service, error) {
@@ -180,21 +159,21 @@ func (k *Kernel) dump(cmd uint8, what nl.NetlinkRequestData) (list []attributes,
 // Timeouts are how long connections live without a packet: established TCP, TCP in
 // FIN_WAIT, UDP.
 func (k *Kernel) Timeouts() (tcp, fin, udp time.Duration, err error) {
-	err = k.call(func(h *moby.Handle) error {
-		c, err := h.GetConfig()
-		if err == nil {
-			tcp, fin, udp = c.TimeoutTCP, c.TimeoutTCPFin, c.TimeoutUDP
-		}
-		return err
-	})
-	return tcp, fin, udp, err
+	list, err := k.request(cmdGetConfig, 0)
+	if err != nil || len(list) != 1 {
+		return 0, 0, 0, errors.Join(fmt.Errorf("timeouts of IPVS: %d answers", len(list)), err)
+	}
+	of := func(t uint16) time.Duration { return time.Duration(list[0].number(t)) * time.Second }
+	return of(attrTimeoutTCP), of(attrTimeoutFin), of(attrTimeoutUDP), nil
 }
 
 // SetTimeouts changes them, in whole seconds; 0 leaves one as it is.
 func (k *Kernel) SetTimeouts(tcp, fin, udp time.Duration) error {
-	return k.call(func(h *moby.Handle) error {
-		return h.SetConfig(&moby.Config{TimeoutTCP: tcp, TimeoutTCPFin: fin, TimeoutUDP: udp})
-	})
+	attr := func(t int, d time.Duration) *nl.RtAttr { return nl.NewRtAttr(t, nl.Uint32Attr(uint32(d/time.Second))) }
+	if _, err := k.request(cmdSetConfig, unix.NLM_F_ACK, attr(attrTimeoutTCP, tcp), attr(attrTimeoutFin, fin), attr(attrTimeoutUDP, udp)); err != nil {
+		return fmt.Errorf("timeouts of IPVS: %w", err)
+	}
+	return nil
 }
 
 // Zero sets the counters of all services back.

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	moby "github.com/moby/ipvs"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -107,6 +108,7 @@ func TestMachineKernel(t *testing.T) {
 	test := kernelTest{t, k, NewReconciler(k)}
 	test.everything()
 	test.strangers()
+	test.library()
 	test.reload()
 	test.daemons()
 	test.rest()
@@ -166,6 +168,37 @@ func (t kernelTest) strangers() {
 	t.apply(want, 0)
 	if out := t.ipvsadm("-S -n"); !strings.Contains(out, "-A -t 198.51.100.99:80 -s rr") {
 		t.Errorf("the stranger's service is gone:\n%s", out)
+	}
+}
+
+// library is another reader: what it knows of services agrees.
+func (t kernelTest) library() {
+	h, err := moby.New("")
+	t.must(err)
+	defer h.Close()
+	list, err := h.GetServices()
+	t.must(err)
+	want := every()
+	if len(list) != len(want)+1 { // the stranger's
+		t.Errorf("%d services", len(list))
+	}
+	for _, s := range list {
+		i := slices.IndexFunc(want, func(w Service) bool {
+			return w.Key.Mark == s.FWMark && (s.FWMark != 0 || w.Key.Addr.Addr().String() == s.Address.String()) &&
+				uint16(w.Key.Protocol) == s.Protocol && w.Key.Addr.Port() == s.Port && family(w.Key.Addr.Addr()) == s.AddressFamily
+		})
+		if i < 0 {
+			continue
+		}
+		w := want[i]
+		if s.SchedName != w.Scheduler || Flags(s.Flags)&^hashed != w.Flags || s.Timeout != uint32(w.Timeout/time.Second) || s.Netmask != netmask(w.Key.Addr.Addr(), w.Mask) {
+			t.Errorf("the library reads %+v, wanted %+v", s, w)
+		}
+		servers, err := h.GetDestinations(s)
+		t.must(err)
+		if len(servers) != len(w.Servers) {
+			t.Errorf("%v: %d servers, wanted %d", w.Key, len(servers), len(w.Servers))
+		}
 	}
 }
 

@@ -16,6 +16,9 @@ import (
 
 // Commands, and the attributes at the top of a message (include/uapi/linux/ip_vs.h).
 const (
+	cmdNewService = 1
+	cmdSetService = 2
+	cmdDelService = 3
 	cmdGetService = 4
 	cmdNewDest    = 5
 	cmdSetDest    = 6
@@ -24,12 +27,18 @@ const (
 	cmdNewDaemon  = 9
 	cmdDelDaemon  = 10
 	cmdGetDaemon  = 11
+	cmdSetConfig  = 12
+	cmdGetConfig  = 13
 	cmdGetInfo    = 15
 	cmdZero       = 16
+	cmdFlush      = 17
 
-	attrService = 1
-	attrDest    = 2
-	attrDaemon  = 3
+	attrService    = 1
+	attrDest       = 2
+	attrDaemon     = 3
+	attrTimeoutTCP = 4
+	attrTimeoutFin = 5
+	attrTimeoutUDP = 6
 )
 
 // Attributes of a service.
@@ -151,7 +160,7 @@ func (a attributes) stats(t uint16) (Stats, error) {
 	}
 	return Stats{
 		forward.Stats{Conns: n.number(1), Packets: n.number(2), OutPackets: n.number(3), Bytes: n.number(4), OutBytes: n.number(5)},
-		Rates{Conns: n.number(6), Packets: n.number(7), OutPackets: n.number(8), Bytes: n.number(9), OutBytes: n.number(10)},
+		forward.Rates{Conns: n.number(6), Packets: n.number(7), OutPackets: n.number(8), Bytes: n.number(9), OutBytes: n.number(10)},
 	}, nil
 }
 
@@ -166,6 +175,19 @@ func serviceKey(k forward.ServiceKey) *nl.RtAttr {
 	to.AddRtAttr(svcProtocol, nl.Uint16Attr(uint16(k.Protocol)))
 	to.AddRtAttr(svcAddr, k.Addr.Addr().AsSlice())
 	to.AddRtAttr(svcPort, nl.BEUint16Attr(k.Addr.Port()))
+	return to
+}
+
+// message is a service without its servers as a request has it. An edit replaces all flags.
+func (s *Service) message() *nl.RtAttr {
+	to := serviceKey(s.Key)
+	to.AddRtAttr(svcScheduler, nl.ZeroTerminated(s.Scheduler))
+	to.AddRtAttr(svcFlags, append(nl.Uint32Attr(uint32(s.Flags)), nl.Uint32Attr(1<<32-1)...))
+	to.AddRtAttr(svcTimeout, nl.Uint32Attr(uint32(s.Timeout/time.Second)))
+	to.AddRtAttr(svcNetmask, nl.Uint32Attr(netmask(s.Key.Addr.Addr(), s.Mask)))
+	if s.Engine != "" {
+		to.AddRtAttr(svcEngine, nl.ZeroTerminated(s.Engine))
+	}
 	return to
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -50,15 +51,17 @@ func TestNetmask(t *testing.T) {
 	}
 }
 
-// TestServiceForTheLibrary has the family that the library does not work out, of a mark, too.
-func TestServiceForTheLibrary(t *testing.T) {
-	six := (&Service{Key: forward.ServiceKey{Mark: 7, Addr: unspecified(unix.AF_INET6)}}).moby()
-	if six.AddressFamily != unix.AF_INET6 || six.FWMark != 7 || six.Netmask != 128 {
-		t.Errorf("%+v", six)
-	}
-	s := Service{Key: forward.ServiceKey{Protocol: 17, Addr: netip.MustParseAddrPort("192.0.2.1:53")}, Flags: OnePacket, Timeout: time.Minute}
-	if four := s.moby(); four.AddressFamily != unix.AF_INET || four.Flags != 4 || four.Timeout != 60 || len(four.Address) != 4 {
-		t.Errorf("%+v", four)
+// TestServiceMessage names a mark's family, and comes back as it was sent.
+func TestServiceMessage(t *testing.T) {
+	for _, want := range []Service{
+		{Key: forward.ServiceKey{Mark: 7, Addr: unspecified(unix.AF_INET6)}, Scheduler: "rr"},
+		{Key: forward.ServiceKey{Protocol: 17, Addr: netip.MustParseAddrPort("192.0.2.1:53")}, Scheduler: "mh", Flags: OnePacket | Sched3},
+		{Key: forward.ServiceKey{Protocol: 6, Addr: netip.MustParseAddrPort("[2001:db8::1]:80")}, Scheduler: "wlc", Flags: Persistent, Timeout: time.Minute, Mask: 64, Engine: "sip"},
+	} {
+		got, err := attributes{attrService: want.message().Serialize()[4:]}.service()
+		if err != nil || fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
+			t.Errorf("%+v, want %+v, %v", got, want, err)
+		}
 	}
 }
 

@@ -25,9 +25,10 @@ const (
 // Command is one change to the kernel's services. Of the service a command for a server
 // uses the key only, of the server one that deletes only the address.
 type Command struct {
-	Op      Op
-	Service Service
-	Server  Server
+	Op       Op
+	Service  Service
+	Server   Server
+	Restores bool // what somebody else had changed
 }
 
 // Plan lists what makes the services in the kernel those that are wanted: nothing where they
@@ -65,14 +66,14 @@ func planServers(w Service, have []Server) (list []Command) {
 	for _, s := range w.Servers {
 		switch i := find(have, s); {
 		case i < 0:
-			list = append(list, Command{AddServer, w, s})
+			list = append(list, Command{Op: AddServer, Service: w, Server: s})
 		case have[i].Server != s.Server:
-			list = append(list, Command{EditServer, w, s})
+			list = append(list, Command{Op: EditServer, Service: w, Server: s})
 		}
 	}
 	for _, s := range have {
 		if find(w.Servers, s) < 0 {
-			list = append(list, Command{DeleteServer, w, s})
+			list = append(list, Command{Op: DeleteServer, Service: w, Server: s})
 		}
 	}
 	return list
@@ -88,9 +89,9 @@ func (s *Service) same(o *Service) bool {
 func (k *Kernel) Do(c Command) error {
 	switch c.Op {
 	case AddService:
-		return except(k.AddService(c.Service), syscall.EEXIST)
+		return c.Service.explain(except(k.AddService(c.Service), syscall.EEXIST))
 	case EditService:
-		return k.SetService(c.Service)
+		return c.Service.explain(k.SetService(c.Service))
 	case DeleteService:
 		return except(k.DeleteService(c.Service.Key), syscall.ESRCH)
 	case AddServer:
@@ -101,6 +102,17 @@ func (k *Kernel) Do(c Command) error {
 		return except(k.DeleteServer(c.Service.Key, c.Server), syscall.ENOENT)
 	}
 	panic(fmt.Sprintf("ipvs: operation %d", c.Op))
+}
+
+// explain names the module that the kernel did not find.
+func (s *Service) explain(err error) error {
+	switch {
+	case !errors.Is(err, syscall.ENOENT):
+		return err
+	case s.Engine != "":
+		return fmt.Errorf("%w: this kernel lacks the scheduler %s (module ip_vs_%s) or the engine %s (module ip_vs_pe_%s)", err, s.Scheduler, s.Scheduler, s.Engine, s.Engine)
+	}
+	return fmt.Errorf("%w: this kernel lacks the scheduler %s (module ip_vs_%s)", err, s.Scheduler, s.Scheduler)
 }
 
 func except(err error, harmless syscall.Errno) error {
@@ -115,6 +127,7 @@ func except(err error, harmless syscall.Errno) error {
 type Reconciler struct {
 	kernel *Kernel
 	mine   map[forward.ServiceKey]bool
+	last   []Service // what was there after the last call
 }
 
 // NewReconciler starts with no service of its own.
@@ -123,18 +136,32 @@ func NewReconciler(k *Kernel) *Reconciler {
 }
 
 // Apply makes the kernel's services those that are wanted, and returns the commands which
-// that took: none where nothing had changed. After an error it goes on with the others; the
-// next call tries what failed again.
+// that took: none where nothing had changed. After an error it goes on with the other
+// services; the next call tries what failed again.
 func (r *Reconciler) Apply(want []Service) (done []Command, err error) {
 	have, err := r.kernel.Services()
 	if err != nil {
 		return nil, err
 	}
-	for _, c := range Plan(want, have, func(k forward.ServiceKey) bool { return r.mine[k] }) {
-		if failed := r.kernel.Do(c); failed != nil {
-			err = errors.Join(err, failed)
+	return r.reconcile(want, have)
+}
+
+func (r *Reconciler) reconcile(want, have []Service) (done []Command, err error) {
+	mine := func(k forward.ServiceKey) bool { return r.mine[k] }
+	strange := map[string]bool{} // what the last call had not left so
+	for _, c := range Plan(r.last, have, func(forward.ServiceKey) bool { return false }) {
+		strange[c.place()] = true
+	}
+	failed := map[forward.ServiceKey]bool{}
+	for _, c := range Plan(want, have, mine) {
+		if failed[c.Service.Key] {
 			continue
 		}
+		if fault := r.kernel.Do(c); fault != nil {
+			err, failed[c.Service.Key] = errors.Join(err, fault), true
+			continue
+		}
+		c.Restores = strange[c.place()]
 		done = append(done, c)
 		if c.Op == DeleteService {
 			delete(r.mine, c.Service.Key)
@@ -143,5 +170,24 @@ func (r *Reconciler) Apply(want []Service) (done []Command, err error) {
 	for _, s := range want {
 		r.mine[s.Key] = true
 	}
+	r.last = slices.DeleteFunc(slices.Clone(want), func(s Service) bool { return failed[s.Key] })
 	return done, err
+}
+
+// place is what a command is about.
+func (c Command) place() string {
+	if c.Op < AddServer {
+		return c.Service.Key.String()
+	}
+	return c.Service.Key.String() + " " + c.Server.Addr.String()
+}
+
+// Release deletes the services that were asked for, with their servers.
+func (r *Reconciler) Release() error {
+	var err error
+	for key := range r.mine {
+		err = errors.Join(err, except(r.kernel.DeleteService(key), syscall.ESRCH))
+	}
+	clear(r.mine)
+	return err
 }

@@ -139,9 +139,9 @@ func TestCommandText(t *testing.T) {
 		{Command{Op: EditService, Service: Service{Key: forward.ServiceKey{Mark: 7, Addr: unspecified(10)}, Scheduler: "rr", Flags: OnePacket | Sched3}},
 			"-E -f 7 -6 -s rr -o -b flag-3"},
 		{Command{Op: DeleteService, Service: Service{Key: forward.ServiceKey{Protocol: 17, Addr: netip.MustParseAddrPort("[2001:db8::1]:53")}}}, "-D -u [2001:db8::1]:53"},
-		{Command{AddServer, Service{Key: key}, rs}, "-a -t 192.0.2.1:80 -r 10.0.0.1:80 -i -w 3 --tun-type ipip"},
-		{Command{EditServer, Service{Key: key}, gue}, "-e -t 192.0.2.1:80 -r 10.0.0.1:80 -i -w 3 --tun-type gue --tun-port 6080 --tun-remcsum -x 9 -y 0"},
-		{Command{DeleteServer, Service{Key: key}, rs}, "-d -t 192.0.2.1:80 -r 10.0.0.1:80"},
+		{Command{Op: AddServer, Service: Service{Key: key}, Server: rs}, "-a -t 192.0.2.1:80 -r 10.0.0.1:80 -i -w 3 --tun-type ipip"},
+		{Command{Op: EditServer, Service: Service{Key: key}, Server: gue}, "-e -t 192.0.2.1:80 -r 10.0.0.1:80 -i -w 3 --tun-type gue --tun-port 6080 --tun-remcsum -x 9 -y 0"},
+		{Command{Op: DeleteServer, Service: Service{Key: key}, Server: rs}, "-d -t 192.0.2.1:80 -r 10.0.0.1:80"},
 	} {
 		if got := c.command.String(); got != c.text {
 			t.Errorf("%s\nwant %s", got, c.text)

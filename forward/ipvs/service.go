@@ -1,6 +1,7 @@
 package ipvs
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"net"
@@ -8,10 +9,10 @@ import (
 	"slices"
 	"time"
 
-	moby "github.com/moby/ipvs"
 	"golang.org/x/sys/unix"
 
 	"github.com/ringkeep/ringkeep/forward"
+	"github.com/ringkeep/ringkeep/sched"
 )
 
 // Flags are those of a service (include/uapi/linux/ip_vs.h).
@@ -48,18 +49,17 @@ type Server struct {
 	Stats                     Stats
 }
 
-// Stats count since the service or server was added.
+// Stats count since the service or server was added. The rates are the kernel's averages
+// over about eight seconds, per second.
 type Stats struct {
 	forward.Stats
-	Rates
+	Rates forward.Rates
 }
 
-// Rates are the kernel's averages over about eight seconds, per second.
-type Rates struct{ Conns, Packets, OutPackets, Bytes, OutBytes uint64 }
-
-// From is a service of the ring's data plane as the kernel would have it. What the kernel
-// decides for all services alike (ExpireNoDest and the like are sysctl settings) is left out.
-func From(s forward.ServiceStatus) Service {
+// Of is a service of the ring's data plane as the kernel would have it, with servers in the
+// order in which they are added. What the kernel decides for all services alike (ExpireNoDest
+// and the like are sysctl settings) is left out.
+func Of(s forward.Service, servers []forward.Server) Service {
 	to := Service{Key: s.Key, Scheduler: s.Scheduler, Mask: s.PersistenceMask}
 	if s.Persistence > 0 {
 		to.Flags, to.Timeout = Persistent, s.Persistence
@@ -69,10 +69,39 @@ func From(s forward.ServiceStatus) Service {
 			to.Flags |= flag
 		}
 	}
+	for _, rs := range servers {
+		to.Servers = append(to.Servers, Server{Server: rs})
+	}
+	return to
+}
+
+// From is [Of] for a service as it stands in the ring.
+func From(s forward.ServiceStatus) Service {
+	var servers []forward.Server
 	for _, rs := range slices.Backward(s.Servers) { // the list's head was added last
 		if rs.Present {
-			to.Servers = append(to.Servers, Server{Server: rs.Server})
+			servers = append(servers, rs.Server)
 		}
+	}
+	return Of(s.Service, servers)
+}
+
+// Status is the reverse, for a service that was read.
+func (s *Service) Status() forward.ServiceStatus {
+	to := forward.ServiceStatus{
+		Service: forward.Service{
+			Key: s.Key, Scheduler: s.Scheduler, Options: sched.Options{Fallback: s.Flags&Sched1 != 0, Port: s.Flags&Sched2 != 0},
+			PersistenceMask: cmp.Or(s.Mask, s.Key.Addr.Addr().BitLen()), OnePacket: s.Flags&OnePacket != 0,
+		},
+		Stats: s.Stats.Stats, Rates: s.Stats.Rates,
+	}
+	if s.Flags&Persistent != 0 {
+		to.Persistence = s.Timeout
+	}
+	for _, rs := range slices.Backward(s.Servers) {
+		to.Servers = append(to.Servers, forward.ServerStatus{
+			Server: rs.Server, Present: true, Active: rs.Active, Inactive: rs.Inactive, Persist: rs.Persist, Stats: rs.Stats.Stats, Rates: rs.Stats.Rates,
+		})
 	}
 	return to
 }
@@ -83,16 +112,6 @@ func family(a netip.Addr) uint16 {
 		return unix.AF_INET
 	}
 	return unix.AF_INET6
-}
-
-// moby is the service in the library's terms, whose names say little of their units.
-func (s *Service) moby() *moby.Service {
-	addr := s.Key.Addr.Addr()
-	return &moby.Service{
-		Address: net.IP(addr.AsSlice()), Protocol: uint16(s.Key.Protocol), Port: s.Key.Addr.Port(), FWMark: s.Key.Mark,
-		SchedName: s.Scheduler, Flags: uint32(s.Flags), Timeout: uint32(s.Timeout / time.Second),
-		Netmask: netmask(addr, s.Mask), AddressFamily: family(addr), PEName: s.Engine,
-	}
 }
 
 // netmask is a prefix length as the kernel has it: for IPv4 the mask as its bytes travel,

@@ -11,6 +11,10 @@ import (
 // limit is how long a test's machine may run: far more than it needs, on a busy host too.
 const limit = 12 * time.Minute
 
+// parallel is how many parallel subtests run at a time in a machine, which has one processor:
+// those that wait side by side.
+const parallel = "8"
+
 // T is what this package needs of a *testing.T.
 type T interface {
 	Helper()
@@ -45,7 +49,7 @@ func Inside(t T, m Machine) bool {
 		t.Fatal(err)
 	}
 	m.Programs = append(m.Programs[:len(m.Programs):len(m.Programs)], self)
-	t.Logf("%s", run(t, m, self, "-test.v", "-test.run", "^"+strings.ReplaceAll(t.Name(), "/", "$/^")+"$"))
+	t.Logf("%s", run(t, m, self, "-test.v", "-test.parallel", parallel, "-test.run", "^"+strings.ReplaceAll(t.Name(), "/", "$/^")+"$"))
 	return false
 }
 

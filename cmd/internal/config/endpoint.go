@@ -176,7 +176,7 @@ func (r *reader) crossMarks() {
 	}
 	for _, vs := range r.cfg.VirtualServers {
 		for _, e := range vs.Endpoints() {
-			if !served[e.Mark] && !given[e.Mark] && vs.Disabled == "" {
+			if !served[e.Mark] && !given[e.Mark] && vs.Disabled == "" && !vs.kernel {
 				r.say(Warning, vs.Pos, "virtual_server %v: no packet gets mark %d, since those of nftables are not seen here: say in global_defs which do, as in @ringkeep packet_mark %d ip daddr 192.0.2.0/24 tcp dport 80,443", vs, e.Mark, e.Mark)
 			}
 			served[e.Mark] = true
@@ -186,5 +186,31 @@ func (r *reader) crossMarks() {
 		if !served[m.Mark] {
 			r.say(Notice, m.Pos, "packet_mark %d: there is no virtual_server of that mark", m.Mark)
 		}
+	}
+}
+
+// resolveSync takes what stands in an instance for the global line, and drops a synchronization
+// that follows nobody.
+func (r *reader) resolveSync() {
+	const keyword = "lvs_sync_daemon"
+	g := &r.cfg.Global
+	at := g.At(keyword)
+	for _, in := range r.cfg.Instances {
+		const old = "lvs_sync_daemon_interface"
+		switch s := g.LVSSyncDaemon; {
+		case in.LVSSyncDaemonInterface == "" || s != nil && s.Instance == in.Name && s.Interface == in.LVSSyncDaemonInterface:
+		case s != nil:
+			r.say(Warning, in.At(old), "%s: the connections are synchronized over %s already; it is ignored", old, s.Interface)
+		default:
+			g.LVSSyncDaemon, at = &SyncDaemon{Interface: in.LVSSyncDaemonInterface, Instance: in.Name, ID: -1}, in.At(old)
+		}
+	}
+	switch s := g.LVSSyncDaemon; {
+	case s == nil:
+	case s.Instance != "" && !slices.ContainsFunc(r.cfg.Instances, func(in *Instance) bool { return in.Name == s.Instance }):
+		r.say(Warning, at, "%s: there is no vrrp_instance %s; it is ignored", keyword, s.Instance)
+		g.LVSSyncDaemon = nil
+	case !r.cfg.UsesIPVS():
+		r.say(Notice, at, "%s: is for the kernel's IPVS (--dataplane ipvs); connections of the ring stay on their director", keyword)
 	}
 }

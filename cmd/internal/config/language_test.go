@@ -143,7 +143,7 @@ func TestLanguageMistakes(t *testing.T) {
 		{"interface lo", `a.conf:5:11: warning: vrrp_instance A: a loopback interface reaches no other node; the instance is not started`},
 		{"virtual_routes { src 10.0.0.1 via 10.0.0.2 }", `a.conf:5:18: warning: the route has no destination; it is ignored`},
 		{"virtual_rules { from 10.0.0.1 }", `a.conf:5:17: warning: the rule has 0 actions, must have one (table, goto, nop, blackhole, prohibit, unreachable or l3mdev); it is ignored`},
-		{"lvs_sync_daemon_interface eth0", `a.conf:5:1: notice: lvs_sync_daemon_interface: has no meaning here: deprecated: write lvs_sync_daemon in global_defs`},
+		{"lvs_sync_daemon_interface eth0", `a.conf:5:27: notice: lvs_sync_daemon: is for the kernel's IPVS (--dataplane ipvs); connections of the ring stay on their director`},
 		{"owner_ignore_adverts", `a.conf:5:1: notice: owner_ignore_adverts: newer than keepalived 2.2.7`},
 		{"track_interface {\neth1 reverse\n}", `a.conf:6:6: warning: reverse: must be weight N, then reverse or noreverse (one name a line); the line is ignored`},
 		{"track_interface {\neth1 weight 3 eth2\n}", `a.conf:6:15: warning: eth2: must be reverse or noreverse (one name a line); it is ignored`},

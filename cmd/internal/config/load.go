@@ -17,6 +17,7 @@ type Options struct {
 	IncludeCheck IncludeCheck
 	Host         Host // nil: nothing is compared with a machine
 	Explain      int  // a line to be explained, 0 for none
+	IPVS         bool // the kernel's serves the services that do not say where they are served
 	// Regex says what is wrong with a regex and the words of its regex_options; nil: nobody
 	// asks.
 	Regex func(pattern string, words []string) error
@@ -86,7 +87,7 @@ func read(name string, text []byte, o Options) *reader {
 	if o.lines == 0 {
 		o.lines = mostLines
 	}
-	r := &reader{cfg: &Config{}, options: o, remarked: map[*row]bool{}, told: map[Pos]bool{}, hidden: map[Pos]bool{}, blanks: map[string]reflect.Value{}}
+	r := &reader{cfg: &Config{ipvs: o.IPVS}, options: o, remarked: map[*row]bool{}, told: map[Pos]bool{}, hidden: map[Pos]bool{}, blanks: map[string]reflect.Value{}}
 	r.src = &source{r: r, defined: map[string]definition{}, texts: map[string]string{}, check: o.IncludeCheck}
 	r.src.open(name, filepath.Dir(name), string(text))
 	file := tables()["file"]

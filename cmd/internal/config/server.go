@@ -88,6 +88,7 @@ func (rs *RealServer) read(a *args) bool {
 func (rs *RealServer) words() []string { return rs.header() }
 
 func (r *reader) resolveService(vs *VirtualServer) {
+	vs.kernel = vs.Dataplane == "ipvs" || vs.Dataplane == "" && r.options.IPVS
 	if vs.Protocol == 0 && !vs.ByMark {
 		r.say(Warning, vs.Pos, "virtual_server %v: has no protocol: keepalived takes UDP; write \"protocol TCP\" for TCP", vs)
 		vs.Protocol = 17
@@ -117,6 +118,9 @@ func (r *reader) resolveService(vs *VirtualServer) {
 	if vs.HASuspend && (vs.ByMark || vs.Group != "") {
 		r.say(Warning, vs.At("ha_suspend"), "virtual_server %v: has no address of its own for ha_suspend to wait for; it is ignored", vs)
 		vs.HASuspend = false
+	}
+	if vs.PersistenceEngine != "" && !vs.kernel {
+		r.say(Notice, vs.At("persistence_engine"), "virtual_server %v: a persistence_engine is the kernel's: it counts with --dataplane ipvs, or below a line @ringkeep dataplane ipvs", vs)
 	}
 	r.served(vs)
 }
@@ -456,6 +460,7 @@ func (r *reader) crossServices() {
 		}
 	}
 	r.crossMarks()
+	r.resolveSync()
 }
 
 // serversNeed tells what the hosts of real servers need, which only their administrators

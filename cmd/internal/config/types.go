@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -56,6 +57,13 @@ type Config struct {
 	UsePIDDir                  bool
 
 	texts map[string]string // of every file, for messages
+	ipvs  bool              // the kernel's is used
+}
+
+// UsesIPVS tells whether the kernel's IPVS is used: by a service, or because the director
+// was told to.
+func (c *Config) UsesIPVS() bool {
+	return c.ipvs || slices.ContainsFunc(c.VirtualServers, func(vs *VirtualServer) bool { return vs.kernel && vs.Disabled == "" })
 }
 
 // Global is global_defs.
@@ -259,6 +267,8 @@ type Instance struct {
 	UseVMAC                     *VMAC
 	VMACXmitBase                bool
 
+	LVSSyncDaemonInterface string // of lvs_sync_daemon that this instance leads
+
 	NotifyMaster, NotifyBackup, NotifyFault, NotifyStop, Notify *Command
 	NotifyMasterRxLowerPri, NotifyDeleted                       *Command
 	NotifyPriorityChanges, SMTPAlert                            bool
@@ -318,6 +328,7 @@ type VirtualServer struct {
 	Method    Method
 	OPS       bool
 	Policy
+	Dataplane          string // "", ring or ipvs; see InKernel
 	SHPort, SHFallback bool
 	MHPort, MHFallback bool
 	Flag1, Flag2       bool
@@ -347,7 +358,11 @@ type VirtualServer struct {
 	Disabled string
 
 	members []Endpoint // of a group
+	kernel  bool       // IPVS serves it
 }
+
+// InKernel tells whether the kernel's IPVS is to serve the service, and not the ring.
+func (vs *VirtualServer) InKernel() bool { return vs.kernel }
 
 // RealServer is a real_server, or the sorry_server.
 type RealServer struct {

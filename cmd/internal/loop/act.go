@@ -51,6 +51,10 @@ func (l *Loop) do(a node.Action) {
 	case node.RemoveRule:
 		l.flush()
 		l.removeRule(a)
+	case node.Program:
+		l.program(a)
+	case node.EndProgram:
+		l.endProgram(a)
 	case node.RunCheck:
 		l.check(a)
 	case node.RunScript:
@@ -200,6 +204,14 @@ func (l *Loop) report(a node.Action) {
 			return
 		}
 		l.Log.Warn("virtual address removed by another program, put back", "instance", a.Instance, "vip", a.Addr)
+	case node.IPVSFailed:
+		if a.Reason == "" {
+			l.Log.Info("the kernel's IPVS is as it is to be again")
+			return
+		}
+		l.Log.Error("the kernel's IPVS is not as it is to be: its virtual servers may not be served", "reason", a.Reason)
+	case node.IPVSRestored:
+		l.Log.Warn("the kernel's IPVS was changed by another program, put back", "command", "ipvsadm "+a.Command)
 	case node.Unreachable:
 		l.Log.Warn("no interface has a network that holds this address", "rs", a.Addr)
 	default:

@@ -66,6 +66,10 @@ type Config struct {
 	// Reopen opens the sockets of a port whose interface was made anew, and closes the
 	// old ones.
 	Reopen func(port int) (Sockets, error)
+	// IPVS is the kernel's, touched only where the node asks for it; with LeaveIPVS what it
+	// has of ours stays at the stop.
+	IPVS      IPVS
+	LeaveIPVS bool
 	// Spin is for how long the loop looks at the rings after service frames before it
 	// sleeps, where the next ones came so soon before; 0 for never.
 	Spin  time.Duration
@@ -91,6 +95,7 @@ type Loop struct {
 	ctx      context.Context
 
 	running generation // what was started for the present configuration
+	plane   *plane     // nil while nothing was asked of the kernel's IPVS
 
 	mu      sync.Mutex
 	inbox   []posted
@@ -170,6 +175,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
 	defer cancel()
 	l.notifier.Close(grace)
+	l.awaitPlane()
 	return err
 }
 

@@ -81,6 +81,9 @@ func (r *reload) adoptNeighbours() {
 	}
 	for i := range r.services {
 		s := &r.services[i]
+		if s.cfg.InKernel() {
+			continue
+		}
 		for _, k := range s.keys {
 			for _, server := range r.known(s, k) {
 				needed[r.towards(server).addr] = true

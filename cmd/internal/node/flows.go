@@ -35,6 +35,9 @@ func (n *Node) Flows() []Flow {
 		}
 	}
 	for i := range n.services {
+		if n.services[i].cfg.InKernel() {
+			continue
+		}
 		for _, k := range n.services[i].keys {
 			if k.Mark == 0 {
 				add(Flow{Protocol: k.Protocol, Dst: only(k.Addr.Addr()), DstPorts: one(k.Addr.Port()), Port: AnyPort})
@@ -63,8 +66,8 @@ func (n *Node) known(s *service, k forward.ServiceKey) (list []forward.Server) {
 		servers = append(servers, s.cfg.SorryServer)
 	}
 	for _, r := range servers {
-		if n.serves(k, r) {
-			list = append(list, n.server(k, r, 0))
+		if n.serves(s, k, r) {
+			list = append(list, n.server(s, k, r, 0))
 		}
 	}
 	return list
@@ -161,7 +164,7 @@ func pairs(list []forward.PortRange) [][2]uint16 {
 
 func (n *Node) servesMark(mark uint32, six bool) bool {
 	return mark != 0 && slices.ContainsFunc(n.services, func(s service) bool {
-		return slices.ContainsFunc(s.keys, func(k forward.ServiceKey) bool { return k.Mark == mark && k.Addr.Addr().Is6() == six })
+		return !s.cfg.InKernel() && slices.ContainsFunc(s.keys, func(k forward.ServiceKey) bool { return k.Mark == mark && k.Addr.Addr().Is6() == six })
 	})
 }
 
@@ -191,7 +194,12 @@ func (n *Node) answerers() map[answerer]bool {
 // GivesBack tells whether packets may have to be given to the local stack that the kernel was
 // kept from: those of a server on this host, which may become one at any time, those to an
 // address that another node has, and what is not for the data plane at all.
-func (n *Node) GivesBack() bool { return len(n.services) > 0 }
+func (n *Node) GivesBack() bool { return n.forwards() }
+
+// forwards tells whether the ring has a service at all.
+func (n *Node) forwards() bool {
+	return slices.ContainsFunc(n.services, func(s service) bool { return !s.cfg.InKernel() })
+}
 
 // back tells whether a packet that is none of the data plane's was kept from the kernel: a
 // NAT server also speaks to others than its clients, who reach it through us as through

@@ -392,6 +392,7 @@ func (n *Node) act(in *instance, a fsm.Action) {
 	case fsm.Changed:
 		in.book.renew()
 		in.since, in.cause = n.now, a.Cause
+		n.programming.due = n.programming.due || n.syncs(in)
 		n.dropAnnouncements(in)
 		n.settleSoon(in, a.To)
 		n.emit(Changed{Instance: in.cfg.Name, VRID: in.cfg.VRID, Priority: in.fsm.Priority(), Changed: a})

@@ -112,6 +112,8 @@ type Node struct {
 	natted     map[answerer]bool
 	replies    bucket
 
+	programming programming // of the kernel's IPVS
+
 	staticRoutes, staticRules span
 
 	timers timers
@@ -215,8 +217,9 @@ func (n *Node) Uses() []Use {
 			}
 		}
 	}
+	forwards := n.forwards()
 	for i := range n.ports {
-		if len(n.services) > 0 && !n.ports[i].link.Loopback && n.ports[i].under == nil {
+		if forwards && !n.ports[i].link.Loopback && n.ports[i].under == nil {
 			uses[i].Control, uses[i].Service = true, true
 		}
 	}
@@ -262,10 +265,13 @@ func (n *Node) Step(now time.Duration, ev Event, out []Action) []Action {
 		n.steer(now, ev)
 	case Evict:
 		n.evict(now, ev)
+	case Programmed:
+		n.programmed(ev)
 	default:
 		panic(fmt.Sprintf("node: unknown event %T", ev))
 	}
 	n.due(now)
+	n.program()
 	out, n.out = n.out, nil
 	return out
 }
@@ -326,6 +332,7 @@ func (n *Node) due(now time.Duration) {
 
 func (n *Node) start(now time.Duration) {
 	n.started, n.began = true, now
+	n.programming.due = true
 	n.tellMTUs()
 	n.startStatics(now)
 	for i := range n.services {
@@ -351,6 +358,7 @@ func (n *Node) stop(now time.Duration) {
 	for i := range n.groups { // after all instances, as keepalived does (reference 4.2)
 		n.notifyGroup(&n.groups[i], "STOP")
 	}
+	n.endProgram()
 	n.tally()
 	n.timers = timers{at: n.timers.at, pos: n.timers.pos}
 	for i := range n.timers.pos {

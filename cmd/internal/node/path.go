@@ -24,6 +24,9 @@ func (n *Node) farServers() []Peer {
 		}
 	}
 	for i := range n.services {
+		if n.services[i].cfg.InKernel() {
+			continue
+		}
 		for _, r := range n.services[i].cfg.RealServers {
 			add(r)
 		}

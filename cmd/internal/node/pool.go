@@ -28,8 +28,11 @@ func (n *Node) addService(c *config.VirtualServer) error {
 	return nil
 }
 
-// serve gives the forwarder a service without servers.
+// serve gives the forwarder a service without servers, unless it is the kernel's.
 func (n *Node) serve(c *config.VirtualServer, k forward.ServiceKey) error {
+	if c.InKernel() {
+		return nil
+	}
 	err := n.fwd.AddService(n.forwarded(c, k))
 	if err == nil && k.Mark == 0 {
 		n.localChanged(k.Addr.Addr())

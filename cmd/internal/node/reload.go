@@ -22,7 +22,7 @@ func (n *Node) Reload(now time.Duration, cfg *config.Config, links []Link, out [
 	next := &Node{
 		cfg: cfg, seed: n.seed, gateways: n.gateways, removing: n.removing, started: n.started, began: n.began, numbered: n.numbered,
 		replies: n.replies, delay: max(0, n.began+cfg.Global.StartupDelay-now), ports: slices.Clone(n.ports),
-		offset: n.offset, now: now, wall: n.wall,
+		offset: n.offset, now: now, wall: n.wall, programming: n.programming,
 	}
 	n.now = now
 	for _, l := range links {
@@ -46,6 +46,8 @@ func (n *Node) Reload(now time.Duration, cfg *config.Config, links []Link, out [
 	r.adopt()
 	r.settle()
 	n.due(now)
+	n.programming.due = true
+	n.program()
 	out, n.out = n.out, nil
 	return out, nil
 }

@@ -11,14 +11,16 @@ import (
 func (r *reload) dismissService(next *Node, s *service) {
 	var stays []forward.ServiceKey
 	if k := next.like(s); k >= 0 {
-		stays = next.services[k].keys
+		if !next.services[k].cfg.InKernel() {
+			stays = next.services[k].keys
+		}
 	} else {
 		for i := range s.servers {
 			r.retire(s, &s.servers[i])
 		}
 	}
 	for _, k := range s.keys {
-		if !slices.Contains(stays, k) {
+		if !slices.Contains(stays, k) && !s.cfg.InKernel() {
 			r.fwd.RemoveService(k)
 		}
 	}
@@ -48,7 +50,7 @@ func (r *reload) adoptServices() {
 		old := &r.was.services[k]
 		s.quorum, s.judged, s.sorry, s.steered = old.quorum, old.judged, old.sorry && s.cfg.SorryServer != nil, old.steered
 		for x, key := range s.keys {
-			if y := slices.Index(old.keys, key); y >= 0 {
+			if y := slices.Index(old.keys, key); y >= 0 && old.cfg.InKernel() == s.cfg.InKernel() {
 				s.pools[x] = old.pools[y]
 			}
 		}
@@ -110,7 +112,10 @@ func (r *reload) settleServices() {
 		old := &r.was.services[k]
 		for _, key := range s.keys {
 			want := r.forwarded(s.cfg, key)
-			if !slices.Contains(old.keys, key) {
+			if s.cfg.InKernel() {
+				continue
+			}
+			if old.cfg.InKernel() || !slices.Contains(old.keys, key) {
 				mustServe(r.serve(s.cfg, key))
 			} else if want != r.was.forwarded(old.cfg, key) {
 				mustServe(r.fwd.EditService(want))
@@ -142,8 +147,10 @@ func (r *reload) settleServers(s, old *service) {
 		}
 		r.retire(s, rs)
 		for _, key := range s.keys {
-			if s.steered && slices.Contains(old.keys, key) {
-				r.fwd.SteerServer(key, r.server(key, rs.cfg, 0).Addr, forward.Serve)
+			addr := r.server(s, key, rs.cfg, 0).Addr
+			delete(r.programming.wishes, wished{key, addr})
+			if s.steered && slices.Contains(old.keys, key) && !s.cfg.InKernel() {
+				r.fwd.SteerServer(key, addr, forward.Serve)
 			}
 		}
 	}

@@ -20,6 +20,7 @@ type machine struct {
 	now     time.Duration
 	held    map[string]int // addresses, routes and rules
 	actions []Action       // of the last step
+	asked   []Action       // of the kernel's IPVS, and reported about it
 	said    []string
 	frames  int
 }
@@ -70,6 +71,8 @@ func (m *machine) carry(actions []Action) {
 			m.held["rule "+a.Rule.String()]++
 		case RemoveRule:
 			m.held["rule "+a.Rule.String()]--
+		case Program, EndProgram, IPVSFailed, IPVSRestored:
+			m.asked = append(m.asked, a)
 		case RunCheck:
 			then = append(then, CheckDone{Check: a.Check, OK: true})
 		case RunScript:
@@ -147,6 +150,7 @@ func (m *machine) describe() string {
 		}
 	}
 	fmt.Fprintf(&b, "uses %v flows %v\n", n.Uses(), len(n.Flows()))
+	n.programming.last.describe(&b)
 	return b.String()
 }
 
@@ -197,9 +201,9 @@ func drawServices(pick func(label string, list ...string) string) string {
 		if pick("has "+head, "y", "n") == "n" {
 			continue
 		}
-		fmt.Fprintf(&b, "virtual_server %s {\n lb_algo %s\n lb_kind %s\n protocol %s\n persistence_timeout %s\n quorum %s\n%s%s", head, pick("algo", "rr", "wlc"),
+		fmt.Fprintf(&b, "virtual_server %s {\n lb_algo %s\n lb_kind %s\n protocol %s\n persistence_timeout %s\n quorum %s\n%s%s%s", head, pick("algo", "rr", "wlc"),
 			pick("method", "DR", "NAT", "TUN type gue port 6080"), pick("protocol", "TCP", "UDP"), pick("persistence", "50", "60"), pick("quorum", "1", "3"),
-			pick("ops", "", " ops\n"), pick("policy", "", " @ringkeep conn_reuse_mode 2\n", " @ringkeep expire_nodest_conn\n"))
+			pick("ops", "", " ops\n"), pick("policy", "", " @ringkeep conn_reuse_mode 2\n", " @ringkeep expire_nodest_conn\n"), pick("dataplane", "", "", " @ringkeep dataplane ipvs\n"))
 		if pick("sorry", "y", "n") == "y" {
 			fmt.Fprintf(&b, " sorry_server 10.0.0.%s 80\n%s%s", pick("sorry server", "7", "9", "1"), pick("sorry inhibit", "", " sorry_server_inhibit\n"), pick("sorry method", "", " sorry_server_lvs_method TUN\n"))
 		}

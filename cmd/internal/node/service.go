@@ -102,18 +102,23 @@ var (
 	sums       = map[string]forward.TunnelSum{"csum": forward.Sum, "remcsum": forward.RemoteSum}
 )
 
-// serves tells whether the forwarder's service k takes a real server: across families only
-// through a tunnel.
-func (n *Node) serves(k forward.ServiceKey, r *config.RealServer) bool {
-	return r.Addr.Addr().Is4() == k.Addr.Addr().Is4() || r.Method.Forwarding == "TUN" && !n.here(r.Addr.Addr())
+// serves tells whether service k of s takes a real server: across families only through a
+// tunnel.
+func (n *Node) serves(s *service, k forward.ServiceKey, r *config.RealServer) bool {
+	return r.Addr.Addr().Is4() == k.Addr.Addr().Is4() || r.Method.Forwarding == "TUN" && !n.hosts(s, r)
+}
+
+// hosts tells whether packets of a service for a real server go to the local stack, whatever
+// its method. IPVS finds that out by itself.
+func (n *Node) hosts(s *service, r *config.RealServer) bool {
+	return !s.cfg.InKernel() && n.here(r.Addr.Addr())
 }
 
 // here tells whether packets to addr end on this host.
 func (n *Node) here(addr netip.Addr) bool { return addr.IsLoopback() || n.local(addr) }
 
-// server is a real server as service k has it. NAT alone changes the port; what is an address
-// of this host goes to the local stack, whatever the method.
-func (n *Node) server(k forward.ServiceKey, r *config.RealServer, weight int) forward.Server {
+// server is a real server as service k of svc has it. NAT alone changes the port.
+func (n *Node) server(svc *service, k forward.ServiceKey, r *config.RealServer, weight int) forward.Server {
 	s := forward.Server{
 		Addr: netip.AddrPortFrom(r.Addr.Addr(), k.Addr.Port()), Method: methods[r.Method.Forwarding], Weight: int32(max(0, weight)),
 		Upper: r.UThreshold, Lower: r.LThreshold,
@@ -126,7 +131,7 @@ func (n *Node) server(k forward.ServiceKey, r *config.RealServer, weight int) fo
 	case forward.TUN:
 		s.Tunnel = forward.Tunnel{Type: tunnels[r.Method.Tunnel], Sum: sums[r.Method.Checksum], Port: r.Method.Port}
 	}
-	if n.here(r.Addr.Addr()) {
+	if n.hosts(svc, r) {
 		s.Method, s.Tunnel = forward.Local, forward.Tunnel{}
 	}
 	return s
@@ -137,14 +142,14 @@ func (n *Node) server(k forward.ServiceKey, r *config.RealServer, weight int) fo
 func (n *Node) members(s *service, k forward.ServiceKey) []forward.Server {
 	var list []forward.Server
 	add := func(r *config.RealServer, weight int) {
-		if in := n.server(k, r, weight); placeOf(list, in.Addr) < 0 { // one without a port may get that of another
+		if in := n.server(s, k, r, weight); placeOf(list, in.Addr) < 0 { // one without a port may get that of another
 			list = append(list, in)
 		}
 	}
 	for i := range s.servers {
 		rs := &s.servers[i]
-		switch in := rs.alive && (!s.sorry || s.steered && n.steers(k, rs)); { // the flows of who is drained go on
-		case !n.serves(k, rs.cfg):
+		switch in := rs.alive && (!s.sorry || s.steered && n.steers(s, k, rs)); { // the flows of who is drained go on
+		case !n.serves(s, k, rs.cfg):
 		case in:
 			add(rs.cfg, rs.weight())
 		case rs.cfg.InhibitOnFailure:
@@ -152,14 +157,14 @@ func (n *Node) members(s *service, k forward.ServiceKey) []forward.Server {
 		}
 	}
 	c := s.cfg.SorryServer
-	if c == nil || !n.serves(k, c) || !s.sorry && !s.cfg.SorryServerInhibit {
+	if c == nil || !n.serves(s, k, c) || !s.sorry && !s.cfg.SorryServerInhibit {
 		return list
 	}
 	weight := 0
 	if s.sorry {
 		weight = 1
 	}
-	sorry := n.server(k, c, weight)
+	sorry := n.server(s, k, c, weight)
 	switch i := placeOf(list, sorry.Addr); {
 	case i < 0:
 		list = append(list, sorry)
@@ -178,7 +183,14 @@ func placeOf(list []forward.Server, addr netip.AddrPort) int {
 func (n *Node) fill(now time.Duration, s *service) {
 	for i, k := range s.keys {
 		want := n.members(s, k)
-		if slices.Equal(s.pools[i], want) {
+		if s.cfg.InKernel() {
+			want = n.obey(k, want)
+		}
+		switch {
+		case slices.Equal(s.pools[i], want):
+			continue
+		case s.cfg.InKernel():
+			s.pools[i], n.programming.due = want, true
 			continue
 		}
 		for _, w := range want {

@@ -17,9 +17,12 @@ func (n *Node) steer(now time.Duration, ev Steer) {
 	}
 	s := &n.services[i]
 	s.steered = true
-	if ev.Server.IsValid() {
+	switch {
+	case s.cfg.InKernel():
+		n.wish(ev)
+	case ev.Server.IsValid():
 		n.fwd.SteerServer(ev.Service, ev.Server, ev.To)
-	} else {
+	default:
 		n.fwd.SteerService(ev.Service, ev.To)
 	}
 	n.emit(Steered{keyName(ev.Service), ev.Server, ev.To})
@@ -40,9 +43,9 @@ func keyName(k forward.ServiceKey) string {
 	return lineName(k.Protocol, k.Addr)
 }
 
-// evict ends flows; the table is gone through in pieces.
+// evict ends flows; the table is gone through in pieces. The kernel's cannot be ended.
 func (n *Node) evict(now time.Duration, ev Evict) {
-	if n.serviceOf(ev.Service) < 0 {
+	if i := n.serviceOf(ev.Service); i < 0 || n.services[i].cfg.InKernel() {
 		return
 	}
 	if ev.Server.IsValid() {
@@ -69,8 +72,12 @@ func (n *Node) estimate(now time.Duration) {
 }
 
 // steers tells whether an operator keeps new flows of service k from a server.
-func (n *Node) steers(k forward.ServiceKey, rs *realServer) bool {
-	return n.fwd.Steered(k, n.server(k, rs.cfg, 0).Addr) != forward.Serve
+func (n *Node) steers(s *service, k forward.ServiceKey, rs *realServer) bool {
+	addr := n.server(s, k, rs.cfg, 0).Addr
+	if s.cfg.InKernel() {
+		return n.wishFor(k, addr) != forward.Serve
+	}
+	return n.fwd.Steered(k, addr) != forward.Serve
 }
 
 // drained tells whether an operator keeps new flows from all servers that are alive: then
@@ -78,6 +85,6 @@ func (n *Node) steers(k forward.ServiceKey, rs *realServer) bool {
 // flows, those that are steered count as before.
 func (n *Node) drained(s *service) bool {
 	return s.steered && !slices.ContainsFunc(s.servers, func(rs realServer) bool {
-		return rs.alive && slices.ContainsFunc(s.keys, func(k forward.ServiceKey) bool { return n.serves(k, rs.cfg) && !n.steers(k, &rs) })
+		return rs.alive && slices.ContainsFunc(s.keys, func(k forward.ServiceKey) bool { return n.serves(s, k, rs.cfg) && !n.steers(s, k, &rs) })
 	})
 }

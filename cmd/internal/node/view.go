@@ -38,12 +38,13 @@ func (n *Node) Instances() []InstanceView {
 // ServerView is what the checks say of a real server.
 type ServerView struct {
 	Addr   netip.AddrPort
-	Weight int  // as configured
-	Up     bool // no check fails
-	Failed int  // checks
+	Weight int              // as configured
+	Up     bool             // no check fails
+	Failed int              // checks
+	Wish   forward.Steering // an operator's for it alone, of a service in the kernel
 }
 
-// ServiceView is a service of the forwarder with its real servers in the order of the
+// ServiceView is a service of the forwarder or of the kernel's IPVS with its real servers in the order of the
 // configuration.
 type ServiceView struct {
 	Key         forward.ServiceKey
@@ -51,6 +52,9 @@ type ServiceView struct {
 	SorryServer netip.AddrPort // zero without one
 	Sorry       bool           // it stands in
 	Servers     []ServerView
+	Kernel      bool             // the kernel's IPVS has it, and not the forwarder
+	Here        bool             // its address is on this host, or it is of a mark
+	Wish        forward.Steering // an operator's, of a service in the kernel
 }
 
 // ServicesFrom appends to list how the services from number at on stand, until they have
@@ -73,13 +77,17 @@ func (n *Node) ServicesFrom(at, servers int, list []ServiceView) (_ []ServiceVie
 }
 
 func (n *Node) serviceView(s *service, k forward.ServiceKey) ServiceView {
-	v := ServiceView{Key: k, Quorum: s.quorum, Sorry: s.sorry}
-	if c := s.cfg.SorryServer; c != nil && n.serves(k, c) {
-		v.SorryServer = n.server(k, c, 0).Addr
+	v := ServiceView{
+		Key: k, Quorum: s.quorum, Sorry: s.sorry, Kernel: s.cfg.InKernel(), Here: k.Mark != 0 || n.local(k.Addr.Addr()),
+		Wish: n.programming.wishes[wished{service: k}],
+	}
+	if c := s.cfg.SorryServer; c != nil && n.serves(s, k, c) {
+		v.SorryServer = n.server(s, k, c, 0).Addr
 	}
 	for i := range s.servers {
-		if rs := &s.servers[i]; n.serves(k, rs.cfg) {
-			v.Servers = append(v.Servers, ServerView{n.server(k, rs.cfg, 0).Addr, rs.cfg.Weight, rs.alive, rs.failed})
+		if rs := &s.servers[i]; n.serves(s, k, rs.cfg) {
+			addr := n.server(s, k, rs.cfg, 0).Addr
+			v.Servers = append(v.Servers, ServerView{addr, rs.cfg.Weight, rs.alive, rs.failed, n.programming.wishes[wished{k, addr}]})
 		}
 	}
 	return v

@@ -38,7 +38,14 @@ func (s *Service) write(b *strings.Builder) {
 			}
 		}
 	}
-	notes := []string{s.Scheduler, fmt.Sprintf("%d of %s up", up, Plural(all, "server"))}
+	scheduler := s.Scheduler
+	switch {
+	case s.Dataplane == "ipvs" && scheduler == "":
+		scheduler = "not in the kernel's IPVS, which is to have it"
+	case s.Dataplane == "ipvs":
+		scheduler += " in the kernel's IPVS"
+	}
+	notes := []string{scheduler, fmt.Sprintf("%d of %s up", up, Plural(all, "server"))}
 	if !s.Here {
 		notes = append(notes, "its address is not here")
 	}

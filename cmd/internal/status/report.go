@@ -45,7 +45,8 @@ type Service struct {
 	Protocol        string          `json:"protocol,omitempty"` // TCP, UDP or SCTP; none of a mark
 	Address         *netip.AddrPort `json:"address,omitempty"`
 	Mark            uint32          `json:"mark,omitempty"`
-	Family          int             `json:"family"` // 4 or 6
+	Family          int             `json:"family"`    // 4 or 6
+	Dataplane       string          `json:"dataplane"` // ring, or ipvs: the kernel's
 	Scheduler       string          `json:"scheduler"`
 	Flags           string          `json:"flags,omitempty"`            // as ipvsadm names them
 	Persistence     float64         `json:"persistence,omitempty"`      // timeout of the templates
@@ -141,7 +142,7 @@ func (r *Report) Add(now time.Duration, instances []node.InstanceView, pools []n
 
 func newService(s *forward.ServiceStatus, p node.ServiceView) Service {
 	v := Service{
-		key: s.Key, Mark: s.Key.Mark, Family: 4, Scheduler: s.Scheduler, Flags: schedulerFlags(s), Persistence: s.Persistence.Seconds(), OnePacket: s.OnePacket,
+		key: s.Key, Mark: s.Key.Mark, Family: 4, Dataplane: "ring", Scheduler: s.Scheduler, Flags: schedulerFlags(s), Persistence: s.Persistence.Seconds(), OnePacket: s.OnePacket,
 		Servers: []Server{}, Here: s.Local, Quorum: p.Quorum, SorryActive: p.Sorry, Counters: counters(s.Stats), Rates: counters(forward.Stats(s.Rates)),
 	}
 	if s.Key.Mark == 0 {
@@ -149,6 +150,9 @@ func newService(s *forward.ServiceStatus, p node.ServiceView) Service {
 	}
 	if s.Key.Addr.Addr().Is6() {
 		v.Family = 6
+	}
+	if p.Kernel {
+		v.Dataplane = "ipvs"
 	}
 	if s.Persistence > 0 {
 		v.PersistenceMask = s.PersistenceMask
