@@ -189,26 +189,31 @@ func (r *reader) crossMarks() {
 	}
 }
 
-// resolveSync drops a synchronization that follows nobody, and finds one in its old place.
+// resolveSync takes what stands in an instance for the global line, and drops a synchronization
+// that follows nobody.
 func (r *reader) resolveSync() {
 	const keyword, old = "lvs_sync_daemon", "lvs_sync_daemon_interface"
 	g := &r.cfg.Global
+	at := g.At(keyword)
 	for _, in := range r.cfg.Instances {
 		if in.LVSSyncDaemonInterface == "" {
 			continue
 		}
 		r.say(Notice, in.At(old), "%s: deprecated: write %s in global_defs", old, keyword)
-		if g.LVSSyncDaemon == nil {
-			g.LVSSyncDaemon = &SyncDaemon{Interface: in.LVSSyncDaemonInterface, Instance: in.Name}
-			g.mark(keyword, in.At(old))
+		switch s := g.LVSSyncDaemon; {
+		case s == nil:
+			g.LVSSyncDaemon, at = &SyncDaemon{Interface: in.LVSSyncDaemonInterface, Instance: in.Name, ID: -1}, in.At(old)
+			g.mark(keyword, at)
+		case s.Instance != in.Name || s.Interface != in.LVSSyncDaemonInterface:
+			r.say(Warning, in.At(old), "%s: the connections are synchronized over %s already; it is ignored", old, s.Interface)
 		}
 	}
 	switch s := g.LVSSyncDaemon; {
 	case s == nil:
 	case s.Instance != "" && !slices.ContainsFunc(r.cfg.Instances, func(in *Instance) bool { return in.Name == s.Instance }):
-		r.say(Warning, g.At(keyword), "%s: there is no vrrp_instance %s; it is ignored", keyword, s.Instance)
+		r.say(Warning, at, "%s: there is no vrrp_instance %s; it is ignored", keyword, s.Instance)
 		g.LVSSyncDaemon = nil
 	case !r.cfg.UsesIPVS():
-		r.say(Notice, g.At(keyword), "%s: is for the kernel's IPVS (--dataplane ipvs); connections of the ring stay on their director", keyword)
+		r.say(Notice, at, "%s: is for the kernel's IPVS (--dataplane ipvs); connections of the ring stay on their director", keyword)
 	}
 }
