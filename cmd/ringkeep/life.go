@@ -14,7 +14,8 @@ import (
 // and neither decides anything: a failure is told.
 func startup(ctx context.Context, g *config.Global, log *slog.Logger) (shutdown func()) {
 	s := newSecurer(g, log)
-	s.commands(&g.StartupScript, &g.ShutdownScript)
+	s.command("startup_script", &g.StartupScript)
+	s.command("shutdown_script", &g.ShutdownScript)
 	once := func(ctx context.Context, what string, c *config.Command, timeout time.Duration) {
 		if c == nil {
 			return

@@ -249,19 +249,25 @@ func (r *reloader) writeReport(ctx context.Context, q statusQuestion, w io.Write
 		return err
 	}
 	report := status.Report{Version: version, Verdicts: map[string]uint64{}}
+	var now time.Duration
+	var instances []node.InstanceView
+	var scripts []node.ScriptView
 	err = r.between(ctx, func() {
-		now, fwd := r.loop.Clock(), r.loop.Node.Forwarder()
+		fwd := r.loop.Node.Forwarder()
+		now = r.loop.Clock()
 		report.Running, report.Connections = now.Seconds(), fwd.Len()
 		for v := range forward.Verdicts {
 			report.Verdicts[v.String()] = fwd.Counter(v)
 		}
 		tcp, fin, udp := fwd.Timeouts()
 		report.Timeouts = status.Timeout{TCP: tcp.Seconds(), TCPFin: fin.Seconds(), UDP: udp.Seconds()}
-		report.Add(now, r.loop.Node.Instances(), views, services)
+		instances, scripts = r.loop.Node.Instances(), r.loop.Node.Scripts()
+		report.Refused = r.director.cfg.Refused
 	})
 	if err != nil {
 		return err
 	}
+	report.Add(now, instances, scripts, views, services)
 	if !q.json {
 		_, err = io.WriteString(w, report.String())
 		return err

@@ -24,11 +24,14 @@ type service struct {
 	judged  bool // it was compared before
 	sorry   bool // the sorry server stands in
 	steered bool // an operator had a say
+
+	suspended bool // ha_suspend: its address is not here, so its checks rest
 }
 
 // realServer is one member of a pool.
 type realServer struct {
 	cfg    *config.RealServer
+	checks span // of the node's
 	failed int  // of its checks
 	adjust int  // what they add to its weight
 	alive  bool // no check failed

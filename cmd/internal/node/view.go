@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/ringkeep/ringkeep/cmd/internal/config"
 	"github.com/ringkeep/ringkeep/forward"
 )
 
@@ -37,10 +38,46 @@ func (n *Node) Instances() []InstanceView {
 
 // ServerView is what the checks say of a real server.
 type ServerView struct {
-	Addr   netip.AddrPort
-	Weight int  // as configured
-	Up     bool // no check fails
-	Failed int  // checks
+	Addr      netip.AddrPort
+	Weight    int  // as configured
+	Effective int  // with what checks add to it
+	Inhibit   bool // inhibit_on_failure: it stays with weight 0 when it is down
+	Up        bool // no check fails
+	Failed    int  // checks
+	Checks    []CheckView
+}
+
+// CheckView is a check with what is known of it.
+type CheckView struct {
+	Check     *config.Check // not to be changed
+	Up        bool
+	Known     bool          // a result has decided that; else it is what a check begins as
+	Suspended bool          // by ha_suspend
+	Failures  int           // in a row, of a check that is still up
+	Left      int           // further ones that it may have before it is down
+	Adjust    int           // what it adds to the weight of its server
+	Shared    int           // checks of other services that ask the same
+	Next      time.Duration // when it is tried next, 0 while it is, or tells its changes itself
+	Last      Tried
+}
+
+// ScriptView is a tracking script with what is known of it.
+type ScriptView struct {
+	Name  string
+	Up    bool
+	Known bool // a result has decided that
+	Last  Tried
+}
+
+// Scripts tells how the tracking scripts stand; those that nothing tracks do not run.
+func (n *Node) Scripts() []ScriptView {
+	var list []ScriptView
+	for i := range n.scripts {
+		if s := &n.scripts[i]; len(s.users) > 0 {
+			list = append(list, ScriptView{s.cfg.Name, s.good >= s.cfg.Rise, s.good >= 0, s.last})
+		}
+	}
+	return list
 }
 
 // ServiceView is a service of the forwarder with its real servers in the order of the
@@ -48,13 +85,15 @@ type ServerView struct {
 type ServiceView struct {
 	Key         forward.ServiceKey
 	Quorum      bool           // reached
+	Lost, Gain  int            // below which weight it is lost, at which it is gained
+	Weight      int            // that counts for it
 	SorryServer netip.AddrPort // zero without one
 	Sorry       bool           // it stands in
 	Servers     []ServerView
 }
 
 // ServicesFrom appends to list how the services from number at on stand, until they have
-// more than so many servers, so that the whole may be taken in slices. A virtual server of a
+// more than so many servers and checks, so that the whole may be taken in slices. A virtual server of a
 // group is as many services as it has addresses and marks. next is where to go on, -1 at the end.
 func (n *Node) ServicesFrom(at, servers int, list []ServiceView) (_ []ServiceView, next int) {
 	number := 0
@@ -66,6 +105,9 @@ func (n *Node) ServicesFrom(at, servers int, list []ServiceView) (_ []ServiceVie
 			}
 			list = append(list, n.serviceView(s, s.keys[k]))
 			servers -= len(s.servers)
+			for range s.checks() {
+				servers--
+			}
 		}
 		number += len(s.keys)
 	}
@@ -73,14 +115,31 @@ func (n *Node) ServicesFrom(at, servers int, list []ServiceView) (_ []ServiceVie
 }
 
 func (n *Node) serviceView(s *service, k forward.ServiceKey) ServiceView {
-	v := ServiceView{Key: k, Quorum: s.quorum, Sorry: s.sorry}
+	v := ServiceView{
+		Key: k, Quorum: s.quorum, Lost: max(1, s.cfg.Quorum-s.cfg.Hysteresis), Gain: s.cfg.Quorum + s.cfg.Hysteresis, Weight: n.weight(s), Sorry: s.sorry,
+	}
 	if c := s.cfg.SorryServer; c != nil && n.serves(k, c) {
 		v.SorryServer = n.server(k, c, 0).Addr
 	}
 	for i := range s.servers {
 		if rs := &s.servers[i]; n.serves(k, rs.cfg) {
-			v.Servers = append(v.Servers, ServerView{n.server(k, rs.cfg, 0).Addr, rs.cfg.Weight, rs.alive, rs.failed})
+			one := ServerView{n.server(k, rs.cfg, 0).Addr, rs.cfg.Weight, rs.weight(), rs.cfg.InhibitOnFailure, rs.alive, rs.failed, nil}
+			for c := rs.checks.from; c < rs.checks.to; c++ {
+				one.Checks = append(one.Checks, n.checkView(&n.checks[c]))
+			}
+			v.Servers = append(v.Servers, one)
 		}
+	}
+	return v
+}
+
+func (n *Node) checkView(c *checker) CheckView {
+	v := CheckView{
+		Check: c.cfg, Up: c.up, Known: c.known, Suspended: n.services[c.service].suspended, Failures: c.failures, Left: c.left(), Adjust: c.adjust,
+		Shared: max(0, len(c.equal)-1), Last: c.last,
+	}
+	if n.timers.pos[c.timer] >= 0 {
+		v.Next = n.timers.at[c.timer]
 	}
 	return v
 }
