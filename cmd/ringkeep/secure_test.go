@@ -73,9 +73,9 @@ func TestSecure(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct{ global, want, logged, refused string }{
-		{"script_user root", "good open|open|master=root: backup=root: notify=nobody::daemon stop=root: start=root:", "script is not safe", "{notify_fault of vrrp_instance A DIR/noexec c.conf:37:18 not executable: DIR/noexec: for uid:gid 0:0}"},
-		{"script_user root\nenable_script_security", "good||master=root: notify=nobody::daemon start=root:", "writable by others", "{vrrp_script open DIR/open c.conf:11:12 unsafe permissions: DIR/open: writable by others}"},
-		{"enable_script_security", "||notify=nobody::daemon", "needs script_user", "{vrrp_script good DIR/good c.conf:8:12 enable_script_security needs script_user, or an account keepalived_script}"},
+		{"script_user root", "good open|open|master=root: backup=root: notify=nobody::daemon stop=root: start=root:", "script is not safe", "{notify_fault of vrrp_instance A DIR/noexec c.conf:33:18 not executable: DIR/noexec: for uid:gid 0:0}"},
+		{"script_user root\nenable_script_security", "good||master=root: notify=nobody::daemon start=root:", "writable by others", "{vrrp_script open DIR/open c.conf:10:1 unsafe permissions: DIR/open: writable by others}"},
+		{"enable_script_security", "||notify=nobody::daemon", "needs script_user", "{vrrp_script good DIR/good c.conf:6:1 enable_script_security needs script_user, or an account keepalived_script}"},
 		{"script_user daemon", "good open|open|master=daemon: backup=daemon: notify=nobody::daemon stop=daemon: start=daemon:", "not executable", "{notify_fault of vrrp_instance A DIR/noexec"},
 		{"script_user daemon\nset_supplementary_groups", "good open|open|master=daemon:: backup=daemon:: notify=nobody::daemon stop=daemon:: start=daemon::", "not found", "{vrrp_script lost DIR/nosuch"},
 		{"set_supplementary_groups", "good open|open|master=:: backup=:: notify=nobody::daemon stop=:: start=::", "not found", "{vrrp_script lost DIR/nosuch"},
