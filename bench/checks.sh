@@ -45,7 +45,7 @@ error_log $PWD/nginx.log;
 events { worker_connections 8192; }
 http { access_log off; client_body_temp_path $PWD; server { listen 80 backlog=4096; return 200 "ok"; } }
 END
-inside taskset -c "$others" nginx -e "$PWD/nginx.log" -c "$PWD/nginx.conf" & web=$!
+inside taskset -c "$others" nginx -e "$PWD/nginx.log" -c "$PWD/nginx.conf" &
 
 instance='vrrp_instance V {
  interface v0
@@ -60,7 +60,7 @@ instance='vrrp_instance V {
 servers() { # COUNT NET CHECK: services of 100 servers each
   local i
   for i in $(seq 0 $(($1 - 1))); do
-    [ $((i % 100)) = 0 ] && printf 'virtual_server 10.1.%d.%d 80 {\n delay_loop 1\n lb_algo rr\n lb_kind DR\n protocol TCP\n connect_timeout 1\n' "$2" $((1 + i / 100))
+    [ $((i % 100)) = 0 ] && printf 'virtual_server 10.1.%d.%d 80 {\n delay_loop 1\n lb_algo rr\n lb_kind TUN\n protocol TCP\n connect_timeout 1\n' "$2" $((1 + i / 100))
     printf ' real_server 10.%d.%d.%d 80 {\n  %s\n }\n' "$2" $((i / 250)) $((1 + i % 250)) "$3"
     [ $((i % 100)) = 99 ] || [ "$i" = $(($1 - 1)) ] && echo '}'
   done
@@ -83,12 +83,13 @@ taken() { inside awk '/^Tcp:/ && $6 ~ /^[0-9]+$/ { print $7 }' /proc/net/snmp; }
 for conf in alone checks; do
   taskset -c "$last" ./ringkeep run -f $conf.conf 2>$conf.log & director=$!
   sleep 10
+  kill -0 $director || { tail -3 $conf.log >&2; exit 1; }
   inside tcpdump -i v0 -Q in -B 16384 -nn -s 64 -w $conf.pcap proto 112 2>/dev/null & dump=$!
   sleep 0.5
   c=$(cpu $director) n=$(taken)
   sleep "$time"
   c=$(($(cpu $director) - c)) n=$(($(taken) - n))
-  kill "$dump"
+  pkill tcpdump # those of this script: it has a process namespace of its own
   wait "$dump" 2>/dev/null || true
   up=$(./ringkeep status | awk 'match($0, /[0-9]+ of [0-9]+ servers? up/) { split(substr($0, RSTART), w, " "); n += w[1] } END { print n + 0 }')
   due=0
@@ -99,4 +100,5 @@ for conf in alone checks; do
   kill $director
   wait $director || true
 done
-kill "$web" "$other"
+pkill nginx
+kill "$other"

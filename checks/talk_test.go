@@ -271,6 +271,7 @@ func TestNothingLeaks(t *testing.T) {
 	l, refused := listener(t)
 	l.Close()
 	resets := raw(t, func(c *net.TCPConn, _ string) { c.SetLinger(0) })
+	gone := serving(t, func(c net.Conn) { c.(*net.TCPConn).SetLinger(0) })
 	wrong := raw(t, says("HTTP/1.0 500 no\r\n\r\n"))
 	junk, _ := script(t, "554 no\r\n")
 	closed := unused(t)
@@ -301,7 +302,7 @@ func TestNothingLeaks(t *testing.T) {
 			return err
 		},
 		func(ctx context.Context) error {
-			_, err := HTTP(ctx, HTTPCheck{Target: to(resets), Path: "/", TLS: TLSClient("x", nil)})
+			_, err := HTTP(ctx, HTTPCheck{Target: to(gone), Path: "/", TLS: TLSClient("x", nil)})
 			return err
 		},
 		func(ctx context.Context) error { return SMTP(ctx, SMTPCheck{Target: to(junk)}) },
