@@ -27,7 +27,7 @@ func newSecurer(g *config.Global, log *slog.Logger) *securer {
 // them in it.
 func secure(cfg *config.Config, log *slog.Logger) {
 	s := newSecurer(&cfg.Global, log)
-	defer func() { cfg.Refused = s.refused }()
+	defer func() { cfg.Refused = append(cfg.Refused, s.refused...) }()
 	for _, sc := range cfg.Scripts {
 		if s.allow("vrrp_script "+sc.Name, sc.Pos, sc.Script.Args, &sc.Account) {
 			continue
