@@ -52,6 +52,16 @@ type HTTPAnswer struct {
 	Digest [md5.Size]byte // of the body, of which Content-Length may end what is summed
 
 	length int64 // Content-Length, -1 without one
+	whole  bool  // the server has closed the connection behind it
+}
+
+// Remark is what is odd about a complete answer and decides nothing: a body that is not as
+// long as Content-Length says. "" is nothing.
+func (a *HTTPAnswer) Remark() string {
+	if !a.whole || a.length < 0 || a.length == a.Length {
+		return ""
+	}
+	return fmt.Sprintf("Content-Length says %d, the body has %d bytes", a.length, a.Length)
 }
 
 // HTTP makes one check. It sends the bytes that keepalived sends, and as it does reads
@@ -95,7 +105,7 @@ func (c *talkative) within() { c.end = time.Now().Add(c.timeout) }
 
 // handshake words an error of the TLS handshake.
 func (c *talkative) handshake(err error) error {
-	if err = c.failed(err, 0); errors.Is(err, ErrLocal) {
+	if err = c.failed(err, c.got); errors.Is(err, ErrLocal) {
 		return err
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -138,6 +148,7 @@ func (c HTTPCheck) judge(conn *talkative, stream io.Reader) (HTTPAnswer, error) 
 		case !r.answered:
 			return r.answer(), fmt.Errorf("connection closed before the end of the HTTP header (%d bytes)", r.got)
 		}
+		r.whole = true
 		return r.answer(), c.content(&r)
 	}
 }
@@ -153,7 +164,11 @@ func (c HTTPCheck) accepts(status int) bool {
 func (c HTTPCheck) content(r *reader) error {
 	if len(c.Digests) > 0 {
 		if got := hex.EncodeToString(r.sum.Sum(nil)); !slices.Contains(c.Digests, got) {
-			return fmt.Errorf("digest %s, expected %s", got, strings.Join(c.Digests, " or "))
+			odd := r.Remark()
+			if odd != "" {
+				odd = " (" + odd + ")"
+			}
+			return fmt.Errorf("digest %s, expected %s%s", got, strings.Join(c.Digests, " or "), odd)
 		}
 	}
 	if c.Regex != nil {

@@ -107,6 +107,7 @@ func TestHTTPVerdicts(t *testing.T) {
 		{"caseless", "HTTP/1.0 200 Fine\r\n\r\nOK", "", HTTPCheck{Regex: regex("ok", RegexOptions{Words: []string{"caseless"}})}},
 		{"no match", "HTTP/1.0 200 Fine\r\n\r\nOK", `answer matches regex "ok" and must not`, HTTPCheck{Regex: regex("ok", RegexOptions{Words: []string{"caseless"}, NoMatch: true})}},
 		{"digest before regex", ok, "digest 444bcb3a3fcf8389296c49467f27e1d6, expected 7fa3b767c460b54a2be4d49030b349c7", HTTPCheck{Digests: sum("no"), Regex: regex("x", RegexOptions{})}},
+		{"short body", "HTTP/1.0 200 OK\r\nContent-Length: 4\r\n\r\nok", "digest 444bcb3a3fcf8389296c49467f27e1d6, expected 7fa3b767c460b54a2be4d49030b349c7 (Content-Length says 4, the body has 2 bytes)", HTTPCheck{Digests: sum("no")}},
 		{"long header", "HTTP/1.0 200 OK\r\n" + strings.Repeat("X: y\r\n", 700) + "\r\n", "HTTP header does not end within 4095 bytes", HTTPCheck{}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -178,6 +179,35 @@ func TestHTTPHostileServers(t *testing.T) {
 				t.Errorf("took %v", took)
 			}
 		})
+	}
+}
+
+// What is said of Content-Length is said of a whole answer only: who was refused for its
+// status, or has not ended, may have had more to say.
+func TestHTTPRemark(t *testing.T) {
+	for answer, want := range map[string]string{
+		"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok":                    "",
+		"HTTP/1.0 200 OK\r\n\r\nok":                                         "",
+		"HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\nok":                    "Content-Length says 9, the body has 2 bytes",
+		"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nok":                    "Content-Length says 1, the body has 2 bytes",
+		"HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\nok":                    "", // keepalived does not know it so
+		"HTTP/1.0 200 OK\r\nContent-Length: x\r\n\r\nok":                    "",
+		"HTTP/1.0 500 No\r\nContent-Length: 9\r\n\r\nok":                    "",
+		"HTTP/1.0 200 OK\r\nContent-Length: 9":                              "",
+		"HTTP/1.0 200 OK\r\nContent-Length: 0\r\nContent-Length: 2\r\n\r\n": "",
+	} {
+		a, _ := HTTP(t.Context(), HTTPCheck{Target: Target{Addr: raw(t, says(answer)), Timeout: 5 * time.Second}, Path: "/"})
+		if got := a.Remark(); got != want {
+			t.Errorf("%q: %q, want %q", answer, got, want)
+		}
+	}
+	addr := raw(t, func(c *net.TCPConn, _ string) {
+		io.WriteString(c, "HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\nok")
+		io.Copy(io.Discard, c)
+	})
+	a, err := HTTP(t.Context(), HTTPCheck{Target: Target{Addr: addr, Timeout: 200 * time.Millisecond}, Path: "/"})
+	if got := a.Remark(); err == nil || got != "" {
+		t.Errorf("of an answer that has not ended: %q, %v", got, err)
 	}
 }
 

@@ -271,6 +271,7 @@ func TestNothingLeaks(t *testing.T) {
 	l, refused := listener(t)
 	l.Close()
 	resets := raw(t, func(c *net.TCPConn, _ string) { c.SetLinger(0) })
+	gone := serving(t, func(c net.Conn) { c.(*net.TCPConn).SetLinger(0) })
 	wrong := raw(t, says("HTTP/1.0 500 no\r\n\r\n"))
 	junk, _ := script(t, "554 no\r\n")
 	closed := unused(t)
@@ -300,10 +301,25 @@ func TestNothingLeaks(t *testing.T) {
 			_, err := HTTP(ctx, HTTPCheck{Target: to(junk), Path: "/", TLS: TLSClient("x", nil)})
 			return err
 		},
+		func(ctx context.Context) error {
+			_, err := HTTP(ctx, HTTPCheck{Target: to(gone), Path: "/", TLS: TLSClient("x", nil)})
+			return err
+		},
 		func(ctx context.Context) error { return SMTP(ctx, SMTPCheck{Target: to(junk)}) },
+		func(ctx context.Context) error { return SMTP(ctx, SMTPCheck{Target: to(refused)}) },
+		func(ctx context.Context) error {
+			called, off := context.WithCancel(ctx)
+			off()
+			return SMTP(called, SMTPCheck{Target: short})
+		},
 		func(ctx context.Context) error { return DNS(ctx, DNSCheck{Target: to(nxdomain)}) },
 		func(ctx context.Context) error { return UDP(ctx, UDPCheck{Target: to(closed)}) },
 		func(ctx context.Context) error { return Ping(ctx, Target{Addr: refused, Device: "nosuch0"}) },
+		func(ctx context.Context) error {
+			_, err := WatchFile("/proc/self/stat") // whose changes nobody is told of
+			return err
+		},
+		func(ctx context.Context) error { return Script{Args: []string{"/nosuch"}}.Run(ctx).Err },
 	}
 	all := func(n int) {
 		var running sync.WaitGroup
@@ -323,7 +339,27 @@ func TestNothingLeaks(t *testing.T) {
 	eventually(t, "the servers are quiet", func() bool { return sockets(t) < 60 })
 	goroutines, files := runtime.NumGoroutine(), sockets(t)
 	all(10_000)
+	failingScripts(t)
 	eventually(t, fmt.Sprintf("as before: %d goroutines, %d files", goroutines, files), func() bool {
 		return runtime.NumGoroutine() <= goroutines && sockets(t) <= files
 	})
+}
+
+// failingScripts runs processes that fail, and some that must be killed.
+func failingScripts(t *testing.T) {
+	t.Helper()
+	var running sync.WaitGroup
+	for i := range 200 {
+		s := Script{Args: []string{"/bin/false"}, Timeout: 20 * time.Second}
+		if i%10 == 0 {
+			s = Script{Args: []string{"/bin/sleep", "600"}, Timeout: time.Millisecond}
+		}
+		if running.Go(func() {
+			if exit := s.Run(t.Context()); exit.OK() {
+				t.Errorf("%q: %v", s.Args, exit)
+			}
+		}); i%20 == 19 {
+			running.Wait()
+		}
+	}
 }

@@ -139,6 +139,7 @@ type talkative struct {
 	stop    func() bool
 	timeout time.Duration
 	end     time.Time
+	got     int64 // bytes read
 }
 
 // Read waits for the next bytes of the server, one timeout at most.
@@ -149,7 +150,9 @@ func (c *talkative) Read(b []byte) (int, error) {
 	if c.ctx.Err() != nil { // it may have ended before the deadline was set
 		return 0, os.ErrDeadlineExceeded
 	}
-	return c.Conn.Read(b)
+	n, err := c.Conn.Read(b)
+	c.got += int64(n)
+	return n, err
 }
 
 func (c *talkative) Write(b []byte) (int, error) {

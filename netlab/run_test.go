@@ -101,6 +101,7 @@ var played = []string{
 	"fleet-ringkeep-frr", "fleet-frr-ringkeep", "fleet-frr-frr",
 	"vmac-v2", "vmac-ipv6", "vmac-xmit-base", "vmac-killed", "vmac-services", "syn-flood", "fragments", "own-connections", "too-big-to-servers", "workers", "server-group", "fwmark", "service-ipv6", "nat-router", "backup-routes", "mark-exceptions", "interop-vmac-v2-keepalived-first", "interop-vmac-v2-ringkeep-first",
 	"interop-vmac-v3-keepalived-first", "interop-vmac-v3-ringkeep-first", "interop-vmac-v6-keepalived-first", "interop-vmac-v6-ringkeep-first",
+	"checks-seen",
 }
 
 // TestScenarios plays them in namespaces.

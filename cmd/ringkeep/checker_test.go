@@ -58,6 +58,13 @@ func turningConf() string {
 	}
 	// Two checks of one server, which two failures take out once.
 	fmt.Fprintf(&b, turning, port+1, "", "TCP_CHECK"+timed+" retry 0\n connect_port 8080\n }\n MISC_CHECK {\n warmup 0\n misc_path \"DIR/alive\" root\n retry 1\n delay_before_retry 1\n }")
+	// What is told at the end, of who is up then and who is down.
+	for i, script := range []string{"/bin/true", "/bin/false"} {
+		two := "MISC_CHECK {\n warmup 0\n misc_path \"" + script + "\" root\n }\n }\n real_server 127.0.0.2 %[1]d {\n notify_up \"DIR/tell RT%[1]d UP\" root\n notify_down \"DIR/tell RT%[1]d DOWN\" root\n" +
+			" MISC_CHECK {\n warmup 0\n misc_path \"DIR/alive\" root\n }"
+		fmt.Fprintf(&b, turning, port+2+2*i, "omega", fmt.Sprintf(two, port+2+2*i))
+		fmt.Fprintf(&b, turning, port+3+2*i, "omega\n quorum 11", fmt.Sprintf(two, port+3+2*i))
+	}
 	return "global_defs {\n script_user root\n}\n" + b.String()
 }
 

@@ -12,9 +12,12 @@ import (
 
 // startup runs startup_script, and returns what runs shutdown_script. Both are waited for,
 // and neither decides anything: a failure is told.
-func startup(ctx context.Context, g *config.Global, log *slog.Logger) (shutdown func()) {
+func startup(ctx context.Context, cfg *config.Config, log *slog.Logger) (shutdown func()) {
+	g := &cfg.Global
 	s := newSecurer(g, log)
-	s.commands(&g.StartupScript, &g.ShutdownScript)
+	s.command("startup_script", &g.StartupScript)
+	s.command("shutdown_script", &g.ShutdownScript)
+	cfg.Refused = s.refused
 	once := func(ctx context.Context, what string, c *config.Command, timeout time.Duration) {
 		if c == nil {
 			return

@@ -240,7 +240,7 @@ func (r *runner) daemon(ctx context.Context, re *reloader) error {
 	}
 	defer only.Close()
 	heed := catchSignals()
-	shutdown := startup(ctx, &re.cfg.Global, log)
+	shutdown := startup(ctx, re.cfg, log)
 	defer shutdown()
 	k, err := kernel.Open(log)
 	if err != nil {

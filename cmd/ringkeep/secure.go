@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 
 	"github.com/ringkeep/ringkeep/checks"
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
@@ -15,17 +16,20 @@ type securer struct {
 	global      *config.Global
 	defaultUser string
 	log         *slog.Logger
+	refused     []config.Refusal
 }
 
 func newSecurer(g *config.Global, log *slog.Logger) *securer {
 	return &securer{global: g, defaultUser: checks.DefaultUser(), log: log}
 }
 
-// secure judges every script of the configuration and drops those that may not run.
+// secure judges every script of the configuration, drops those that may not run, and notes
+// them in it.
 func secure(cfg *config.Config, log *slog.Logger) {
 	s := newSecurer(&cfg.Global, log)
+	defer func() { cfg.Refused = append(cfg.Refused, s.refused...) }()
 	for _, sc := range cfg.Scripts {
-		if s.allow(sc.Pos, sc.Script.Args, &sc.Account) {
+		if s.allow("vrrp_script "+sc.Name, sc.Pos, sc.Script.Args, &sc.Account) {
 			continue
 		}
 		this := func(t config.Track) bool { return t.Name == sc.Name }
@@ -37,46 +41,67 @@ func secure(cfg *config.Config, log *slog.Logger) {
 		}
 	}
 	for _, g := range cfg.SyncGroups {
-		s.commands(&g.NotifyMaster, &g.NotifyBackup, &g.NotifyFault, &g.NotifyStop, &g.Notify)
+		s.states("vrrp_sync_group "+g.Name, &g.NotifyMaster, &g.NotifyBackup, &g.NotifyFault, &g.NotifyStop, &g.Notify)
 	}
-	s.commands(&cfg.Global.NotifyFIFOScript, &cfg.Global.VRRPNotifyFIFOScript, &cfg.Global.LVSNotifyFIFOScript)
+	g := &cfg.Global
+	s.command("notify_fifo_script", &g.NotifyFIFOScript)
+	s.command("vrrp_notify_fifo_script", &g.VRRPNotifyFIFOScript)
+	s.command("lvs_notify_fifo_script", &g.LVSNotifyFIFOScript)
 	for _, in := range cfg.Instances {
-		s.commands(&in.NotifyMaster, &in.NotifyBackup, &in.NotifyFault, &in.NotifyStop, &in.Notify, &in.NotifyMasterRxLowerPri)
-		if in.NotifyDeleted != nil && len(in.NotifyDeleted.Args) > 0 && !s.allow(in.NotifyDeleted.Pos, in.NotifyDeleted.Args, &in.NotifyDeleted.Account) {
+		name := "vrrp_instance " + in.Name
+		s.states(name, &in.NotifyMaster, &in.NotifyBackup, &in.NotifyFault, &in.NotifyStop, &in.Notify)
+		s.command("notify_master_rx_lower_pri of "+name, &in.NotifyMasterRxLowerPri)
+		if in.NotifyDeleted != nil && len(in.NotifyDeleted.Args) > 0 && !s.allow("notify_deleted of "+name, in.NotifyDeleted.Pos, in.NotifyDeleted.Args, &in.NotifyDeleted.Account) {
 			in.NotifyDeleted.Args = nil
 		}
 	}
 	for _, vs := range cfg.VirtualServers {
-		s.commands(&vs.QuorumUp, &vs.QuorumDown)
+		name := "virtual_server " + vs.String()
+		s.command("quorum_up of "+name, &vs.QuorumUp)
+		s.command("quorum_down of "+name, &vs.QuorumDown)
 		for _, rs := range vs.RealServers {
-			s.commands(&rs.NotifyUp, &rs.NotifyDown)
+			name := "real_server " + rs.Addr.String() + " of " + name
+			s.command("notify_up of "+name, &rs.NotifyUp)
+			s.command("notify_down of "+name, &rs.NotifyDown)
 			rs.Checks = slices.DeleteFunc(rs.Checks, func(c *config.Check) bool {
-				return c.MiscPath != nil && !s.allow(c.MiscPath.Pos, c.MiscPath.Args, &c.Account)
+				return c.MiscPath != nil && !s.allow("MISC_CHECK of "+name, c.MiscPath.Pos, c.MiscPath.Args, &c.Account)
 			})
 		}
 	}
 }
 
-func (s *securer) commands(list ...**config.Command) {
-	for _, c := range list {
-		if *c != nil && !s.allow((*c).Pos, (*c).Args, &(*c).Account) {
-			*c = nil
-		}
+// states judges the scripts that are told the states of an instance or group.
+func (s *securer) states(of string, master, backup, fault, stop, every **config.Command) {
+	s.command("notify_master of "+of, master)
+	s.command("notify_backup of "+of, backup)
+	s.command("notify_fault of "+of, fault)
+	s.command("notify_stop of "+of, stop)
+	s.command("notify of "+of, every)
+}
+
+// command takes a script away that may not run.
+func (s *securer) command(of string, c **config.Command) {
+	if *c != nil && !s.allow(of, (*c).Pos, (*c).Args, &(*c).Account) {
+		*c = nil
 	}
 }
 
-// allow fills in the user and tells whether the script may run.
-func (s *securer) allow(pos config.Pos, args []string, who *config.Account) bool {
+// allow fills in the user and tells whether the script may run, which is there for what of says.
+func (s *securer) allow(of string, pos config.Pos, args []string, who *config.Account) bool {
 	if who.User == "" {
 		*who = s.global.ScriptUser
 	}
 	who.Supplementary = who.Supplementary || s.global.SetSupplementaryGroups
 	v, err := judge(args, who, s.defaultUser, s.global.EnableScriptSecurity)
+	refuse := func(reason string) {
+		s.log.Warn("script disabled", "at", pos.String(), "script", args[0], "reason", reason)
+		s.refused = append(s.refused, config.Refusal{Of: of, Script: strings.Join(args, " "), At: pos.String(), Reason: reason})
+	}
 	switch {
 	case err != nil:
-		s.log.Warn("script disabled", "at", pos.String(), "script", args[0], "reason", err)
+		refuse(err.Error())
 	case !v.Run:
-		s.log.Warn("script disabled", "at", pos.String(), "script", args[0], "reason", v.String())
+		refuse(v.String())
 	case v.Reason != checks.Safe:
 		s.log.Warn("script is not safe: enable_script_security would disable it", "at", pos.String(), "script", args[0], "reason", v.String())
 	case v.Bare:

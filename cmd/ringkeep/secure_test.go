@@ -75,20 +75,20 @@ func TestSecure(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, tt := range []struct{ global, want, logged string }{
-		{"script_user root", "good open|open|master=root: backup=root: notify=nobody::daemon stop=root: start=root:", "script is not safe"},
-		{"script_user root\nenable_script_security", "good||master=root: notify=nobody::daemon start=root:", "writable by others"},
-		{"enable_script_security", "||notify=nobody::daemon", "needs script_user"},
-		{"script_user daemon", "good open|open|master=daemon: backup=daemon: notify=nobody::daemon stop=daemon: start=daemon:", "not executable"},
-		{"script_user daemon\nset_supplementary_groups", "good open|open|master=daemon:: backup=daemon:: notify=nobody::daemon stop=daemon:: start=daemon::", "not found"},
-		{"set_supplementary_groups", "good open|open|master=:: backup=:: notify=nobody::daemon stop=:: start=::", "not found"},
+	for _, tt := range []struct{ global, want, logged, refused string }{
+		{"script_user root", "good open|open|master=root: backup=root: notify=nobody::daemon stop=root: start=root:", "script is not safe", "{notify_fault of vrrp_instance A DIR/noexec c.conf:33:18 not executable: DIR/noexec: for uid:gid 0:0}"},
+		{"script_user root\nenable_script_security", "good||master=root: notify=nobody::daemon start=root:", "writable by others", "{vrrp_script open DIR/open c.conf:10:1 unsafe permissions: DIR/open: writable by others}"},
+		{"enable_script_security", "||notify=nobody::daemon", "needs script_user", "{vrrp_script good DIR/good c.conf:6:1 enable_script_security needs script_user, or an account keepalived_script}"},
+		{"script_user daemon", "good open|open|master=daemon: backup=daemon: notify=nobody::daemon stop=daemon: start=daemon:", "not executable", "{notify_fault of vrrp_instance A DIR/noexec"},
+		{"script_user daemon\nset_supplementary_groups", "good open|open|master=daemon:: backup=daemon:: notify=nobody::daemon stop=daemon:: start=daemon::", "not found", "{vrrp_script lost DIR/nosuch"},
+		{"set_supplementary_groups", "good open|open|master=:: backup=:: notify=nobody::daemon stop=:: start=::", "not found", "{vrrp_script lost DIR/nosuch"},
 	} {
 		text := strings.ReplaceAll(fmt.Sprintf(secureConf, tt.global), "DIR", dir)
 		cfg, _ := config.Parse("c.conf", []byte(text), config.Options{})
 		var log bytes.Buffer
 		logger := slog.New(slog.NewTextHandler(&log, nil))
 		secure(cfg, logger)
-		newSecurer(&cfg.Global, logger).commands(&cfg.Global.StartupScript)
+		newSecurer(&cfg.Global, logger).command("startup_script", &cfg.Global.StartupScript)
 		in, g := cfg.Instances[0], cfg.SyncGroups[0]
 		var commands []string
 		for _, one := range []struct {
@@ -104,6 +104,9 @@ func TestSecure(t *testing.T) {
 			}
 		}
 		got := names(in.TrackScripts) + "|" + names(g.TrackScripts) + "|" + strings.Join(commands, " ")
+		if len(cfg.Refused) == 0 || !strings.Contains(fmt.Sprint(cfg.Refused), strings.ReplaceAll(tt.refused, "DIR", dir)) {
+			t.Errorf("%q: refused %v, want %s", tt.global, cfg.Refused, tt.refused)
+		}
 		if got != tt.want || !strings.Contains(log.String(), tt.logged) {
 			t.Errorf("%q:\ngot  %s\nwant %s\nlogged %s", tt.global, got, tt.want, log.String())
 		}

@@ -280,18 +280,24 @@ func (r *reloader) writeReport(ctx context.Context, q statusQuestion, w io.Write
 		return err
 	}
 	report := status.Report{Version: version, Verdicts: map[string]uint64{}}
+	var now time.Duration
+	var instances []node.InstanceView
+	var scripts []node.ScriptView
 	err = r.between(ctx, func() {
-		now, sum := r.loop.Clock(), r.loop.Node.Totals()
+		sum := r.loop.Node.Totals()
+		now = r.loop.Clock()
 		report.Running, report.Connections = now.Seconds(), sum.Conns
 		for v := range forward.Verdicts {
 			report.Verdicts[v.String()] = sum.Verdicts[v]
 		}
 		report.Timeouts = status.Timeout{TCP: tcp.Seconds(), TCPFin: fin.Seconds(), UDP: udp.Seconds()}
-		report.Add(now, r.loop.Node.Instances(), views, services)
+		instances, scripts = r.loop.Node.Instances(), r.loop.Node.Scripts()
+		report.Refused = r.director.cfg.Refused
 	})
 	if err != nil {
 		return err
 	}
+	report.Add(now, instances, scripts, views, services)
 	if !q.json {
 		_, err = io.WriteString(w, report.String())
 		return err

@@ -411,3 +411,27 @@ func (c *Check) Same(o *Check) bool {
 	}
 	return c.Kind == o.Kind && c.Connect == o.Connect && c.Bind == o.Bind && slices.Equal(asked(c), asked(o))
 }
+
+// Asks is all that a check of the server at addr does, and when, as a text: two checks with
+// the same are one to that server. A PING_CHECK has no port, a script goes nowhere.
+func (c *Check) Asks(addr netip.Addr) string {
+	to := c.Connect
+	switch c.Kind {
+	case "PING_CHECK":
+		to = netip.AddrPortFrom(to.Addr(), 0)
+	case "MISC_CHECK":
+		to = netip.AddrPort{}
+	}
+	words := []string{c.Kind, addr.String(), to.String(), c.Bind.String()}
+	for _, line := range printed(tables()[c.Kind], reflect.ValueOf(c).Elem()) {
+		switch keyword, _, _ := strings.Cut(line, " "); keyword {
+		case "connect_ip", "connect_port", "bindto", "bind_port": // said already
+		default:
+			words = append(words, line)
+		}
+	}
+	for _, u := range c.URLs {
+		words = append(words, u.SNI)
+	}
+	return strings.Join(words, "\n")
+}

@@ -56,6 +56,10 @@ type Config struct {
 	NetNamespace, InstanceName string
 	UsePIDDir                  bool
 
+	// Refused are the scripts that the host does not run. Who asks it takes them out of
+	// the configuration, and puts them down here.
+	Refused []Refusal
+
 	texts map[string]string // of every file, for messages
 	ipvs  bool              // the kernel's is used
 }
@@ -64,6 +68,14 @@ type Config struct {
 // was told to.
 func (c *Config) UsesIPVS() bool {
 	return c.ipvs || slices.ContainsFunc(c.VirtualServers, func(vs *VirtualServer) bool { return vs.kernel && vs.Disabled == "" })
+}
+
+// Refusal is a script that is not run.
+type Refusal struct {
+	Of     string `json:"of"` // what it was for: notify_master of vrrp_instance VI_1
+	Script string `json:"script"`
+	At     string `json:"at"` // where it stands in the file
+	Reason string `json:"reason"`
 }
 
 // Global is global_defs.

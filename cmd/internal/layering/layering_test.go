@@ -40,7 +40,7 @@ var arrows = map[string][]string{
 	"cmd/internal/sim":      {"proto", "ring/pcap", "netlab", "netlab/report", "cmd/internal/config", "cmd/internal/node", "cmd/internal/reading"},
 	"cmd/internal/reading":  {"proto", "fsm", "netlab", "cmd/internal/config", "cmd/internal/node"},
 	"cmd/internal/node":     {"proto", "fsm", "sched", "forward", "cmd/internal/config"},
-	"cmd/internal/status":   {"proto", "forward", "cmd/internal/node"},
+	"cmd/internal/status":   {"proto", "forward", "cmd/internal/config", "cmd/internal/node"},
 	"cmd/internal/loop":     {"proto", "fsm", "forward", "forward/ipvs", "ring", "checks", "cmd/internal/config", "cmd/internal/kernel", "cmd/internal/node"},
 	"cmd/ringkeep":          {"bench", "forward", "forward/ipvs", "cmd/internal/status", "netlab", "netlab/report", "netlab/vm", "cmd/internal/reading", "proto", "cmd/internal/dump", "ring", "checks", "cmd/internal/config", "cmd/internal/kernel", "cmd/internal/loop", "cmd/internal/model", "cmd/internal/node", "cmd/internal/replay", "cmd/internal/sim"},
 }

@@ -182,6 +182,8 @@ func (l *Loop) report(a node.Action) {
 		l.reportCheck(a)
 	case node.CheckFailed:
 		l.Log.Info("check failed, to be tried again", "vs", a.Service, "rs", a.Server, "check", a.Check.Pos.String(), "reason", a.Reason)
+	case node.CheckSuspended:
+		l.Log.Info(fmt.Sprintf("%s healthchecker for service %s for VS %s", suspendWord(a), a.Name, a.Service))
 	case node.WeightChanged:
 		l.Log.Info(fmt.Sprintf("Changing weight from %d to %d for %s service %s of VS %s", a.From, a.To, active(a.Active), a.Name, a.Service))
 	case node.ScriptChanged:

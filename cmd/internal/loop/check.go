@@ -103,8 +103,14 @@ func (g generation) web(c *config.Check, target checks.Target) probe {
 		}
 		list = append(list, h)
 	}
+	told := make([]string, len(list)) // of each request: once is enough
 	return func(ctx context.Context, url int) node.CheckDone {
-		_, err := checks.HTTP(ctx, list[url])
+		answer, err := checks.HTTP(ctx, list[url])
+		if odd := answer.Remark(); odd != told[url] {
+			if told[url] = odd; odd != "" {
+				g.loop.Log.Warn("Content-Length is wrong, which decides nothing", "rs", c.Connect, "check", c.URLs[url].Pos.String(), "reason", odd)
+			}
+		}
 		return result(err)
 	}
 }
@@ -152,6 +158,17 @@ func (l *Loop) reportCheck(a node.CheckChanged) {
 		attrs = append(attrs, "reason", a.Reason)
 	}
 	l.Log.Info(words, attrs...)
+}
+
+// suspendWord is keepalived's for what becomes of a check by ha_suspend.
+func suspendWord(a node.CheckSuspended) string {
+	switch {
+	case a.Suspended && a.Begins:
+		return "Deactivating"
+	case a.Suspended:
+		return "Suspending"
+	}
+	return "Activating"
 }
 
 func active(up bool) string {

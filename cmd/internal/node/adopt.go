@@ -149,6 +149,7 @@ func (r *reload) adoptTracked() {
 				s.good = s.cfg.Rise
 				continue
 			}
+			s.last = old.last
 			if s.good = min(old.good, s.cfg.Rise-1); old.good >= old.cfg.Rise {
 				s.good = s.cfg.Rise + min(old.good-old.cfg.Rise, s.cfg.Fall-1)
 			}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -14,6 +15,8 @@ type checker struct {
 	timer           int
 	began           time.Duration // the last try
 	last            Tried
+	equal           []int // the checks that ask the same, see share; nil without others
+	with            []int // those of them that the try under way is for, too
 }
 
 // addCheck makes a checker of server number server of service number service.
@@ -47,35 +50,14 @@ func (rs *realServer) weight() int { return min(max(0, rs.cfg.Weight+rs.adjust),
 // Check returns the configuration of check number i, for the driver to run.
 func (n *Node) Check(i int) *config.Check { return n.checks[i].cfg }
 
-// Checked is a check with what is known of it.
-type Checked struct {
-	Service  string // as in messages
-	Server   netip.AddrPort
-	Check    *config.Check
-	Up       bool
-	Known    bool // a result has decided that; else it is what a check begins as
-	Failures int  // in a row, of a check that is still up
-	Last     Tried
-}
-
-// Tried is the result of one try; At is 0 where there was none. Files have none: they tell
-// their changes.
+// Tried is the result of one try; At is 0 where there was none. Of what tells its changes
+// itself it is the last change.
 type Tried struct {
 	At, Took  time.Duration // the end, and how long it took
+	URL       int           // of a web server: the number of the request
 	OK, Local bool
 	Exit      int // status, of a script
 	Reason    string
-}
-
-// Checked lists the checks, by their number.
-func (n *Node) Checked() []Checked {
-	list := make([]Checked, len(n.checks))
-	for i := range n.checks {
-		c := &n.checks[i]
-		s := &n.services[c.service]
-		list[i] = Checked{s.name, s.servers[c.server].cfg.Addr, c.cfg, c.up, c.known, c.failures, c.last}
-	}
-	return list
 }
 
 // SSL is what SSL_GET shows to servers, nil for nothing.
@@ -84,10 +66,13 @@ func (n *Node) SSL() *config.SSL { return n.cfg.SSL }
 // planCheck plans the first try of a check: after one second and a part of the warm-up
 // time, so that not all start together. Files tell their changes themselves.
 func (n *Node) planCheck(now time.Duration, i int) {
-	if c := &n.checks[i]; c.cfg.Kind != "FILE_CHECK" {
+	if c := &n.checks[i]; asks(c.cfg) {
 		n.timers.set(c.timer, now+time.Second+n.jitter(i, c.cfg.Warmup))
 	}
 }
+
+// asks tells whether a check asks from time to time; others tell their changes themselves.
+func asks(c *config.Check) bool { return c.Kind != "FILE_CHECK" }
 
 // jitter spreads check i evenly over [0, most), the same for the same seed.
 func (n *Node) jitter(i int, most time.Duration) time.Duration {
@@ -104,19 +89,30 @@ func (n *Node) jitter(i int, most time.Duration) time.Duration {
 // checks of a service quiet whose address lives elsewhere.
 func (n *Node) startCheck(now time.Duration, i int) {
 	c := &n.checks[i]
-	s := &n.services[c.service]
-	if s.cfg.HASuspend && !n.local(s.cfg.Addr.Addr()) {
+	if n.services[c.service].suspended {
 		n.timers.set(c.timer, now+c.cfg.DelayLoop)
 		return
 	}
 	c.began = now
+	n.takeAlong(now, i)
 	n.emit(RunCheck{Check: i, URL: c.url})
 }
 
+// checkDone takes a result, also for the checks that the try was made for too.
 func (n *Node) checkDone(now time.Duration, ev CheckDone) {
 	c := &n.checks[ev.Check]
+	n.checkTried(now, ev)
+	for _, i := range c.with {
+		ev.Check = i
+		n.checkTried(now, ev)
+	}
+	c.with = c.with[:0]
+}
+
+func (n *Node) checkTried(now time.Duration, ev CheckDone) {
+	c := &n.checks[ev.Check]
 	was := c.trial
-	c.last = Tried{At: now, Took: now - c.began, OK: ev.OK, Local: ev.Local, Exit: ev.Exit, Reason: ev.Reason}
+	c.last = Tried{At: now, Took: now - c.began, URL: c.url, OK: ev.OK, Local: ev.Local, Exit: ev.Exit, Reason: ev.Reason}
 	wait := c.judge(ev)
 	from := now
 	if c.cfg.Kind == "MISC_CHECK" { // scripts keep a steady period
@@ -206,6 +202,7 @@ func (n *Node) fileChecked(now time.Duration, f *file) {
 		was := c.trial
 		c.read(f.value)
 		reason := "track_file " + f.cfg.Name
+		c.last = Tried{At: now, OK: c.up, Reason: fmt.Sprintf("%s says %d", reason, f.value)}
 		n.tellCheck(c, was, reason)
 		n.checkJudged(now, c, was, reason)
 	}
@@ -239,6 +236,13 @@ type (
 		Try     int
 		Reason  string
 	}
+	// CheckSuspended reports a check that rests, by ha_suspend, or goes on.
+	CheckSuspended struct {
+		Service   string
+		Name      string // of the server in messages
+		Suspended bool
+		Begins    bool // so from the start
+	}
 	// WeightChanged reports a new effective weight of a real server.
 	WeightChanged struct {
 		Service  string
@@ -249,6 +253,7 @@ type (
 	}
 )
 
-func (CheckChanged) action()  {}
-func (CheckFailed) action()   {}
-func (WeightChanged) action() {}
+func (CheckChanged) action()   {}
+func (CheckFailed) action()    {}
+func (CheckSuspended) action() {}
+func (WeightChanged) action()  {}

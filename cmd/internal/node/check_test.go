@@ -234,14 +234,26 @@ func TestServerMails(t *testing.T) {
 // TestChecked: what operators are shown of a check.
 func TestChecked(t *testing.T) {
 	m := newMachine(t, oneServer(t, "", "TCP_CHECK {\n retry 2\n }\n"))
-	if c := m.n.Checked()[0]; !c.Up || c.Known || c.Last != (Tried{}) || c.Server.String() != "10.0.0.7:80" {
+	view := func() (ServiceView, CheckView) {
+		list, next := m.n.ServicesFrom(0, 100, nil)
+		if len(list) != 1 || next != -1 {
+			t.Fatalf("%d services, then %d", len(list), next)
+		}
+		return list[0], list[0].Servers[0].Checks[0]
+	}
+	if s, c := view(); !c.Up || c.Known || c.Last != (Tried{}) || c.Left != 0 || c.Next != time.Second || s.Servers[0].Addr.String() != "10.0.0.7:80" {
 		t.Errorf("at the start: %+v", c)
 	}
 	m.step(CheckDone{Check: 0, OK: true})
 	m.n.checks[0].began, m.now = time.Second, 1300*time.Millisecond
 	m.step(CheckDone{Check: 0, Reason: "connection refused"})
 	want := Tried{At: 1300 * time.Millisecond, Took: 300 * time.Millisecond, Reason: "connection refused"}
-	if c := m.n.Checked()[0]; !c.Up || !c.Known || c.Failures != 1 || c.Last != want {
-		t.Errorf("after a failure: %+v", c)
+	if s, c := view(); !c.Up || !c.Known || c.Failures != 1 || c.Left != 1 || c.Next != 2300*time.Millisecond || c.Last != want || s.Weight != 10 || s.Lost != 1 || s.Gain != 1 {
+		t.Errorf("after a failure: %+v of %+v", c, s)
+	}
+	m.step(CheckDone{Check: 0})
+	m.step(CheckDone{Check: 0})
+	if s, c := view(); c.Up || c.Left != 0 || c.Failures != 0 || s.Weight != 0 || s.Quorum {
+		t.Errorf("down: %+v of %+v", c, s)
 	}
 }

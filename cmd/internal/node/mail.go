@@ -108,5 +108,9 @@ func (n *Node) mailQuorum(s *service, weight int) {
 	if !s.judged {
 		body = "Starting with quorum up"
 	}
-	n.emit(Mail{Subject: "Virtualserver " + s.name + " - " + upOrDown(s.quorum), Body: body})
+	n.emit(Mail{Subject: quorumSubject(s), Body: body})
+}
+
+func quorumSubject(s *service) string {
+	return "Virtualserver " + s.name + " - " + upOrDown(s.quorum)
 }

@@ -204,6 +204,7 @@ func (n *Node) compose(table forward.Config) error {
 			return err
 		}
 	}
+	n.share()
 	n.natted = n.answerers()
 	return nil
 }
@@ -375,6 +376,9 @@ func (n *Node) stop(now time.Duration) {
 	for i := range n.groups { // after all instances, as keepalived does (reference 4.2)
 		n.notifyGroup(&n.groups[i], "STOP")
 	}
+	for i := range n.services {
+		n.stopService(&n.services[i])
+	}
 	n.endProgram()
 	n.tally()
 	n.timers = timers{at: n.timers.at, pos: n.timers.pos}
@@ -411,6 +415,11 @@ func (n *Node) addressChanged(now time.Duration, ev AddressChanged) {
 		p.prefixes = slices.DeleteFunc(p.prefixes, func(q netip.Prefix) bool { return q == ev.Prefix })
 	}
 	n.localChanged(ev.Prefix.Addr())
+	for i := range n.services {
+		if s := &n.services[i]; n.started && s.cfg.HASuspend {
+			n.suspend(s, false)
+		}
+	}
 	n.refit(now, ev.Prefix.Addr())
 	for i := range n.instances {
 		if n.instances[i].port == ev.Port {

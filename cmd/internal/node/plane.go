@@ -105,9 +105,9 @@ func (n *Node) setLocal(addr netip.Addr, local bool) {
 	n.all(func(f *forward.Forwarder) { f.SetLocal(addr, local) })
 }
 
-// share is what a plane gets of a number of connections: together they have as many, but at
+// portion is what a plane gets of a number of connections: together they have as many, but at
 // least one each, since 0 would be another thing.
-func (n *Node) share(plane int, whole uint32) uint32 {
+func (n *Node) portion(plane int, whole uint32) uint32 {
 	count := uint32(len(n.planes))
 	part := whole / count
 	if uint32(plane) < whole%count {

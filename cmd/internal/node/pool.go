@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
@@ -18,10 +19,11 @@ func (n *Node) addService(c *config.VirtualServer) error {
 	}
 	for _, r := range c.RealServers {
 		rs := realServer{cfg: r}
+		rs.checks.from = len(n.checks)
 		for _, ch := range r.Checks {
 			n.addCheck(ch, len(n.services), len(s.servers), &rs)
 		}
-		rs.alive = rs.failed == 0
+		rs.checks.to, rs.alive = len(n.checks), rs.failed == 0
 		s.servers = append(s.servers, rs)
 	}
 	n.services = append(n.services, s)
@@ -46,12 +48,38 @@ func (n *Node) Script(i int) *config.Script { return n.scripts[i].cfg }
 // startService fills the pool and plans the first checks.
 func (n *Node) startService(now time.Duration, i int) {
 	s := &n.services[i]
+	n.suspend(s, true)
 	n.fill(now, s)
 	n.judgeQuorum(now, s)
-	for c := range n.checks {
-		if n.checks[c].service == i {
-			n.planCheck(now, c)
+	for c := range s.checks() {
+		n.planCheck(now, c)
+	}
+}
+
+// checks walks through the numbers of the checks of a service.
+func (s *service) checks() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for i := range s.servers {
+			for c := s.servers[i].checks.from; c < s.servers[i].checks.to; c++ {
+				if !yield(c) {
+					return
+				}
+			}
 		}
+	}
+}
+
+// suspend lets the checks of a service with ha_suspend rest while no interface has its
+// address, and go on when one has. The servers stay as they are.
+func (n *Node) suspend(s *service, begins bool) {
+	rest := s.cfg.HASuspend && !n.local(s.cfg.Addr.Addr())
+	if rest == s.suspended {
+		return
+	}
+	s.suspended = rest
+	for c := range s.checks() {
+		rs := &s.servers[n.checks[c].server]
+		n.emit(CheckSuspended{Service: s.name, Name: s.serverName(rs), Suspended: rest, Begins: begins})
 	}
 }
 
@@ -77,18 +105,24 @@ func (n *Node) tellServer(s *service, rs *realServer) {
 	n.tell(false, "RS %s %s %s", s.serverName(rs), s.name, upOrDown(rs.alive))
 }
 
+// weight is what counts for the quorum: of the servers that are alive.
+func (n *Node) weight(s *service) int {
+	if n.drained(s) {
+		return 0
+	}
+	sum := 0
+	for i := range s.servers {
+		if s.servers[i].alive {
+			sum += s.servers[i].weight()
+		}
+	}
+	return sum
+}
+
 // judgeQuorum compares the weight that is alive with the quorum and brings the
 // sorry server in or out (one change, without a moment of an empty pool).
 func (n *Node) judgeQuorum(now time.Duration, s *service) {
-	alive := 0
-	for i := range s.servers {
-		if s.servers[i].alive {
-			alive += s.servers[i].weight()
-		}
-	}
-	if n.drained(s) {
-		alive = 0
-	}
+	alive := n.weight(s)
 	was := s.quorum
 	defer func() { s.judged = true }()
 	if was {
@@ -105,17 +139,57 @@ func (n *Node) judgeQuorum(now time.Duration, s *service) {
 		return
 	}
 	changed := QuorumChanged{Service: s.name, Up: s.quorum}
-	script := s.cfg.QuorumDown
-	if s.quorum {
-		script = s.cfg.QuorumUp
-	}
 	if sorry != nil {
 		changed.Sorry = sorry.Addr
 	}
 	n.emit(changed)
+	n.tellQuorum(s)
+	n.mailQuorum(s, alive)
+}
+
+// tellQuorum tells programs whether the quorum is reached.
+func (n *Node) tellQuorum(s *service) {
+	script := s.cfg.QuorumDown
+	if s.quorum {
+		script = s.cfg.QuorumUp
+	}
 	if script != nil {
 		n.emit(Notify{Queue: s.name, Command: script})
 	}
 	n.tell(false, "VS %s %s", s.name, upOrDown(s.quorum))
-	n.mailQuorum(s, alive)
+}
+
+// stopService tells at the end, where omega is written, that all is down: of servers that
+// were up, and of the service whatever it was (reference 2.5).
+func (n *Node) stopService(s *service) {
+	if !s.cfg.Omega {
+		return
+	}
+	for i := range s.servers {
+		n.retire(s, &s.servers[i], "stop", "Shutting down")
+	}
+	n.loseQuorum(s)
+	if s.cfg.SMTPAlert && n.mails() {
+		n.emit(Mail{Subject: quorumSubject(s), Body: "Shutting down"})
+	}
+}
+
+// loseQuorum tells that a service is down for good.
+func (n *Node) loseQuorum(s *service) {
+	s.quorum = false
+	n.emit(QuorumChanged{Service: s.name})
+	n.tellQuorum(s)
+}
+
+// retire tells that a real server is gone for good; one that was alive counts as down.
+func (n *Node) retire(s *service, rs *realServer, reason, body string) {
+	if !rs.alive {
+		return
+	}
+	n.emit(ServerChanged{Service: s.name, Server: rs.cfg.Addr, Reason: reason})
+	rs.alive = false
+	n.tellServer(s, rs)
+	if rs.cfg.SMTPAlert && n.mails() {
+		n.emit(Mail{Subject: serverSubject(s, rs, false), Body: body})
+	}
 }

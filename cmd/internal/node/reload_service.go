@@ -16,26 +16,17 @@ func (r *reload) dismissService(next *Node, s *service) {
 		}
 	} else {
 		for i := range s.servers {
-			r.retire(s, &s.servers[i])
+			r.retire(s, &s.servers[i], "reload", "Removing")
+		}
+		if s.quorum {
+			r.loseQuorum(s)
+			r.mailQuorum(s, 0)
 		}
 	}
 	for _, k := range s.keys {
 		if !slices.Contains(stays, k) && !s.cfg.InKernel() {
 			r.all(func(f *forward.Forwarder) { f.RemoveService(k) })
 		}
-	}
-}
-
-// retire tells that a real server is gone for good; one that was alive counts as down.
-func (r *reload) retire(s *service, rs *realServer) {
-	if !rs.alive {
-		return
-	}
-	r.emit(ServerChanged{Service: s.name, Server: rs.cfg.Addr, Reason: "reload"})
-	rs.alive = false
-	r.tellServer(s, rs)
-	if rs.cfg.SMTPAlert && r.mails() {
-		r.emit(Mail{Subject: serverSubject(s, rs, false), Body: "Removing"})
 	}
 }
 
@@ -49,6 +40,7 @@ func (r *reload) adoptServices() {
 		}
 		old := &r.was.services[k]
 		s.quorum, s.judged, s.sorry, s.steered = old.quorum, old.judged, old.sorry && s.cfg.SorryServer != nil, old.steered
+		s.suspended = old.suspended
 		for x, key := range s.keys {
 			if y := slices.Index(old.keys, key); y >= 0 && old.cfg.InKernel() == s.cfg.InKernel() {
 				s.pools[x] = old.pools[y]
@@ -60,29 +52,24 @@ func (r *reload) adoptServices() {
 				continue
 			}
 			s.servers[x].alive, s.servers[x].told = old.servers[y].alive, old.servers[y].told
-			r.adoptChecks(i, x, k, y)
+			r.adoptChecks(&s.servers[x], &old.servers[y])
 		}
 	}
 }
 
 // adoptChecks keeps the checks of a real server that are the same as before. A new check
 // of a server that was there counts as good, and its first failure decides.
-func (r *reload) adoptChecks(service, server, wasService, wasServer int) {
-	rs := &r.services[service].servers[server]
+func (r *reload) adoptChecks(rs, was *realServer) {
 	rs.failed, rs.adjust = 0, 0
-	for c := range r.checks {
+	for c := rs.checks.from; c < rs.checks.to; c++ {
 		ck := &r.checks[c]
-		if ck.service != service || ck.server != server {
-			continue
-		}
 		if ck.cfg.Kind == "FILE_CHECK" {
 			rs.count(ck)
 			continue
 		}
 		ck.up = true
-		for o := range r.was.checks {
-			old := &r.was.checks[o]
-			if old.service == wasService && old.server == wasServer && old.cfg.Same(ck.cfg) {
+		for o := was.checks.from; o < was.checks.to; o++ {
+			if old := &r.was.checks[o]; old.cfg.Same(ck.cfg) {
 				ck.trial = old.trial.under(ck.cfg)
 				ck.began, ck.last = old.began, old.last
 				r.keepTimer(ck.timer, old.timer)
@@ -122,9 +109,10 @@ func (r *reload) settleServices() {
 				mustServe(r.try(func(f *forward.Forwarder) error { return f.EditService(want) }))
 			}
 		}
+		r.suspend(s, false)
 		r.settleServers(s, old)
-		for c := range r.checks {
-			if ck := &r.checks[c]; ck.service == i && r.timers.pos[ck.timer] < 0 {
+		for c := range s.checks() {
+			if r.timers.pos[r.checks[c].timer] < 0 {
 				r.planCheck(r.now, c)
 			}
 		}
@@ -146,7 +134,7 @@ func (r *reload) settleServers(s, old *service) {
 		if s.serverAt(rs.cfg.Addr) >= 0 {
 			continue
 		}
-		r.retire(s, rs)
+		r.retire(s, rs, "reload", "Removing")
 		for _, key := range s.keys {
 			addr := r.server(s, key, rs.cfg, 0).Addr
 			delete(r.programming.wishes, wished{key, addr})

@@ -14,6 +14,8 @@ type script struct {
 	timer   int
 	good    int // 0 .. rise+fall-1, -1 before the first result
 	running bool
+	began   time.Duration
+	last    Tried
 	users   []int // instances that track it
 }
 
@@ -26,7 +28,7 @@ func (n *Node) startScript(now time.Duration, i int) {
 	}
 	n.timers.set(s.timer, now+s.cfg.Interval)
 	if !s.running {
-		s.running = true
+		s.running, s.began = true, now
 		n.emit(RunScript{Script: i})
 	}
 }
@@ -34,6 +36,7 @@ func (n *Node) startScript(now time.Duration, i int) {
 func (n *Node) scriptDone(now time.Duration, ev ScriptDone) {
 	s := &n.scripts[ev.Script]
 	s.running = false
+	s.last = Tried{At: now, Took: now - s.began, OK: ev.OK, Reason: ev.Reason}
 	before, first := s.good >= s.cfg.Rise, s.good < 0
 	s.count(ev.OK)
 	after := s.good >= s.cfg.Rise

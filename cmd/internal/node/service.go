@@ -24,11 +24,14 @@ type service struct {
 	judged  bool // it was compared before
 	sorry   bool // the sorry server stands in
 	steered bool // an operator had a say
+
+	suspended bool // ha_suspend: its address is not here, so its checks rest
 }
 
 // realServer is one member of a pool.
 type realServer struct {
 	cfg    *config.RealServer
+	checks span // of the node's
 	failed int  // of its checks
 	adjust int  // what they add to its weight
 	alive  bool // no check failed
@@ -218,7 +221,7 @@ func (n *Node) fill(now time.Duration, s *service) {
 func (n *Node) give(k forward.ServiceKey, s forward.Server, put func(*forward.Forwarder, forward.ServiceKey, forward.Server) (int, error)) (id int) {
 	n.each(func(plane int, f *forward.Forwarder) {
 		s, err := s, error(nil)
-		s.Upper, s.Lower = n.share(plane, s.Upper), n.share(plane, s.Lower)
+		s.Upper, s.Lower = n.portion(plane, s.Upper), n.portion(plane, s.Lower)
 		id, err = put(f, k, s)
 		mustServe(err)
 	})

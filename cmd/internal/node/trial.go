@@ -66,10 +66,17 @@ func (t *trial) succeed() time.Duration {
 	return t.cfg.DelayLoop
 }
 
+// left is how many further failures decide nothing yet. The first result decides at once,
+// but keepalived begins to count anew at each SMTP_CHECK, also of a server that is down.
+func (t *trial) left() int {
+	if t.up && t.ran || t.cfg.Kind == "SMTP_CHECK" {
+		return t.cfg.Retry - t.failures
+	}
+	return 0
+}
+
 func (t *trial) fail() time.Duration {
-	// keepalived begins to count anew at each SMTP_CHECK, also of a server that is down.
-	counts := t.up && t.ran || t.cfg.Kind == "SMTP_CHECK"
-	if counts && t.failures < t.cfg.Retry {
+	if t.left() > 0 {
 		t.failures++
 		return t.cfg.DelayBeforeRetry
 	}

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/ringkeep/ringkeep/cmd/internal/config"
 	"github.com/ringkeep/ringkeep/forward"
 )
 
@@ -37,11 +38,47 @@ func (n *Node) Instances() []InstanceView {
 
 // ServerView is what the checks say of a real server.
 type ServerView struct {
-	Addr   netip.AddrPort
-	Weight int              // as configured
-	Up     bool             // no check fails
-	Failed int              // checks
-	Wish   forward.Steering // an operator's for it alone, of a service in the kernel
+	Addr      netip.AddrPort
+	Weight    int  // as configured
+	Effective int  // with what checks add to it
+	Inhibit   bool // inhibit_on_failure: it stays with weight 0 when it is down
+	Up        bool // no check fails
+	Failed    int  // checks
+	Checks    []CheckView
+	Wish      forward.Steering // an operator's for it alone, of a service in the kernel
+}
+
+// CheckView is a check with what is known of it.
+type CheckView struct {
+	Check     *config.Check // not to be changed
+	Up        bool
+	Known     bool          // a result has decided that; else it is what a check begins as
+	Suspended bool          // by ha_suspend
+	Failures  int           // in a row, of a check that is still up
+	Left      int           // further ones that it may have before it is down
+	Adjust    int           // what it adds to the weight of its server
+	Shared    int           // checks of other services that ask the same
+	Next      time.Duration // when it is tried next, 0 while it is, or tells its changes itself
+	Last      Tried
+}
+
+// ScriptView is a tracking script with what is known of it.
+type ScriptView struct {
+	Name  string
+	Up    bool
+	Known bool // a result has decided that
+	Last  Tried
+}
+
+// Scripts tells how the tracking scripts stand; those that nothing tracks do not run.
+func (n *Node) Scripts() []ScriptView {
+	var list []ScriptView
+	for i := range n.scripts {
+		if s := &n.scripts[i]; len(s.users) > 0 {
+			list = append(list, ScriptView{s.cfg.Name, s.good >= s.cfg.Rise, s.good >= 0, s.last})
+		}
+	}
+	return list
 }
 
 // ServiceView is a service of the forwarder or of the kernel's IPVS with its real servers in the order of the
@@ -49,6 +86,8 @@ type ServerView struct {
 type ServiceView struct {
 	Key         forward.ServiceKey
 	Quorum      bool           // reached
+	Lost, Gain  int            // below which weight it is lost, at which it is gained
+	Weight      int            // that counts for it
 	SorryServer netip.AddrPort // zero without one
 	Sorry       bool           // it stands in
 	Servers     []ServerView
@@ -58,7 +97,7 @@ type ServiceView struct {
 }
 
 // ServicesFrom appends to list how the services from number at on stand, until they have
-// more than so many servers, so that the whole may be taken in slices. A virtual server of a
+// more than so many servers and checks, so that the whole may be taken in slices. A virtual server of a
 // group is as many services as it has addresses and marks. next is where to go on, -1 at the end.
 func (n *Node) ServicesFrom(at, servers int, list []ServiceView) (_ []ServiceView, next int) {
 	number := 0
@@ -70,6 +109,9 @@ func (n *Node) ServicesFrom(at, servers int, list []ServiceView) (_ []ServiceVie
 			}
 			list = append(list, n.serviceView(s, s.keys[k]))
 			servers -= len(s.servers)
+			for range s.checks() {
+				servers--
+			}
 		}
 		number += len(s.keys)
 	}
@@ -78,8 +120,8 @@ func (n *Node) ServicesFrom(at, servers int, list []ServiceView) (_ []ServiceVie
 
 func (n *Node) serviceView(s *service, k forward.ServiceKey) ServiceView {
 	v := ServiceView{
-		Key: k, Quorum: s.quorum, Sorry: s.sorry, Kernel: s.cfg.InKernel(), Here: k.Mark != 0 || n.local(k.Addr.Addr()),
-		Wish: n.programming.wishes[wished{service: k}],
+		Key: k, Quorum: s.quorum, Lost: max(1, s.cfg.Quorum-s.cfg.Hysteresis), Gain: s.cfg.Quorum + s.cfg.Hysteresis, Weight: n.weight(s), Sorry: s.sorry,
+		Kernel: s.cfg.InKernel(), Here: k.Mark != 0 || n.local(k.Addr.Addr()), Wish: n.programming.wishes[wished{service: k}],
 	}
 	if c := s.cfg.SorryServer; c != nil && n.serves(s, k, c) {
 		v.SorryServer = n.server(s, k, c, 0).Addr
@@ -87,8 +129,26 @@ func (n *Node) serviceView(s *service, k forward.ServiceKey) ServiceView {
 	for i := range s.servers {
 		if rs := &s.servers[i]; n.serves(s, k, rs.cfg) {
 			addr := n.server(s, k, rs.cfg, 0).Addr
-			v.Servers = append(v.Servers, ServerView{addr, rs.cfg.Weight, rs.alive, rs.failed, n.programming.wishes[wished{k, addr}]})
+			one := ServerView{
+				Addr: addr, Weight: rs.cfg.Weight, Effective: rs.weight(), Inhibit: rs.cfg.InhibitOnFailure, Up: rs.alive, Failed: rs.failed,
+				Wish: n.programming.wishes[wished{k, addr}],
+			}
+			for c := rs.checks.from; c < rs.checks.to; c++ {
+				one.Checks = append(one.Checks, n.checkView(&n.checks[c]))
+			}
+			v.Servers = append(v.Servers, one)
 		}
+	}
+	return v
+}
+
+func (n *Node) checkView(c *checker) CheckView {
+	v := CheckView{
+		Check: c.cfg, Up: c.up, Known: c.known, Suspended: n.services[c.service].suspended, Failures: c.failures, Left: c.left(), Adjust: c.adjust,
+		Shared: max(0, len(c.equal)-1), Last: c.last,
+	}
+	if n.timers.pos[c.timer] >= 0 {
+		v.Next = n.timers.at[c.timer]
 	}
 	return v
 }

@@ -15,10 +15,28 @@ func (r *Report) String() string {
 	for _, in := range r.Instances {
 		fmt.Fprintf(w, "%s\t%s\tfor %s\tpriority %d\tVRID %d on %s\t%s\n", in.Name, in.State, Span(in.For), in.Priority, in.VRID, in.Interface, in.Cause)
 	}
+	for _, s := range r.Scripts {
+		state := upWord(s.Up)
+		if !s.Known {
+			state = "unknown"
+		}
+		fmt.Fprintf(w, "vrrp_script %s\t%s", s.Name, state)
+		if s.Last != nil {
+			fmt.Fprintf(w, "\t%v", s.Last)
+		}
+		fmt.Fprintln(w)
+	}
 	w.Flush()
 	for i := range r.Services {
 		r.Services[i].write(&b)
 	}
+	if len(r.Refused) > 0 {
+		b.WriteString("scripts that do not run:\n")
+	}
+	for _, one := range r.Refused {
+		fmt.Fprintf(w, "  %s\t%s\t%s\n", one.Of, one.Script, one.Reason)
+	}
+	w.Flush()
 	return b.String()
 }
 
@@ -49,8 +67,11 @@ func (s *Service) write(b *strings.Builder) {
 	if !s.Here {
 		notes = append(notes, "its address is not here")
 	}
-	if !s.Quorum {
-		notes = append(notes, "no quorum")
+	switch {
+	case !s.Quorum:
+		notes = append(notes, fmt.Sprintf("no quorum: weight %d, gained at %d", s.QuorumWeight, s.QuorumGained))
+	case s.QuorumGained > 1:
+		notes = append(notes, fmt.Sprintf("quorum: weight %d, lost below %d", s.QuorumWeight, s.QuorumLost))
 	}
 	if s.SorryActive {
 		notes = append(notes, fmt.Sprintf("the sorry server %v stands in", s.Sorry))
@@ -62,12 +83,13 @@ func (s *Service) write(b *strings.Builder) {
 		notes = append(notes, "fails")
 	}
 	fmt.Fprintf(b, "%s: %s\n", name, strings.Join(notes, ", "))
-	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	var servers, checks strings.Builder
+	w, lines := tabwriter.NewWriter(&servers, 0, 0, 2, ' ', 0), tabwriter.NewWriter(&checks, 0, 0, 2, ' ', 0)
 	for _, r := range s.Servers {
-		state := "up"
-		if !r.Up {
-			state = "down"
+		for i := range r.Checks {
+			fmt.Fprintf(lines, "    %s\n", strings.Join(r.Checks[i].words(), "\t"))
 		}
+		state := upWord(r.Up)
 		fmt.Fprintf(w, "  %v\t%s\tweight %d\t%d active\t%d inactive", r.Address, state, r.Weight, r.Active, r.Inactive)
 		if r.Reason != "" && r.Reason != state {
 			fmt.Fprintf(w, "\t%s", r.Reason)
@@ -75,6 +97,22 @@ func (s *Service) write(b *strings.Builder) {
 		fmt.Fprintln(w)
 	}
 	w.Flush()
+	lines.Flush()
+	s.interleave(b, servers.String(), checks.String())
+}
+
+// interleave puts the lines of the checks behind those of their servers.
+func (s *Service) interleave(b *strings.Builder, servers, checks string) {
+	for _, r := range s.Servers {
+		line, rest, _ := strings.Cut(servers, "\n")
+		servers = rest
+		b.WriteString(line + "\n")
+		for range r.Checks {
+			line, rest, _ := strings.Cut(checks, "\n")
+			checks = rest
+			b.WriteString(line + "\n")
+		}
+	}
 }
 
 // Span is a time in its two largest units: 3d4h, 5m0s, 12s.

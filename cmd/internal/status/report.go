@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ringkeep/ringkeep/cmd/internal/config"
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
 	"github.com/ringkeep/ringkeep/forward"
 )
@@ -15,9 +16,11 @@ type Report struct {
 	Version     string            `json:"version"`
 	Running     float64           `json:"running"` // for how long
 	Instances   []Instance        `json:"instances"`
+	Scripts     []Script          `json:"scripts"` // vrrp_script that an instance tracks
 	Services    []Service         `json:"services"`
-	Connections int               `json:"connections"` // entries of the table, templates among them
-	Verdicts    map[string]uint64 `json:"verdicts"`    // packets of virtual services, by what became of them
+	Refused     []config.Refusal  `json:"refused_scripts"` // that do not run
+	Connections int               `json:"connections"`     // entries of the table, templates among them
+	Verdicts    map[string]uint64 `json:"verdicts"`        // packets of virtual services, by what became of them
 	Timeouts    Timeout           `json:"timeouts"`
 }
 
@@ -52,8 +55,11 @@ type Service struct {
 	Persistence     float64         `json:"persistence,omitempty"`      // timeout of the templates
 	PersistenceMask int             `json:"persistence_mask,omitempty"` // prefix length
 	OnePacket       bool            `json:"one_packet,omitempty"`
-	Here            bool            `json:"here"`   // its address is on this host: it takes packets
-	Quorum          bool            `json:"quorum"` // is reached
+	Here            bool            `json:"here"`          // its address is on this host: it takes packets
+	Quorum          bool            `json:"quorum"`        // is reached
+	QuorumWeight    int             `json:"quorum_weight"` // that counts for it
+	QuorumLost      int             `json:"quorum_lost"`   // it is lost below this weight
+	QuorumGained    int             `json:"quorum_gained"` // and gained at this one
 	Sorry           *netip.AddrPort `json:"sorry_server,omitempty"`
 	SorryActive     bool            `json:"sorry_active,omitempty"`
 	Steering        string          `json:"steering,omitempty"` // drain or fail, by an operator, of all servers
@@ -84,6 +90,7 @@ type Server struct {
 	Persistent uint32         `json:"persistent"` // templates
 	Counters   Counters       `json:"counters"`
 	Rates      Counters       `json:"rates"` // a second
+	Checks     []Check        `json:"checks,omitempty"`
 
 	configured bool
 }
@@ -124,8 +131,14 @@ func AppendJSON(b []byte, now time.Duration, c *forward.Conn) []byte {
 }
 
 // Add puts together what node and forwarder tell.
-func (r *Report) Add(now time.Duration, instances []node.InstanceView, pools []node.ServiceView, services []forward.ServiceStatus) {
-	r.Instances, r.Services = []Instance{}, []Service{}
+func (r *Report) Add(now time.Duration, instances []node.InstanceView, scripts []node.ScriptView, pools []node.ServiceView, services []forward.ServiceStatus) {
+	r.Instances, r.Services, r.Scripts = []Instance{}, []Service{}, []Script{}
+	if r.Refused == nil {
+		r.Refused = []config.Refusal{}
+	}
+	for _, s := range scripts {
+		r.Scripts = append(r.Scripts, newScript(now, s))
+	}
 	for _, in := range instances {
 		r.Instances = append(r.Instances, Instance{
 			in.Name, in.Interface, in.VRID, in.State, in.Priority, max(0, now-in.Since).Seconds(), in.Cause, append([]netip.Prefix{}, in.Addresses...),
@@ -136,14 +149,14 @@ func (r *Report) Add(now time.Duration, instances []node.InstanceView, pools []n
 		known[p.Key] = p
 	}
 	for i := range services {
-		r.Services = append(r.Services, newService(&services[i], known[services[i].Key]))
+		r.Services = append(r.Services, newService(now, &services[i], known[services[i].Key]))
 	}
 }
 
-func newService(s *forward.ServiceStatus, p node.ServiceView) Service {
+func newService(now time.Duration, s *forward.ServiceStatus, p node.ServiceView) Service {
 	v := Service{
 		key: s.Key, Mark: s.Key.Mark, Family: 4, Dataplane: "ring", Scheduler: s.Scheduler, Flags: schedulerFlags(s), Persistence: s.Persistence.Seconds(), OnePacket: s.OnePacket,
-		Servers: []Server{}, Here: s.Local, Quorum: p.Quorum, SorryActive: p.Sorry, Counters: counters(s.Stats), Rates: counters(forward.Stats(s.Rates)),
+		Servers: []Server{}, Here: s.Local, Quorum: p.Quorum, QuorumWeight: p.Weight, QuorumLost: p.Lost, QuorumGained: p.Gain, SorryActive: p.Sorry, Counters: counters(s.Stats), Rates: counters(forward.Stats(s.Rates)),
 	}
 	if s.Key.Mark == 0 {
 		v.Protocol, v.Address = ProtocolName(s.Key.Protocol), &s.Key.Addr
@@ -169,10 +182,11 @@ func newService(s *forward.ServiceStatus, p node.ServiceView) Service {
 		if i >= 0 {
 			one = newServer(&s.Servers[i])
 		}
-		if !c.Up {
-			one.Reason = "down"
-		}
+		one.Reason = reasonOf(&one, &p, &c)
 		one.Up, one.configured = c.Up, true
+		for i := range c.Checks {
+			one.Checks = append(one.Checks, newCheck(now, &c.Checks[i]))
+		}
 		v.Servers = append(v.Servers, one)
 	}
 	for i := range s.Servers { // the sorry server, and removed ones with connections
