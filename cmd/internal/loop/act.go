@@ -176,6 +176,12 @@ func (l *Loop) report(a node.Action) {
 		l.Log.Info("all connections end", "vs", a.Service, "rs", serverOrAll(a.Server), "reason", "an operator")
 	case node.CheckChanged:
 		l.reportCheck(a)
+	case node.ChecksSuspended:
+		words, where := "Activating healthchecker for service ", "is on this host"
+		if a.On {
+			words, where = "Suspending healthchecker for service ", "is not on this host"
+		}
+		l.Log.Info(words+a.Service, "vs", a.Service, "reason", a.Addr.String()+" "+where)
 	case node.CheckFailed:
 		l.Log.Info("check failed, to be tried again", "vs", a.Service, "rs", a.Server, "check", a.Check.Pos.String(), "reason", a.Reason)
 	case node.WeightChanged:
@@ -227,11 +233,12 @@ func serverWords(a node.ServerChanged) string {
 	return "Removing service"
 }
 
+// quorumWords are keepalived's, with its sums.
 func quorumWords(a node.QuorumChanged) string {
 	if a.Up {
-		return "Gained quorum"
+		return fmt.Sprintf("Gained quorum %d+%d=%d <= %d for VS %s", a.Quorum, a.Hysteresis, a.Quorum+a.Hysteresis, a.Weight, a.Service)
 	}
-	return "Lost quorum"
+	return fmt.Sprintf("Lost quorum %d-%d=%d > %d for VS %s", a.Quorum, a.Hysteresis, a.Quorum-a.Hysteresis, a.Weight, a.Service)
 }
 
 // WallClock is CLOCK_REALTIME as the time since 1970.

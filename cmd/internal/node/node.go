@@ -387,6 +387,7 @@ func (n *Node) addressChanged(now time.Duration, ev AddressChanged) {
 	}
 	n.localChanged(ev.Prefix.Addr())
 	n.refit(now, ev.Prefix.Addr())
+	n.suspendChecks(ev.Prefix.Addr())
 	for i := range n.instances {
 		if n.instances[i].port == ev.Port {
 			n.instanceSource(now, i)
@@ -396,9 +397,10 @@ func (n *Node) addressChanged(now time.Duration, ev AddressChanged) {
 }
 
 // localChanged tells the forwarder whether addr is one of this host's, or a virtual one that
-// another node has.
+// another node has. Whose loopback alone has a virtual address is a real server of that node:
+// its packets are for the local stack, not to be shared out again.
 func (n *Node) localChanged(addr netip.Addr) {
-	here := n.local(addr)
+	here := n.local(addr) && !(n.virtual(addr) && n.onLoopback(addr))
 	n.fwd.SetLocal(addr, here)
 	n.fwd.SetAway(addr, !here && n.virtual(addr))
 }
@@ -413,6 +415,13 @@ func (n *Node) local(addr netip.Addr) bool {
 		}
 	}
 	return false
+}
+
+// onLoopback tells whether no interface but the loopback has addr.
+func (n *Node) onLoopback(addr netip.Addr) bool {
+	return !slices.ContainsFunc(n.ports, func(p port) bool {
+		return !p.link.Loopback && slices.ContainsFunc(p.prefixes, func(q netip.Prefix) bool { return q.Addr() == addr })
+	})
 }
 
 // virtual tells whether addr is a virtual address of any instance.

@@ -45,6 +45,9 @@ func (n *Node) startService(now time.Duration, i int) {
 	s := &n.services[i]
 	n.fill(now, s)
 	n.judgeQuorum(now, s)
+	if s.paused = n.elsewhere(s.cfg); s.paused {
+		n.emit(ChecksSuspended{Service: s.name, On: true, Addr: s.cfg.Addr.Addr()})
+	}
 	for c := range n.checks {
 		if n.checks[c].service == i {
 			n.planCheck(now, c)
@@ -101,7 +104,7 @@ func (n *Node) judgeQuorum(now time.Duration, s *service) {
 	if was == s.quorum {
 		return
 	}
-	changed := QuorumChanged{Service: s.name, Up: s.quorum}
+	changed := QuorumChanged{Service: s.name, Up: s.quorum, Quorum: s.cfg.Quorum, Hysteresis: s.cfg.Hysteresis, Weight: alive}
 	script := s.cfg.QuorumDown
 	if s.quorum {
 		script = s.cfg.QuorumUp
