@@ -51,7 +51,7 @@ func tried(t *testing.T, capture string) {
 	const syn = "tcp.flags.syn == 1 && tcp.flags.ack == 0 && tcp.dstport == "
 	start := times(t, capture, "arp.opcode == 1 && arp.dst.proto_ipv4 == 10.0.0.21")[0]
 	for _, port := range []string{"80", "81", "82"} {
-		if first := times(t, capture, syn + port)[0]; !apart(start, first, 1) {
+		if first := times(t, capture, syn+port)[0]; !apart(start, first, 1) {
 			t.Errorf("port %s: the first try %.3fs after the start", port, first-start)
 		}
 	}
@@ -65,7 +65,7 @@ func tried(t *testing.T, capture string) {
 	}
 	// The first is a single one, after which a success counts anew; the next three decide.
 	one, first := place(0), place(1)
-	if one < 1 || first < one+3 || place(2) != first+1 || !apart(tries[one], tries[one+1], 1) || !apart(tries[one-1], tries[one], 3) {
+	if one < 1 || first < one+2 || place(2) != first+1 || !apart(tries[one], tries[one+1], 1) || !apart(tries[one-1], tries[one], 3) {
 		t.Errorf("tries at %.3f, refused at %.3f", tries, refused)
 	}
 	if !apart(refused[1], refused[2], 1) || !apart(refused[2], refused[3], 1) || !apart(tries[first-1], tries[first], 3) {
