@@ -324,6 +324,10 @@ func (s *Scenario) checkNames(st Statement, known map[string]string) error {
 		if d, err := time.ParseDuration(w[1]); err != nil || d < 0 {
 			return st.Errorf(1, "%s: must be a time such as 4s", w[1])
 		}
+	case "wait", "stays":
+		if w[2] == "no" && len(w) < 5 {
+			return st.Errorf(2, "no: a condition must follow, such as no log NODE TEXT")
+		}
 	case "tolerate":
 		if !slices.Contains(Invariants, w[1]) {
 			return st.Errorf(1, "%s: must be an invariant: %s", w[1], strings.Join(Invariants, ", "))
