@@ -53,7 +53,7 @@ func (n *node) commandLine(l *lab) ([]string, error) {
 	conf := filepath.Join(n.dir, "node.conf")
 	switch n.kind {
 	case "ringkeep":
-		return []string{l.options.Binary, "run", "-f", conf, "-i", n.name, "-s", ""}, nil // here, whatever net_namespace says
+		return []string{l.options.Binary, "run", "-f", conf, "-s", ""}, nil // here, whatever net_namespace says
 	case "frr":
 		return n.startFRR(l)
 	}
@@ -65,7 +65,7 @@ func (n *node) commandLine(l *lab) ([]string, error) {
 		}
 	}
 	// VRRP only: a kernel without ip_vs has no use for its checkers.
-	return []string{program, "-n", "-l", "-D", "-P", "-f", conf, "-i", n.name, "-p", filepath.Join(n.dir, "pid"), "-r", filepath.Join(n.dir, "vrrp.pid")}, nil
+	return []string{program, "-n", "-l", "-D", "-P", "-f", conf, "-p", filepath.Join(n.dir, "pid"), "-r", filepath.Join(n.dir, "vrrp.pid")}, nil
 }
 
 // start starts the process.
@@ -76,6 +76,9 @@ func (n *node) start(l *lab) error {
 	args, err := n.commandLine(l)
 	if err != nil {
 		return err
+	}
+	if n.kind != "frr" {
+		args = append(args, "-i", n.name) // of lines that begin with @NAME
 	}
 	l.command("ip netns exec %s %s", n.name, strings.Join(args, " "))
 	for _, stale := range []string{"pid", "vrrp.pid"} { // keepalived would believe them after a kill

@@ -176,12 +176,6 @@ func (l *Loop) report(a node.Action) {
 		l.Log.Info("all connections end", "vs", a.Service, "rs", serverOrAll(a.Server), "reason", "an operator")
 	case node.CheckChanged:
 		l.reportCheck(a)
-	case node.ChecksSuspended:
-		words, where := "Activating healthchecker for service ", "is on this host"
-		if a.On {
-			words, where = "Suspending healthchecker for service ", "is not on this host"
-		}
-		l.Log.Info(words+a.Service, "vs", a.Service, "reason", a.Addr.String()+" "+where)
 	case node.CheckFailed:
 		l.Log.Info("check failed, to be tried again", "vs", a.Service, "rs", a.Server, "check", a.Check.Pos.String(), "reason", a.Reason)
 	case node.WeightChanged:

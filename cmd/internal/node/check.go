@@ -104,29 +104,13 @@ func (n *Node) jitter(i int, most time.Duration) time.Duration {
 // checks of a service quiet whose address lives elsewhere.
 func (n *Node) startCheck(now time.Duration, i int) {
 	c := &n.checks[i]
-	if n.services[c.service].paused {
+	s := &n.services[c.service]
+	if s.cfg.HASuspend && !n.local(s.cfg.Addr.Addr()) {
 		n.timers.set(c.timer, now+c.cfg.DelayLoop)
 		return
 	}
 	c.began = now
 	n.emit(RunCheck{Check: i, URL: c.url})
-}
-
-// elsewhere tells whether ha_suspend keeps the checks of a service quiet at present.
-func (n *Node) elsewhere(c *config.VirtualServer) bool {
-	return c.HASuspend && !n.local(c.Addr.Addr())
-}
-
-// suspendChecks lets the checks of the services of addr go on where it is on this host, and
-// rest where it is not: what is known of their servers stays (reference 2.4).
-func (n *Node) suspendChecks(addr netip.Addr) {
-	for i := range n.services {
-		s := &n.services[i]
-		if paused := n.elsewhere(s.cfg); s.cfg.Addr.Addr() == addr && paused != s.paused {
-			s.paused = paused
-			n.emit(ChecksSuspended{Service: s.name, On: paused, Addr: addr})
-		}
-	}
 }
 
 func (n *Node) checkDone(now time.Duration, ev CheckDone) {
@@ -255,12 +239,6 @@ type (
 		Try     int
 		Reason  string
 	}
-	// ChecksSuspended reports that ha_suspend makes the checks of a service rest, or go on.
-	ChecksSuspended struct {
-		Service string
-		Addr    netip.Addr // which has left this host, or come
-		On      bool
-	}
 	// WeightChanged reports a new effective weight of a real server.
 	WeightChanged struct {
 		Service  string
@@ -271,7 +249,6 @@ type (
 	}
 )
 
-func (CheckChanged) action()    {}
-func (CheckFailed) action()     {}
-func (ChecksSuspended) action() {}
-func (WeightChanged) action()   {}
+func (CheckChanged) action()  {}
+func (CheckFailed) action()   {}
+func (WeightChanged) action() {}

@@ -387,7 +387,6 @@ func (n *Node) addressChanged(now time.Duration, ev AddressChanged) {
 	}
 	n.localChanged(ev.Prefix.Addr())
 	n.refit(now, ev.Prefix.Addr())
-	n.suspendChecks(ev.Prefix.Addr())
 	for i := range n.instances {
 		if n.instances[i].port == ev.Port {
 			n.instanceSource(now, i)

@@ -45,9 +45,6 @@ func (n *Node) startService(now time.Duration, i int) {
 	s := &n.services[i]
 	n.fill(now, s)
 	n.judgeQuorum(now, s)
-	if s.paused = n.elsewhere(s.cfg); s.paused {
-		n.emit(ChecksSuspended{Service: s.name, On: true, Addr: s.cfg.Addr.Addr()})
-	}
 	for c := range n.checks {
 		if n.checks[c].service == i {
 			n.planCheck(now, c)

@@ -46,7 +46,6 @@ func (r *reload) adoptServices() {
 			continue
 		}
 		old := &r.was.services[k]
-		s.paused = r.elsewhere(s.cfg)
 		s.quorum, s.judged, s.sorry, s.steered = old.quorum, old.judged, old.sorry && s.cfg.SorryServer != nil, old.steered
 		for x, key := range s.keys {
 			if y := slices.Index(old.keys, key); y >= 0 {

@@ -24,7 +24,6 @@ type service struct {
 	judged  bool // it was compared before
 	sorry   bool // the sorry server stands in
 	steered bool // an operator had a say
-	paused  bool // ha_suspend keeps its checks quiet
 }
 
 // realServer is one member of a pool.
