@@ -60,6 +60,9 @@ func (l *lab) wait(w []string) error {
 // condition reads a condition into a question.
 func (l *lab) condition(w []string) (func() bool, error) {
 	switch w[0] {
+	case "no":
+		holds, err := l.condition(w[1:])
+		return func() bool { return !holds() }, err
 	case "advert":
 		return l.advertCondition(w)
 	case "log", "file":

@@ -84,6 +84,9 @@ func (n *node) start(l *lab) error {
 	if err != nil {
 		return err
 	}
+	if n.kind != "frr" {
+		args = append(args, "-i", n.name) // of lines that begin with @NAME
+	}
 	l.command("ip netns exec %s %s", n.name, strings.Join(args, " "))
 	for _, stale := range []string{"pid", "vrrp.pid", "checkers.pid"} { // keepalived would believe them after a kill
 		os.Remove(filepath.Join(n.dir, stale))

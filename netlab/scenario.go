@@ -328,6 +328,10 @@ func (s *Scenario) checkNames(st Statement, known map[string]string) error {
 		if !slices.Contains(backEnds, w[1]) {
 			return st.Errorf(1, "%s: must be %s", w[1], strings.Join(backEnds, " or "))
 		}
+	case "wait", "stays":
+		if w[2] == "no" && len(w) < 5 {
+			return st.Errorf(2, "no: a condition must follow, such as no log NODE TEXT")
+		}
 	case "tolerate":
 		if !slices.Contains(Invariants, w[1]) {
 			return st.Errorf(1, "%s: must be an invariant: %s", w[1], strings.Join(Invariants, ", "))

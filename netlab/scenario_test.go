@@ -31,6 +31,7 @@ func TestParseNamesThePosition(t *testing.T) {
 		{oneNode + "drop n1 to n2 vrrp\n" + itsConf, "s:3:12: no host n2 is declared above"},
 		{oneNode + "drop n1 vrp\n" + itsConf, "s:3:9: vrp: must be a kind (vrrp, arp, tcp, udp, multicast, all), a share such as 30%, a number of frames such as 3 frames, or a time"},
 		{oneNode + "partition n1 | n2\n" + itsConf, "s:3:16: no host n2 is declared above"},
+		{oneNode + "stays 4s no log\n" + itsConf, "s:3:10: no: a condition must follow, such as no log NODE TEXT"},
 		{oneNode + "run 4\n" + itsConf, "s:3:5: 4: must be a time such as 4s"},
 		{oneNode + "script n1 s yes\n" + itsConf, "s:3:13: yes: must be ok, fail or hang"},
 		{oneNode + "probe p n1 tcp 10.0.0.9:80\n" + itsConf, "s:3:12: tcp: must be udp, http or icmp"},

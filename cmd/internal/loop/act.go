@@ -241,11 +241,12 @@ func serverWords(a node.ServerChanged) string {
 	return "Removing service"
 }
 
+// quorumWords are keepalived's, with its sums.
 func quorumWords(a node.QuorumChanged) string {
 	if a.Up {
-		return "Gained quorum"
+		return fmt.Sprintf("Gained quorum %d+%d=%d <= %d for VS %s", a.Quorum, a.Hysteresis, a.Quorum+a.Hysteresis, a.Weight, a.Service)
 	}
-	return "Lost quorum"
+	return fmt.Sprintf("Lost quorum %d-%d=%d > %d for VS %s", a.Quorum, a.Hysteresis, a.Quorum-a.Hysteresis, a.Weight, a.Service)
 }
 
 // WallClock is CLOCK_REALTIME as the time since 1970.

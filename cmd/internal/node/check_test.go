@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -65,6 +66,97 @@ func TestUrlsTakeTurns(t *testing.T) {
 	}
 	if !slices.Equal(asked, []int{0, 1, 0, 1, 0}) { // from 1 s on, every 5 s
 		t.Errorf("asked %v", asked)
+	}
+}
+
+// TestFirstTry: one second after the start, and evenly up to warmup later (acceptance case 1).
+func TestFirstTry(t *testing.T) {
+	for warmup, want := range map[string][4]int{"": {200}, "warmup 4\n": {50, 50, 50, 50}} {
+		var seconds [4]int
+		for seed := range uint64(200) {
+			n, err := New(oneServer(t, warmup, "TCP_CHECK {\n }\n"), hostLinks(), seed+1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n.Step(0, Start{}, nil)
+			at := n.timers.at[n.checks[0].timer]
+			if at < time.Second || at >= 5*time.Second || warmup == "" && at != time.Second {
+				t.Fatalf("%q, seed %d: the first try at %v", warmup, seed+1, at)
+			}
+			seconds[at/time.Second-1]++
+		}
+		for i, n := range seconds {
+			if n < want[i]*7/10 || n > want[i]*13/10 {
+				t.Errorf("%q: %v tries in the four seconds, want about %v", warmup, seconds, want)
+			}
+		}
+	}
+}
+
+// TestTriesByDefault: what a check without numbers waits from one try to the next, until its
+// server is down (acceptance case 5).
+func TestTriesByDefault(t *testing.T) {
+	for server, want := range map[string]string{
+		"TCP_CHECK {\n }\n": "1m0s 1s", "HTTP_GET {\n url {\n path /\n }\n }\n": "1m0s 3s", "PING_CHECK {\n }\n": "1m0s 1s",
+		"DNS_CHECK {\n }\n": "1m0s 1m0s 1m0s 1m0s", "MISC_CHECK {\n misc_path /bin/true\n }\n": "1m0s",
+	} {
+		m := newMachine(t, oneServer(t, "", server))
+		if c := m.n.Check(0); c.Kind != "MISC_CHECK" && c.ConnectTimeout != 5*time.Second {
+			t.Errorf("%s: connect_timeout %v", c.Kind, c.ConnectTimeout)
+		}
+		var waits []string
+		for last := time.Duration(0); m.pool() != "" && m.now < time.Hour; {
+			m.now, _ = m.n.Deadline()
+			for _, a := range m.n.Step(m.now, Tick{}, nil) {
+				if c, ok := a.(RunCheck); ok {
+					if last > 0 {
+						waits = append(waits, fmt.Sprint(m.now-last))
+					}
+					m.step(CheckDone{Check: c.Check, OK: last == 0})
+					last = m.now
+				}
+			}
+		}
+		if got := strings.Join(waits, " "); got != want {
+			t.Errorf("%s: %s, want %s", m.n.Check(0).Kind, got, want)
+		}
+	}
+}
+
+// TestChecksRestWithTheAddress: ha_suspend (acceptance case 17).
+func TestChecksRestWithTheAddress(t *testing.T) {
+	m := newMachine(t, parse(t, "virtual_server 10.0.0.100 80 {\n lb_kind DR\n protocol TCP\n delay_loop 5\n warmup 0\n ha_suspend\n real_server 10.0.0.7 80 {\n TCP_CHECK {\n }\n }\n}\n"))
+	var told []string
+	look := func(actions []Action) {
+		for _, a := range actions {
+			if _, ok := a.(RunCheck); ok {
+				told = append(told, fmt.Sprint("try at ", m.now))
+			}
+		}
+	}
+	until := func(end time.Duration) {
+		for at, ok := m.n.Deadline(); ok && at <= end; at, ok = m.n.Deadline() {
+			m.now = at
+			look(m.n.Step(m.now, Tick{}, nil))
+		}
+		m.now = end
+	}
+	address := func(present bool) {
+		look(m.n.Step(m.now, AddressChanged{Port: 1, Prefix: netip.MustParsePrefix("10.0.0.100/32"), Present: present}, nil))
+	}
+	look(m.actions)
+	until(13 * time.Second)
+	address(true)
+	until(17 * time.Second)
+	m.step(CheckDone{Check: 0})
+	m.step(CheckDone{Check: 0, OK: true})
+	address(false)
+	until(40 * time.Second)
+	if got, want := strings.Join(told, ", "), "try at 16s"; got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+	if m.pool() != "10.0.0.7:80 1" {
+		t.Errorf("pool %s", m.pool())
 	}
 }
 

@@ -206,12 +206,14 @@ type (
 		Service string
 		Server  netip.AddrPort
 	}
-	// QuorumChanged reports a virtual service that gained or lost its quorum.
-	// Sorry is the sorry server that stepped in or out, if there is one.
+	// QuorumChanged reports a virtual service that gained or lost its quorum, with the weight
+	// that is alive. Sorry is the sorry server that stepped in or out, if there is one.
 	QuorumChanged struct {
-		Service string // its name, as keepalived's log has it
-		Up      bool
-		Sorry   netip.AddrPort
+		Service            string // its name, as keepalived's log has it
+		Up                 bool
+		Quorum, Hysteresis int
+		Weight             int
+		Sorry              netip.AddrPort
 	}
 	// ScriptChanged reports a tracking script that turned good or bad.
 	ScriptChanged struct {

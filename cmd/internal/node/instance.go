@@ -467,7 +467,7 @@ func (n *Node) addressLost(now time.Duration, port int, prefix netip.Prefix, kno
 		n.removing[addr]--
 	case known:
 		n.staticLost(port, prefix)
-		n.virtualLost(now, addr)
+		n.virtualLost(now, port, addr)
 		n.restoreSources(addr)
 	}
 	if bare := !slices.ContainsFunc(n.ports[port].prefixes, func(p netip.Prefix) bool { return p.Addr().Is4() }); bare {
@@ -475,11 +475,12 @@ func (n *Node) addressLost(now time.Duration, port int, prefix netip.Prefix, kno
 	}
 }
 
-// virtualLost tells the instances that have the address.
-func (n *Node) virtualLost(now time.Duration, addr netip.Addr) {
+// virtualLost tells the instances that have the address there. Elsewhere, as on the loopback of
+// a real server, it is none of theirs.
+func (n *Node) virtualLost(now time.Duration, port int, addr netip.Addr) {
 	for i := range n.instances {
 		in := &n.instances[i]
-		if a, ok := in.vips[addr]; !ok || a.NoTrack {
+		if a, ok := in.vips[addr]; !ok || a.NoTrack || a.Device != n.ports[port].link.Name {
 			continue
 		}
 		if in.fsm.State() == fsm.Master {

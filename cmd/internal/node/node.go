@@ -430,13 +430,14 @@ func (n *Node) addressChanged(now time.Duration, ev AddressChanged) {
 }
 
 // localChanged tells the forwarder whether addr is one of this host's, or a virtual one that
-// another node has.
+// another node has. Whose loopback alone has a virtual address is a real server of that node:
+// its packets are for the local stack, not to be shared out again.
 func (n *Node) localChanged(addr netip.Addr) {
-	here := n.local(addr)
-	away := !here && n.virtual(addr)
+	away := n.virtual(addr)
+	here := n.local(addr) && !(away && n.onLoopback(addr))
 	n.all(func(f *forward.Forwarder) {
 		f.SetLocal(addr, here)
-		f.SetAway(addr, away)
+		f.SetAway(addr, !here && away)
 	})
 }
 
@@ -450,6 +451,13 @@ func (n *Node) local(addr netip.Addr) bool {
 		}
 	}
 	return false
+}
+
+// onLoopback tells whether no interface but the loopback has addr.
+func (n *Node) onLoopback(addr netip.Addr) bool {
+	return !slices.ContainsFunc(n.ports, func(p port) bool {
+		return !p.link.Loopback && slices.ContainsFunc(p.prefixes, func(q netip.Prefix) bool { return q.Addr() == addr })
+	})
 }
 
 // virtual tells whether addr is a virtual address of any instance.

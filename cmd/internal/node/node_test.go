@@ -240,6 +240,39 @@ func TestBackupDoesNotForward(t *testing.T) {
 	}
 }
 
+// TestRealServerOfAnotherNode: a BACKUP with the virtual address on lo is one of the MASTER's
+// real servers. What it is sent is for its local stack, and is not shared out a second time.
+func TestRealServerOfAnotherNode(t *testing.T) {
+	cfg := with(instanceConf(150))
+	cfg.VirtualServers = []*config.VirtualServer{webService(3, 4)}
+	w := newWorld(t, cfg)
+	w.checks["10.0.0.3:80"] = true
+	fate := func() Fate {
+		var b Batch
+		w.nodes[0].Frame(w.now, 1, make([]byte, 10), syn(1000, proto.TCPSyn), &b)
+		return b.Verdicts[0].Fate
+	}
+	w.start(0)
+	w.step(0, AddressChanged{Port: 0, Prefix: netip.MustParsePrefix("10.0.0.100/32"), Present: true})
+	if got := fate(); got != Delivered {
+		t.Errorf("as BACKUP: %v", got)
+	}
+	w.run(4 * time.Second)
+	if got := fate(); got != Held {
+		t.Errorf("as MASTER: %v", got)
+	}
+	w.log = nil
+	w.step(0, AddressChanged{Port: 0, Prefix: netip.MustParsePrefix("10.0.0.100/32")})
+	w.step(0, AddressChanged{Port: 0, Prefix: netip.MustParsePrefix("10.0.0.100/32"), Present: true})
+	if len(w.log) > 0 {
+		t.Errorf("of the loopback: %v", w.log)
+	}
+	w.step(0, Stop{})
+	if got := fate(); got != Delivered {
+		t.Errorf("after MASTER: %v", got)
+	}
+}
+
 func TestServerGoesDownAfterItsRetriesAndComesBack(t *testing.T) {
 	w := serviceWorld(t)
 	w.run(10 * time.Second)

@@ -138,7 +138,7 @@ func (n *Node) judgeQuorum(now time.Duration, s *service) {
 	if was == s.quorum {
 		return
 	}
-	changed := QuorumChanged{Service: s.name, Up: s.quorum}
+	changed := QuorumChanged{Service: s.name, Up: s.quorum, Quorum: s.cfg.Quorum, Hysteresis: s.cfg.Hysteresis, Weight: alive}
 	if sorry != nil {
 		changed.Sorry = sorry.Addr
 	}
@@ -177,7 +177,7 @@ func (n *Node) stopService(s *service) {
 // loseQuorum tells that a service is down for good.
 func (n *Node) loseQuorum(s *service) {
 	s.quorum = false
-	n.emit(QuorumChanged{Service: s.name})
+	n.emit(QuorumChanged{Service: s.name, Quorum: s.cfg.Quorum, Hysteresis: s.cfg.Hysteresis})
 	n.tellQuorum(s)
 }
 

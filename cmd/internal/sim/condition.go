@@ -35,6 +35,9 @@ func (p *player) wait(w []string) error {
 
 func (p *player) condition(w []string) (func() bool, error) {
 	switch w[0] {
+	case "no":
+		holds, err := p.condition(w[1:])
+		return func() bool { return !holds() }, err
 	case "advert":
 		return p.advertCondition(w)
 	case "log", "file":

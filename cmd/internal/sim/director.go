@@ -394,7 +394,7 @@ func (d *director) note(a node.Action) {
 		}
 		text = fmt.Sprintf("%s service %v: %s", verb[a.Up], a.Server, a.Reason)
 	case node.QuorumChanged:
-		text = map[bool]string{true: "Gained", false: "Lost"}[a.Up] + " quorum"
+		text = map[bool]string{true: "Gained", false: "Lost"}[a.Up] + " quorum of " + a.Service
 	case node.AddRoute:
 		text = "adds route " + a.Route.String()
 	case node.RemoveRoute:
