@@ -149,6 +149,7 @@ func (r *reloader) apply(ctx context.Context, cfg *config.Config, changes []stri
 		if err := d.follow(); err != nil {
 			r.log.Error("the new configuration lacks a socket", "err", err)
 		}
+		d.followBFD(r.log)
 		r.loop.Ports, r.loop.Loopback = d.ports, d.loopback
 		r.pipes.follow(ctx, &cfg.Global)
 		r.post.follow(&cfg.Global)

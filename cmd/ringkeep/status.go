@@ -257,6 +257,7 @@ func (r *reloader) writeReport(ctx context.Context, q statusQuestion, w io.Write
 		}
 		tcp, fin, udp := fwd.Timeouts()
 		report.Timeouts = status.Timeout{TCP: tcp.Seconds(), TCPFin: fin.Seconds(), UDP: udp.Seconds()}
+		report.AddBFD(now, r.loop.Node.BFDs())
 		report.Add(now, r.loop.Node.Instances(), views, services)
 	})
 	if err != nil {

@@ -140,6 +140,8 @@ func (l *Loop) reportCheck(a node.CheckChanged) {
 		words = "Remote Web server " + server + " succeed on service."
 	case a.Up && a.Check.Kind == "SMTP_CHECK":
 		words = "Remote SMTP server " + server + " succeed on service."
+	case a.Check.Kind == "BFD_CHECK":
+		words = fmt.Sprintf("BFD check of [%s] RS(%s) is %s", a.Check.BFD, server, upDown[a.Up])
 	case a.Up:
 		words = kind + " on service " + server + " succeeded."
 	case a.Retries > 0:
@@ -153,6 +155,8 @@ func (l *Loop) reportCheck(a node.CheckChanged) {
 	}
 	l.Log.Info(words, attrs...)
 }
+
+var upDown = map[bool]string{true: "UP", false: "DOWN"}
 
 func active(up bool) string {
 	if up {

@@ -168,6 +168,14 @@ func (n *Node) trackers(i int) ([]fsm.Tracker, error) {
 			}
 		}
 	}
+	for _, t := range tracks.bfds {
+		for s := range n.sessions {
+			if n.sessions[s].cfg.Name == t.Name {
+				n.sessions[s].users = append(n.sessions[s].users, i)
+			}
+		}
+		list = append(list, fsm.Tracker{Kind: "bfd", Name: t.Name, Weight: t.Weight, Reverse: t.Reverse, Initial: fsm.Down})
+	}
 	return list, nil
 }
 

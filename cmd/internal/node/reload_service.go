@@ -73,7 +73,7 @@ func (r *reload) adoptChecks(service, server, wasService, wasServer int) {
 		if ck.service != service || ck.server != server {
 			continue
 		}
-		if ck.cfg.Kind == "FILE_CHECK" {
+		if ck.cfg.Kind == "FILE_CHECK" || ck.cfg.Kind == "BFD_CHECK" && ck.known {
 			rs.count(ck)
 			continue
 		}

@@ -15,6 +15,7 @@ type Report struct {
 	Version     string            `json:"version"`
 	Running     float64           `json:"running"` // for how long
 	Instances   []Instance        `json:"instances"`
+	BFD         []Session         `json:"bfd"`
 	Services    []Service         `json:"services"`
 	Connections int               `json:"connections"` // entries of the table, templates among them
 	Verdicts    map[string]uint64 `json:"verdicts"`    // packets of virtual services, by what became of them
