@@ -10,17 +10,22 @@ import (
 	"time"
 )
 
-// upPacket is what keepalived 2.2.7 sent when it came up, with its poll.
-const upPacket = "20 e0 05 18 a1b2c3d4 00000007 00002710 00002710 00000000"
+// upPacket is what keepalived 2.2.7 sent when it came up, with its poll; frrPacket is one of
+// FRR 8.4.
+const (
+	upPacket  = "20 e0 03 18 38fa371f 52f87c6e 0000c350 0000c350 00000000"
+	frrPacket = "20 c0 03 18 8cad512d 73e9c955 000186a0 000186a0 0000c350"
+)
 
 // TestBFDGolden: RFC 5880 §4.1, every field, in both directions.
 func TestBFDGolden(t *testing.T) {
-	up := BFDMessage{State: BFDUp, Poll: true, Multiplier: 5, Mine: 0xa1b2c3d4, Yours: 7, MinTX: 10 * time.Millisecond, MinRX: 10 * time.Millisecond}
+	const fifty, hundred = 50 * time.Millisecond, 100 * time.Millisecond
 	for _, c := range []struct {
 		hex string
 		m   BFDMessage
 	}{
-		{upPacket, up},
+		{upPacket, BFDMessage{State: BFDUp, Poll: true, Multiplier: 3, Mine: 0x38fa371f, Yours: 0x52f87c6e, MinTX: fifty, MinRX: fifty}},
+		{frrPacket, BFDMessage{State: BFDUp, Multiplier: 3, Mine: 0x8cad512d, Yours: 0x73e9c955, MinTX: hundred, MinRX: hundred, MinEcho: fifty}},
 		{"20 40 03 18 00000001 00000000 000f4240 0000c350 0000c350",
 			BFDMessage{State: BFDDown, Multiplier: 3, Mine: 1, MinTX: time.Second, MinRX: 50 * time.Millisecond, MinEcho: 50 * time.Millisecond}},
 		{"21 50 ff 18 ffffffff fffffffe ffffffff 00000000 00000001",

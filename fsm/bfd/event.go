@@ -17,7 +17,9 @@ type (
 	// Startup lets the session speak, unless it is passive.
 	Startup struct{}
 	// Shutdown makes it AdminDown and tells the neighbour. Nothing follows but a Startup.
-	Shutdown struct{}
+	// With Leaves this system goes away: the neighbour hears Down, which unlike AdminDown
+	// (RFC 5882 §3.2) is a failure for those who rely on the session.
+	Shutdown struct{ Leaves bool }
 	// Tick says that time has passed; what is due is done. One that comes early does
 	// nothing.
 	Tick struct{}
@@ -31,10 +33,18 @@ func (Shutdown) event() {}
 func (Tick) event()     {}
 func (Heard) event()    {}
 
-func (Startup) String() string  { return "startup" }
-func (Shutdown) String() string { return "shutdown" }
-func (Tick) String() string     { return "tick" }
-func (e Heard) String() string  { return "heard " + e.Packet.State().String() }
+func (Startup) String() string { return "startup" }
+
+// String tells which of the two it is.
+func (e Shutdown) String() string {
+	if e.Leaves {
+		return "shutdown, leaves"
+	}
+	return "shutdown"
+}
+
+func (Tick) String() string    { return "tick" }
+func (e Heard) String() string { return "heard " + e.Packet.State().String() }
 
 // Verdict is the rule that refused a well-formed packet; the zero value is none.
 type Verdict uint8

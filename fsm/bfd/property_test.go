@@ -231,7 +231,7 @@ func (p *pair) disturb() {
 	case 0, 1:
 		p.lost[i] = !p.lost[i]
 	case 2:
-		p.step(i, Shutdown{})
+		p.step(i, Shutdown{Leaves: rapid.Bool().Draw(t, "leaves")})
 	case 3:
 		if p.ends[i].State() == proto.BFDAdminDown {
 			p.step(i, Startup{})
@@ -275,7 +275,7 @@ func TestStrings(t *testing.T) {
 		Cause{Reason: Expired, After: 50 * time.Millisecond}:                  "control detection time expired (50ms)",
 		Cause{Reason: Told, State: proto.BFDInit}:                             "neighbour signals Init",
 		Cause{Reason: Told, State: proto.BFDDown, Diag: proto.BFDTimeExpired}: "neighbour signals Down (Control Detection Time Expired)",
-		Cause{Reason: 9}: "Reason(9)", Verdict(9): "Verdict(9)", Accepted: "accepted", Shutdown{}: "shutdown", Startup{}: "startup", Tick{}: "tick",
+		Cause{Reason: 9}: "Reason(9)", Verdict(9): "Verdict(9)", Accepted: "accepted", Shutdown{}: "shutdown", Shutdown{Leaves: true}: "shutdown, leaves", Startup{}: "startup", Tick{}: "tick",
 	} {
 		if s.String() != want {
 			t.Errorf("got %q, want %q", s, want)

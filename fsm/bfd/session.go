@@ -55,6 +55,8 @@ type Session struct {
 	remote remote
 	random uint64
 
+	leaves bool // AdminDown is not what the neighbour hears
+
 	polling bool
 	// heldTX and heldRX are the former intervals, which count until the neighbour has
 	// answered the poll that tells it new ones (§6.8.3); 0: the configured ones count.
@@ -109,6 +111,7 @@ func (s *Session) Step(now time.Duration, ev Event, out []Action) []Action {
 	case Startup:
 		s.start(now)
 	case Shutdown:
+		s.leaves = ev.Leaves
 		s.stop(now)
 	case Tick:
 		s.tick(now)
@@ -161,7 +164,7 @@ func (s *Session) start(now time.Duration) {
 	s.tell(now)
 }
 
-// stop tells the neighbour that this is no failure (RFC 5880 §6.8.16).
+// stop tells the neighbour at once (RFC 5880 §6.8.16).
 func (s *Session) stop(now time.Duration) {
 	if s.state == proto.BFDAdminDown {
 		return

@@ -83,8 +83,12 @@ func (s *Session) draw() uint64 {
 
 // message is what this end has to say at present.
 func (s *Session) message() proto.BFDMessage {
+	state := s.state
+	if state == proto.BFDAdminDown && s.leaves {
+		state = proto.BFDDown
+	}
 	return proto.BFDMessage{
-		State: s.state, Diag: s.diag, Multiplier: s.cfg.Multiplier, Mine: s.cfg.Discriminator, Yours: s.remote.discriminator,
+		State: state, Diag: s.diag, Multiplier: s.cfg.Multiplier, Mine: s.cfg.Discriminator, Yours: s.remote.discriminator,
 		MinTX: s.wishedTX(), MinRX: s.cfg.MinRX,
 	}
 }

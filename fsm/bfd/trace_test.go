@@ -50,7 +50,7 @@ func (r *rig) run() string {
 	case "startup":
 		acts = r.s.Step(now, Startup{}, nil)
 	case "shutdown":
-		acts = r.s.Step(now, Shutdown{}, nil)
+		acts = r.s.Step(now, Shutdown{Leaves: r.d.HasArg("leaves")}, nil)
 	case "tick":
 		acts = r.s.Step(now, Tick{}, nil)
 	case "heard":

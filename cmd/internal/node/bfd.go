@@ -18,6 +18,7 @@ type session struct {
 	bfd     *bfd.Session
 	timer   int
 	known   bool          // it was Up once
+	good    bool          // it counts as up
 	since   time.Duration // of the state
 	cause   bfd.Cause     // of it
 	users   []int         // instances that track it
@@ -142,7 +143,7 @@ func (n *Node) carrySession(now time.Duration, i int, acts []bfd.Action) {
 		switch a := a.(type) {
 		case bfd.Send:
 			s.counts.Sent++
-			n.emit(SendBFD{BFDPath: s.path(), Payload: a.Append(nil), Last: a.State == proto.BFDAdminDown})
+			n.emit(SendBFD{BFDPath: s.path(), Payload: a.Append(nil), Last: s.bfd.State() == proto.BFDAdminDown})
 		case bfd.Changed:
 			n.sessionChanged(now, s, a)
 		}
@@ -154,20 +155,19 @@ func (n *Node) carrySession(now time.Duration, i int, acts []bfd.Action) {
 	}
 }
 
-// sessionChanged tells a transition. What is tracked is whether the session is Up; the end
-// of this node is no news of the neighbour.
+// sessionChanged tells a transition. It counts where the session comes to Up or leaves it; but
+// that an administrator ends it, at either end, is no failure of the path (RFC 5882 §3.2).
 func (n *Node) sessionChanged(now time.Duration, s *session, a bfd.Changed) {
 	s.since, s.cause = now, a.Cause
 	_, remote := s.bfd.Remote()
 	n.emit(BFDChanged{Session: s.cfg.Name, Neighbor: s.cfg.Neighbor, Changed: a, Diag: s.bfd.Diag(), RemoteDiag: remote})
-	if up := a.To == proto.BFDUp; (up || a.From == proto.BFDUp) && a.Cause.Reason != bfd.Stopped {
-		s.known = true
+	wanted := a.Cause.Reason == bfd.Stopped || a.Cause.Reason == bfd.Told && a.Cause.State == proto.BFDAdminDown
+	if up := a.To == proto.BFDUp; up || a.From == proto.BFDUp && !wanted {
+		s.known, s.good = true, up
 		n.tellSession(now, s)
 		n.sessionChecked(now, s)
 	}
 }
-
-func (s *session) up() bool { return s.bfd.State() == proto.BFDUp }
 
 // tellSession tells the instances what a session is now.
 func (n *Node) tellSession(now time.Duration, s *session) {
@@ -175,7 +175,7 @@ func (n *Node) tellSession(now time.Duration, s *session) {
 		return
 	}
 	for _, user := range s.users {
-		n.stepInstance(now, user, fsm.Tracked{Kind: "bfd", Name: s.cfg.Name, Up: s.up()})
+		n.stepInstance(now, user, fsm.Tracked{Kind: "bfd", Name: s.cfg.Name, Up: s.good})
 	}
 }
 
@@ -187,8 +187,8 @@ func (n *Node) sessionChecked(now time.Duration, s *session) {
 	for _, i := range s.checks {
 		c := &n.checks[i]
 		was, reason := c.trial, s.reason()
-		c.last = Tried{At: now, OK: s.up(), Reason: reason}
-		c.told(s.up())
+		c.last = Tried{At: now, OK: s.good, Reason: reason}
+		c.told(s.good)
 		n.tellCheck(c, was, reason)
 		n.checkJudged(now, c, was, reason)
 	}
@@ -196,7 +196,7 @@ func (n *Node) sessionChecked(now time.Duration, s *session) {
 
 // reason is why a session is not Up, in the words of a check.
 func (s *session) reason() string {
-	if s.up() {
+	if s.good {
 		return ""
 	}
 	return fmt.Sprintf("bfd_instance %s: %s", s.cfg.Name, s.cause)
@@ -241,10 +241,11 @@ func (s *session) judge(ev BFDHeard) (p proto.BFD, why string) {
 	return p, ""
 }
 
-// stopSessions tells the neighbours that this is no failure.
+// stopSessions tells the neighbours that this node leaves. keepalived falls silent, which
+// they notice later.
 func (n *Node) stopSessions(now time.Duration) {
 	for i := range n.sessions {
-		n.stepSession(now, i, bfd.Shutdown{})
+		n.stepSession(now, i, bfd.Shutdown{Leaves: true})
 	}
 }
 

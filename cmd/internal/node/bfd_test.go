@@ -85,13 +85,20 @@ func TestBFDCheck(t *testing.T) {
 		if !alive() {
 			t.Errorf("%q: down with its session Up", words)
 		}
-		w.step(1, Stop{})
-		w.alive[1] = false
-		w.run(63 * time.Second)
-		if last := w.nodes[0].Checked()[0].Last; alive() || last.OK || last.Reason != "bfd_instance b: neighbour signals AdminDown (Administratively Down)" {
+		for _, text := range []string{"", bfdBlock} { // an administrator is no failure
+			out, _ := w.nodes[1].Reload(w.now, bfdConf(t, 1, text), nil, nil)
+			w.carry(1, out)
+			w.run(w.now + 2*time.Second)
+			if !alive() {
+				t.Errorf("%q: down after AdminDown", words)
+			}
+		}
+		w.kill(1)
+		w.run(w.now + time.Second)
+		if last := w.nodes[0].Checked()[0].Last; alive() || last.OK || last.Reason != "bfd_instance b: control detection time expired (150ms)" {
 			t.Errorf("%q: %v after the session, %+v", words, alive(), last)
 		}
-		w.expect("0 bfd b Up -> Down (neighbour signals AdminDown (Administratively Down))", "server 10.0.0.7:80 up=false")
+		w.expect("0 bfd b Up -> Down (neighbour signals AdminDown (Administratively Down))", "0 bfd b Up -> Down (control", "server 10.0.0.7:80 up=false")
 	}
 }
 
@@ -105,7 +112,7 @@ func TestBFDEventsGoWhereTheyAreTo(t *testing.T) {
 		w.start(0)
 		w.start(1)
 		w.run(2 * time.Second)
-		if !w.nodes[0].sessions[0].up() {
+		if !w.nodes[0].sessions[0].good {
 			t.Fatal("not Up")
 		}
 		if tracked := w.nodes[0].instances[0].fsm.State() != fsm.Fault; tracked != (word == "vrrp") {
@@ -226,4 +233,15 @@ func TestReloadKeepsBFD(t *testing.T) {
 	if len(w.nodes[0].BFDs()) != 0 {
 		t.Error("there is still a session")
 	}
+}
+
+// TestBFDLeaves: a node that stops is gone at once for who tracks it.
+func TestBFDLeaves(t *testing.T) {
+	w := newWorld(t, bfdConf(t, 0, bfdBlock+strings.Replace(tracking, "WORDS", "", 1)), bfdConf(t, 1, bfdBlock))
+	w.start(0)
+	w.start(1)
+	w.run(2 * time.Second)
+	w.step(1, Stop{})
+	w.run(2*time.Second + time.Millisecond)
+	w.expect("0 bfd b Up -> Down (neighbour signals Down (Administratively Down))", "0 VI_1 BACKUP -> FAULT (bfd b failed)")
 }

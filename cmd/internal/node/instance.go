@@ -305,6 +305,9 @@ func (n *Node) startInstance(now time.Duration, i int) {
 // prepareInstance removes what a killed run left, before the election.
 func (n *Node) prepareInstance(now time.Duration, i int) {
 	in := &n.instances[i]
+	if begins := in.fsm.Priority(); begins != in.cfg.Priority { // what it tracks counts from the start
+		n.emit(PriorityChanged{Instance: in.cfg.Name, From: in.cfg.Priority, To: begins})
+	}
 	for _, peer := range in.cfg.UnicastPeers.Addrs() {
 		n.seek(now, in.port, n.nextHop(Peer{in.port, peer}))
 	}

@@ -33,7 +33,7 @@ func (r *reload) adoptSessions() {
 			continue
 		}
 		old := &r.was.sessions[k]
-		s.bfd, s.known, s.since, s.cause, s.counts = old.bfd, old.known, old.since, old.cause, old.counts
+		s.bfd, s.known, s.good, s.since, s.cause, s.counts = old.bfd, old.known, old.good, old.since, old.cause, old.counts
 		r.keepTimer(s.timer, old.timer)
 		if !s.known || !s.cfg.Checker {
 			continue
@@ -42,7 +42,7 @@ func (r *reload) adoptSessions() {
 			ck := &r.checks[c]
 			rs := &r.services[ck.service].servers[ck.server]
 			rs.failed -= failed(&ck.trial)
-			ck.told(s.up())
+			ck.told(s.good)
 			rs.failed += failed(&ck.trial)
 			rs.alive = rs.failed == 0
 		}
@@ -70,7 +70,7 @@ func (r *reload) settleSessions() {
 func (r *reload) informOfSessions(i int, tell func(users []int, ev fsm.Event)) {
 	for k := range r.sessions {
 		if s := &r.sessions[k]; slices.Contains(s.users, i) && s.cfg.VRRP {
-			tell(s.users, fsm.Tracked{Kind: "bfd", Name: s.cfg.Name, Up: s.up()})
+			tell(s.users, fsm.Tracked{Kind: "bfd", Name: s.cfg.Name, Up: s.good})
 		}
 	}
 }
