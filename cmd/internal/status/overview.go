@@ -15,6 +15,7 @@ func (r *Report) String() string {
 	for _, in := range r.Instances {
 		fmt.Fprintf(w, "%s\t%s\tfor %s\tpriority %d\tVRID %d on %s\t%s\n", in.Name, in.State, Span(in.For), in.Priority, in.VRID, in.Interface, in.Cause)
 	}
+	w.Flush()
 	for i := range r.BFD {
 		r.BFD[i].write(w)
 	}
