@@ -117,6 +117,19 @@ func TestBFDWords(t *testing.T) {
 	}
 }
 
+func TestBFDDescribed(t *testing.T) {
+	m := BFDMessage{State: BFDDown, Diag: BFDTimeExpired, Final: true, Multiplier: 3, Mine: 1, MinTX: time.Second, MinRX: 50 * time.Millisecond}
+	for frame, want := range map[string]string{
+		string(bfdFrame(client, vip, m)): "UDP 49152 > 3784, BFD Down discriminators 00000001 00000000 tx 1s rx 50ms multiplier 3, Control Detection Time Expired, final",
+		string(bfdFrame(client, vip, BFDMessage{State: BFDUp, Poll: true, Multiplier: 3, Mine: 1, Yours: 2})): "BFD Up discriminators 00000001 00000002 tx 0s rx 0s multiplier 3, poll",
+		string(bfdFrame(client, vip, BFDMessage{State: BFDUp, Multiplier: 3, Mine: 1})):                        "BFD: no BFD control packet: your discriminator 0 in state Up",
+	} {
+		if got := Describe([]byte(frame)); !strings.HasSuffix(got, want) {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+}
+
 // FuzzBFD: no packet makes the parser panic, and what is accepted is encoded to the same
 // bytes, but for authentication, which is not sent.
 func FuzzBFD(f *testing.F) {
