@@ -122,7 +122,7 @@ func TestBFDDescribed(t *testing.T) {
 	for frame, want := range map[string]string{
 		string(bfdFrame(client, vip, m)): "UDP 49152 > 3784, BFD Down discriminators 00000001 00000000 tx 1s rx 50ms multiplier 3, Control Detection Time Expired, final",
 		string(bfdFrame(client, vip, BFDMessage{State: BFDUp, Poll: true, Multiplier: 3, Mine: 1, Yours: 2})): "BFD Up discriminators 00000001 00000002 tx 0s rx 0s multiplier 3, poll",
-		string(bfdFrame(client, vip, BFDMessage{State: BFDUp, Multiplier: 3, Mine: 1})):                        "BFD: no BFD control packet: your discriminator 0 in state Up",
+		string(bfdFrame(client, vip, BFDMessage{State: BFDUp, Multiplier: 3, Mine: 1})):                       "BFD: no BFD control packet: your discriminator 0 in state Up",
 	} {
 		if got := Describe([]byte(frame)); !strings.HasSuffix(got, want) {
 			t.Errorf("got  %s\nwant %s", got, want)

@@ -171,9 +171,6 @@ func (n *Node) sessionChanged(now time.Duration, s *session, a bfd.Changed) {
 
 // tellSession tells the instances what a session is now.
 func (n *Node) tellSession(now time.Duration, s *session) {
-	if !s.cfg.VRRP {
-		return
-	}
 	for _, user := range s.users {
 		n.stepInstance(now, user, fsm.Tracked{Kind: "bfd", Name: s.cfg.Name, Up: s.good})
 	}
@@ -181,9 +178,6 @@ func (n *Node) tellSession(now time.Duration, s *session) {
 
 // sessionChecked judges the checks of a session that has turned.
 func (n *Node) sessionChecked(now time.Duration, s *session) {
-	if !s.cfg.Checker {
-		return
-	}
 	for _, i := range s.checks {
 		c := &n.checks[i]
 		was, reason := c.trial, s.reason()

@@ -102,28 +102,6 @@ func TestBFDCheck(t *testing.T) {
 	}
 }
 
-// TestBFDEventsGoWhereTheyAreTo: with the word vrrp the checks hear nothing, with checker the
-// instances.
-func TestBFDEventsGoWhereTheyAreTo(t *testing.T) {
-	for _, word := range []string{"vrrp", "checker"} {
-		block := strings.Replace(bfdBlock, "multiplier 3", "multiplier 3\n"+word, 1)
-		text := block + strings.Replace(checking, "WORDS", "alpha", 1) + strings.Replace(tracking, "WORDS", "", 1)
-		w := newWorld(t, bfdConf(t, 0, text), bfdConf(t, 1, bfdBlock))
-		w.start(0)
-		w.start(1)
-		w.run(2 * time.Second)
-		if !w.nodes[0].sessions[0].good {
-			t.Fatal("not Up")
-		}
-		if tracked := w.nodes[0].instances[0].fsm.State() != fsm.Fault; tracked != (word == "vrrp") {
-			t.Errorf("%s: the instance takes part: %v", word, tracked)
-		}
-		if checked := w.nodes[0].services[0].servers[0].alive; checked != (word == "checker") {
-			t.Errorf("%s: the server is up: %v", word, checked)
-		}
-	}
-}
-
 // TestBFDRefusals: who comes from too far, what is no packet, and strangers.
 func TestBFDRefusals(t *testing.T) {
 	w := newWorld(t, bfdConf(t, 0, bfdBlock), bfdConf(t, 1, strings.Replace(bfdBlock, "multiplier 3", "max_hops 2\nmultiplier 3", 1)))

@@ -35,7 +35,7 @@ func (r *reload) adoptSessions() {
 		old := &r.was.sessions[k]
 		s.bfd, s.known, s.good, s.since, s.cause, s.counts = old.bfd, old.known, old.good, old.since, old.cause, old.counts
 		r.keepTimer(s.timer, old.timer)
-		if !s.known || !s.cfg.Checker {
+		if !s.known {
 			continue
 		}
 		for _, c := range s.checks {
@@ -69,7 +69,7 @@ func (r *reload) settleSessions() {
 // informOfSessions tells an instance what is known of the sessions that it tracks.
 func (r *reload) informOfSessions(i int, tell func(users []int, ev fsm.Event)) {
 	for k := range r.sessions {
-		if s := &r.sessions[k]; slices.Contains(s.users, i) && s.cfg.VRRP {
+		if s := &r.sessions[k]; slices.Contains(s.users, i) {
 			tell(s.users, fsm.Tracked{Kind: "bfd", Name: s.cfg.Name, Up: s.good})
 		}
 	}
