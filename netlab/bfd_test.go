@@ -70,7 +70,7 @@ func TestBFDDetection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if took := down.Sub(last); took < want || took > want+200*time.Millisecond {
+	if took := down.Sub(last); took < want || took > want+300*time.Millisecond {
 		t.Errorf("Down %v after the last packet, the detection time is %v", took, want)
 	}
 }
