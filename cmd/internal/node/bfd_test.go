@@ -69,6 +69,27 @@ func TestTrackedBFD(t *testing.T) {
 	}
 }
 
+// TestBFDOfAGroup: what a sync group tracks counts for each member.
+func TestBFDOfAGroup(t *testing.T) {
+	first := strings.Replace(tracking, "track_bfd {\nb WORDS\n}\n", "", 1)
+	second := strings.NewReplacer("VI_1", "VI_2", "id 51", "id 52", "0.100", "0.101").Replace(first)
+	group := "vrrp_sync_group G {\ngroup {\nVI_1\nVI_2\n}\ntrack_bfd {\nb\n}\n}\n"
+	w := newWorld(t, bfdConf(t, 0, bfdBlock+first+second+group), bfdConf(t, 1, bfdBlock))
+	w.start(0)
+	w.run(5 * time.Second)
+	if in := w.nodes[0].instances; in[0].fsm.State() != fsm.Fault || in[1].fsm.State() != fsm.Fault {
+		t.Errorf("%v, %v without the session", in[0].fsm.State(), in[1].fsm.State())
+	}
+	w.start(1)
+	w.run(12 * time.Second)
+	if in := w.nodes[0].instances; in[0].fsm.State() != fsm.Master || in[1].fsm.State() != fsm.Master {
+		t.Errorf("%v, %v with it", in[0].fsm.State(), in[1].fsm.State())
+	}
+	w.kill(1)
+	w.run(13 * time.Second)
+	w.expect("0 VI_1 MASTER -> FAULT (bfd b failed)", "0 VI_2 MASTER -> FAULT (")
+}
+
 // TestBFDCheck: a server is up before the session was, or down with alpha; afterwards it is
 // what the session is (reference 1.12).
 func TestBFDCheck(t *testing.T) {
