@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -19,7 +18,8 @@ import (
 	"github.com/ringkeep/ringkeep/proto"
 )
 
-// A node of kind frr runs zebra and vrrpd of FRR. What their manual leaves to the
+// A node of kind frr runs zebra and vrrpd of FRR, and bfdd where its configuration has a line
+// bfd: what stands from there on is bfdd's, the rest vrrpd's. What their manual leaves to the
 // administrator the lab makes from the lines "vrrp VRID ip|ipv6 ADDRESS" of the node's
 // configuration: for each virtual router a macvlan with the virtual MAC, in bridge mode,
 // with the addresses on it, and over IPv6 a link-local one of its own. FRR holds it down
@@ -48,11 +48,14 @@ func parseFRR(conf []byte) ([]Router, error) {
 			}
 		}
 	}
-	if list = byFamily(list); len(list) == 0 {
+	if list = byFamily(list); len(list) == 0 && !bytes.Contains(conf, []byte(bfdLine)) {
 		return nil, errors.New("no line is vrrp VRID ip|ipv6 ADDRESS, below interface NAME")
 	}
 	return list, nil
 }
+
+// bfdLine begins bfdd's part of a configuration.
+const bfdLine = "\nbfd\n"
 
 // byFamily makes of every VRID the virtual routers that it is, one for each family of its
 // addresses.
@@ -188,21 +191,32 @@ func (v *live) followMacvlans(n *node) error {
 // frrDirs are where distributions install FRR's daemons.
 var frrDirs = []string{"/usr/lib/frr", "/usr/libexec/frr", "/usr/sbin", "/usr/local/sbin"}
 
-// frrScript runs $1/zebra and $1/vrrpd with the configuration $2 in the order of
-// frrinit.sh: zebra starts first, because vrrpd looks for it every ten seconds only, and
-// stops last, because it is the one that takes the macvlan down for vrrpd.
+// frrScript runs $1/zebra and $1/vrrpd with the configuration $2, and $1/bfdd where it finds
+// one for it, in the order of frrinit.sh: zebra starts first, because the others look for it
+// every ten seconds only, and stops last, because it is the one that takes the macvlan down
+// for vrrpd.
 const frrScript = `#!/bin/sh
-trap 'kill $vrrpd || exit' TERM
+trap 'kill $vrrpd $bfdd || exit' TERM
 "$1/zebra" -u root -g root -P 0 -f /dev/null --log stdout &
 zebra=$!
 until [ -S /var/run/frr/zserv.api ]; do kill -0 $zebra || exit 1; sleep 0.01; done
 "$1/vrrpd" -u root -g root -P 0 -f "$2" --log stdout --log-level debug &
 vrrpd=$!
+if [ -s ` + bfddConf + ` ]; then
+"$1/bfdd" -u root -g root -P 0 -f ` + bfddConf + ` --log stdout --log-level debug &
+bfdd=$!
+fi
 wait $vrrpd # the signal ends this one
-wait $vrrpd
+wait $vrrpd $bfdd
 kill $zebra
 wait $zebra
 `
+
+// Where the daemons find their parts of the configuration.
+const (
+	vrrpdConf = scriptDir + "vrrpd.conf"
+	bfddConf  = scriptDir + "bfdd.conf"
+)
 
 // startFRR prepares what the daemons need and returns how they are started.
 func (n *node) startFRR(l *lab) ([]string, error) {
@@ -216,6 +230,10 @@ func (n *node) startFRR(l *lab) ([]string, error) {
 	}
 	n.files["/etc/group"] = inVTYGroup(group)
 	n.files[scriptDir+"frr"] = []byte(frrScript)
+	vrrp, bfd, found := strings.Cut(string(l.scenario.Files[n.name+".conf"]), bfdLine)
+	if n.files[vrrpdConf] = []byte(vrrp + "\n"); found {
+		n.files[bfddConf] = []byte(strings.TrimPrefix(bfdLine, "\n") + bfd)
+	}
 	for _, dir := range []string{"/var/run/frr", "/var/tmp/frr"} { // they write there whatever they are told
 		n.files[dir+"/of-the-lab"] = nil
 	}
@@ -224,7 +242,7 @@ func (n *node) startFRR(l *lab) ([]string, error) {
 			return nil, fmt.Errorf("node %s: virtual router %d: %w", n.name, r.VRID, err)
 		}
 	}
-	return []string{scriptDir + "frr", frrDirs[at], filepath.Join(n.dir, "node.conf")}, nil
+	return []string{scriptDir + "frr", frrDirs[at], vrrpdConf}, nil
 }
 
 // inVTYGroup puts root into the group that FRR wants the user it runs as to be in. The

@@ -14,6 +14,7 @@ func TestVirtualRoutersOfFRR(t *testing.T) {
 			" vrrp 7 ip 10.0.0.7\n no vrrp 7 preempt\ninterface eth1\n vrrp 51 ip 10.1.0.1\n vrrp 9 version 2\n",
 			"eth0 51 priority 150 every 200ms preempt true [10.0.0.100 10.0.0.101]; eth0 7 priority 100 every 1s preempt false [10.0.0.7]; eth1 51 priority 100 every 1s preempt true [10.1.0.1]; "},
 		{"interface eth0\n vrrp 51 version 3\n", none},
+		{"!\nbfd\n peer 10.0.0.2\n", ""},
 		{"interface eth0\n no vrrp 51 ip 10.0.0.1\n", none},
 		{"vrrp 51 ip 10.0.0.100\n", "line 1: vrrp 51 ip 10.0.0.100" + wrong},
 		{"interface eth0\n vrrp 256 ip 10.0.0.100\n", "line 2: vrrp 256 ip 10.0.0.100" + wrong},

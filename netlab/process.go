@@ -2,6 +2,7 @@ package netlab
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -72,6 +73,9 @@ func (n *node) commandLine(l *lab) ([]string, error) {
 	if l.scenario.Needs("ip_vs") {
 		return append(args, "-c", filepath.Join(n.dir, "checkers.pid")), nil
 	}
+	if bytes.Contains(l.scenario.Files[n.name+".conf"], []byte("bfd_instance")) {
+		return append(args, "-b", filepath.Join(n.dir, "bfd.pid")), nil
+	}
 	return append(args, "-P"), nil // VRRP only: a kernel without ip_vs has no use for its checkers
 }
 
@@ -88,7 +92,7 @@ func (n *node) start(l *lab) error {
 		args = append(args, "-i", n.name) // of lines that begin with @NAME
 	}
 	l.command("ip netns exec %s %s", n.name, strings.Join(args, " "))
-	for _, stale := range []string{"pid", "vrrp.pid", "checkers.pid"} { // keepalived would believe them after a kill
+	for _, stale := range []string{"pid", "vrrp.pid", "checkers.pid", "bfd.pid"} { // keepalived would believe them after a kill
 		os.Remove(filepath.Join(n.dir, stale))
 	}
 	spec, err := json.Marshal(enterSpec{Dir: filepath.Join(n.dir, "mnt"), Files: n.files, Args: args})

@@ -100,7 +100,7 @@ var played = []string{
 	"06-mysql-lb", "12-lvs-all-checks", "notify-arguments", "reload-keeps", "script-security",
 	"fleet-ringkeep-ringkeep", "fleet-ringkeep-keepalived", "fleet-keepalived-ringkeep", "fleet-keepalived-keepalived",
 	"fleet-ringkeep-frr", "fleet-frr-ringkeep", "fleet-frr-frr",
-	"vmac-v2", "vmac-ipv6", "vmac-xmit-base", "vmac-killed", "vmac-services", "syn-flood", "fragments", "own-connections", "too-big-to-servers", "workers", "server-group", "fwmark", "service-ipv6", "nat-router", "backup-routes", "mark-exceptions", "interop-vmac-v2-keepalived-first", "interop-vmac-v2-ringkeep-first",
+	"bfd-frr", "bfd-keepalived", "vmac-v2", "vmac-ipv6", "vmac-xmit-base", "vmac-killed", "vmac-services", "syn-flood", "fragments", "own-connections", "too-big-to-servers", "workers", "server-group", "fwmark", "service-ipv6", "nat-router", "backup-routes", "mark-exceptions", "interop-vmac-v2-keepalived-first", "interop-vmac-v2-ringkeep-first",
 	"interop-vmac-v3-keepalived-first", "interop-vmac-v3-ringkeep-first", "interop-vmac-v6-keepalived-first", "interop-vmac-v6-ringkeep-first",
 	"checks-seen",
 }

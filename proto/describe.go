@@ -124,10 +124,32 @@ func describeTransport(protocol uint8, b []byte) string {
 		}
 	case ProtocolUDP:
 		if u, err := ParseUDP(b); err == nil {
-			return fmt.Sprintf("UDP %d > %d, %d bytes", u.SrcPort(), u.DstPort(), len(u.Payload()))
+			head := fmt.Sprintf("UDP %d > %d, ", u.SrcPort(), u.DstPort())
+			if u.DstPort() == BFDPort || u.DstPort() == BFDMultihopPort {
+				return head + describeBFD(u.Payload())
+			}
+			return head + fmt.Sprintf("%d bytes", len(u.Payload()))
 		}
 	}
 	return fmt.Sprintf("protocol %d, %d bytes", protocol, len(b))
+}
+
+func describeBFD(b []byte) string {
+	p, err := ParseBFD(b)
+	if err != nil {
+		return "BFD: " + err.Error()
+	}
+	s := fmt.Sprintf("BFD %v discriminators %08x %08x tx %s rx %s multiplier %d", p.State(), p.Mine(), p.Yours(), p.MinTX(), p.MinRX(), p.Multiplier())
+	if p.Diag() != BFDNoDiag {
+		s += ", " + p.Diag().String()
+	}
+	if p.Poll() {
+		s += ", poll"
+	}
+	if p.Final() {
+		s += ", final"
+	}
+	return s
 }
 
 // describeFlags names the flags of a TCP segment.

@@ -37,6 +37,7 @@ type director struct {
 	workers  []*loop.Worker
 	share    ring.Fanout // of the clients among the workers, as it was when there were first any
 	seed     uint64
+	bfd      *kernel.BFD
 }
 
 // Sizes of the rings. A service slot of 2 KiB holds every frame that is not a
@@ -52,7 +53,23 @@ func (d *director) open() (err error) {
 	if d.poller, err = ring.NewPoller(); err != nil {
 		return err
 	}
+	d.bfd = kernel.NewBFD(func(fd int) error { return d.poller.Add(fd, bfdReady) }, d.poller.Remove)
 	return d.follow()
+}
+
+// bfdReady is what the poller calls the sockets of BFD; the loop looks at all of them.
+const bfdReady = 0
+
+// followBFD opens the sockets that the sessions of BFD need now. Without them no session
+// comes up, which is no reason to stop everything else.
+func (d *director) followBFD(log *slog.Logger) {
+	var paths []kernel.BFDPath
+	for _, p := range d.node.BFDPaths() {
+		paths = append(paths, kernel.BFDPath{From: p.From, To: p.To, TTL: p.TTL, Multihop: p.Multihop})
+	}
+	if err := d.bfd.Follow(paths); err != nil {
+		log.Error("BFD is not heard", "err", err)
+	}
 }
 
 // follow opens what the node needs now and closes what it needs no longer. What cannot be
@@ -240,6 +257,9 @@ func (d *director) close(log *slog.Logger) {
 		log.Info("ring", "iface", s.Name(), "received", st.Received, "dropped", st.Dropped, "superframes", st.SuperFrames,
 			"truncated", st.Truncated, "freezes", st.Freezes, "sent", st.Sent, "unsent", st.SendErrors.Total())
 		s.Close()
+	}
+	if d.bfd != nil {
+		d.bfd.Close()
 	}
 	if d.poller != nil {
 		d.poller.Close()

@@ -35,6 +35,7 @@ type runner struct {
 	workers                    int
 	dataplane                  string
 	leaveIPVS                  bool
+	noBFD                      bool
 }
 
 // option is one of keepalived's that is known and does nothing.
@@ -48,7 +49,7 @@ type option struct {
 var ignoredOptions = []option{
 	{"n", "dont-fork", false, "the daemon never forks"}, {"l", "log-console", false, "the log goes to standard error"},
 	{"S", "log-facility", true, "the log goes to standard error"}, {"g", "log-file", true, "the log goes to standard error"},
-	{"G", "no-syslog", false, "the log goes to standard error"}, {"B", "no_bfd", false, "BFD is not spoken by this version"},
+	{"G", "no-syslog", false, "the log goes to standard error"},
 	{"", "all", false, "there is one process"}, {"r", "vrrp_pid", true, "there is one process: see --pid"},
 	{"c", "checkers_pid", true, "there is one process: see --pid"}, {"b", "bfd_pid", true, "there is one process: see --pid"},
 	{"a", "address-monitoring", false, "changes of addresses are logged anyway"}, {"x", "snmp", false, "SNMP is not spoken"},
@@ -94,6 +95,7 @@ others than root or a mandatory include is missing, and 5 for any other complain
 	f.BoolVarP(&r.includeCheck, "include-check", "e", false, "a missing include is told as one")
 	f.BoolVarP(&r.onlyVRRP, "vrrp", "P", false, "run VRRP only")
 	f.BoolVarP(&r.onlyChecks, "check", "C", false, "run the virtual servers only")
+	f.BoolVarP(&r.noBFD, "no_bfd", "B", false, "do not speak BFD: what tracks a session sees it down")
 	f.BoolVarP(&r.dump, "dump-conf", "d", false, "write the effective configuration to standard error first")
 	f.BoolVarP(&r.detail, "log-detail", "D", false, "log in detail: --log-level debug")
 	f.StringVarP(&r.pidFile, "pid", "p", "", "write the process id to `file`")
@@ -220,6 +222,9 @@ func (r *runner) part(cfg *config.Config) {
 	if r.onlyChecks {
 		cfg.Instances = nil
 	}
+	if r.noBFD {
+		cfg.BFDs = nil
+	}
 }
 
 // microseconds writes the time of a log line so that it can be compared with a capture.
@@ -287,13 +292,14 @@ func (r *runner) daemon(ctx context.Context, re *reloader) error {
 	if err := d.open(); err != nil {
 		return err
 	}
+	d.followBFD(log)
 	pipes := openFIFOs(ctx, &cfg.Global, log)
 	defer pipes.close()
 	post := &mailbox{log: log}
 	post.follow(&cfg.Global)
 	defer post.close()
 	l := loop.New(loop.Config{
-		Node: n, Ports: d.ports, Loopback: d.loopback, Poller: d.poller, Host: k, Names: kernel.ReadNames(), Log: log, Reopen: d.reopen, Tell: pipes.tell, Mail: post.send, Spin: spinTime(),
+		Node: n, Ports: d.ports, Loopback: d.loopback, BFD: d.bfd, Poller: d.poller, Host: k, Names: kernel.ReadNames(), Log: log, Reopen: d.reopen, Tell: pipes.tell, Mail: post.send, Spin: spinTime(),
 		Workers: d.workers, Guard: guard,
 		IPVS: ipvs.NewKeeper(), LeaveIPVS: r.leaveIPVS,
 		Clock: func() time.Duration { return time.Since(start) }, Wall: loop.WallClock,

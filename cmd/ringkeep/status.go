@@ -293,6 +293,7 @@ func (r *reloader) writeReport(ctx context.Context, q statusQuestion, w io.Write
 		report.Timeouts = status.Timeout{TCP: tcp.Seconds(), TCPFin: fin.Seconds(), UDP: udp.Seconds()}
 		instances, scripts = r.loop.Node.Instances(), r.loop.Node.Scripts()
 		report.Refused = r.director.cfg.Refused
+		report.AddBFD(now, r.loop.Node.BFDs())
 	})
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strconv"
 )
 
 // resolve fills in the defaults that depend on other lines, applies keepalived's
@@ -144,6 +145,9 @@ func (b *BFD) close(r *reader) bool {
 	case !b.Neighbor.IsValid():
 		r.say(Warning, b.Pos, "bfd_instance %s: has no neighbor_ip; it is ignored", b.Name)
 		return false
+	case slices.ContainsFunc(r.cfg.BFDs, func(o *BFD) bool { return o.Neighbor == b.Neighbor }):
+		r.say(Warning, b.At("neighbor_ip"), "bfd_instance %s: another one above has the neighbour %v already; this one is ignored", b.Name, b.Neighbor)
+		return false
 	case b.Source.IsValid() && b.Source.Is4() != b.Neighbor.Is4():
 		r.say(Warning, b.At("source_ip"), "bfd_instance %s: source_ip and neighbor_ip are of two families; source_ip is ignored", b.Name)
 		b.Source = netip.Addr{}
@@ -177,7 +181,10 @@ func (r *reader) defined(what string, list Tracks, of definitions) Tracks {
 		d, ok := of[t.Name]
 		if !ok || !before(d.pos, t.Pos) {
 			where := ""
-			if ok {
+			switch i := slices.IndexFunc(r.cfg.BFDs, func(b *BFD) bool { return b.Name == t.Name }); {
+			case what == "bfd" && i >= 0 && !ok:
+				where = " (the one at line " + strconv.Itoa(r.cfg.BFDs[i].Pos.Line) + " is for checks: it has the word checker)"
+			case ok:
 				where = fmt.Sprintf(" (there is one below, at line %d)", d.pos.Line)
 			}
 			r.say(Warning, t.Pos, "track_%s %s: no %s of that name above%s; it is ignored", what, t.Name, definedBy[what], where)
@@ -209,6 +216,9 @@ func (r *reader) resolveTracks(scripts, files, processes, bfds *Tracks) {
 			r.defs["process"][s.Name] = trackable{s.Pos, s.Weight, s.Reverse}
 		}
 		for _, s := range r.cfg.BFDs {
+			if !s.VRRP {
+				continue // its events are not for track_bfd
+			}
 			r.defs["bfd"][s.Name] = trackable{s.Pos, s.Weight, s.Reverse}
 		}
 	}

@@ -379,8 +379,14 @@ func (r *reader) completeCheck(rs *RealServer, c *Check) bool {
 		if c.BFD == "" {
 			return drop("has no name")
 		}
-		if !slices.ContainsFunc(r.cfg.BFDs, func(b *BFD) bool { return b.Name == c.BFD && before(b.Pos, c.Pos) }) {
+		i := slices.IndexFunc(r.cfg.BFDs, func(b *BFD) bool { return b.Name == c.BFD && before(b.Pos, c.Pos) })
+		switch {
+		case i < 0:
 			return drop("there is no bfd_instance " + c.BFD + " above")
+		case !r.cfg.BFDs[i].Checker:
+			return drop("bfd_instance " + c.BFD + " has the word vrrp, so checks hear nothing of it")
+		case slices.ContainsFunc(rs.Checks, func(o *Check) bool { return o.Kind == c.Kind && o.BFD == c.BFD }):
+			return drop("another one has bfd_instance " + c.BFD + " already")
 		}
 	case "FILE_CHECK":
 		i := slices.IndexFunc(r.cfg.TrackFiles, func(f *TrackFile) bool { return f.Name == c.TrackFile && before(f.Pos, c.Pos) })

@@ -24,6 +24,7 @@ var arrows = map[string][]string{
 	"ring/pcap":       {},
 	"ring/ringtest":   {"ring"},
 	"fsm":             {"proto"},
+	"fsm/bfd":         {"proto"},
 	"forward":         {"proto", "sched"},
 	"netlab":          {"proto", "ring", "ring/pcap", "netlab/report"},
 	"netlab/report":   {},
@@ -39,14 +40,14 @@ var arrows = map[string][]string{
 	"cmd/internal/replay":   {"netlab", "proto", "fsm", "ring/pcap", "cmd/internal/config", "cmd/internal/model", "cmd/internal/node"},
 	"cmd/internal/sim":      {"proto", "ring/pcap", "netlab", "netlab/report", "cmd/internal/config", "cmd/internal/node", "cmd/internal/reading"},
 	"cmd/internal/reading":  {"proto", "fsm", "netlab", "cmd/internal/config", "cmd/internal/node"},
-	"cmd/internal/node":     {"proto", "fsm", "sched", "forward", "cmd/internal/config"},
+	"cmd/internal/node":     {"proto", "fsm", "fsm/bfd", "sched", "forward", "cmd/internal/config"},
 	"cmd/internal/status":   {"proto", "forward", "cmd/internal/config", "cmd/internal/node"},
 	"cmd/internal/loop":     {"proto", "fsm", "forward", "forward/ipvs", "ring", "checks", "cmd/internal/config", "cmd/internal/kernel", "cmd/internal/node"},
 	"cmd/ringkeep":          {"bench", "forward", "forward/ipvs", "cmd/internal/status", "netlab", "netlab/report", "netlab/vm", "cmd/internal/reading", "proto", "cmd/internal/dump", "ring", "checks", "cmd/internal/config", "cmd/internal/kernel", "cmd/internal/loop", "cmd/internal/model", "cmd/internal/node", "cmd/internal/replay", "cmd/internal/sim"},
 }
 
 // pure lists the rooms without sockets, files, clock, goroutines or global state.
-var pure = []string{"proto", "fsm", "sched", "forward", "cmd/internal/node"}
+var pure = []string{"proto", "fsm", "fsm/bfd", "sched", "forward", "cmd/internal/node"}
 
 // impure are the imports that a pure room must not have.
 var impure = []string{"net", "os", "sync", "sync/atomic", "context", "log", "log/slog", "math/rand", "math/rand/v2", "syscall", "unsafe", "os/exec", "runtime"}

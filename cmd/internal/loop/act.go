@@ -59,6 +59,8 @@ func (l *Loop) do(a node.Action) {
 		l.check(a)
 	case node.RunScript:
 		l.script(a.Script)
+	case node.SendBFD:
+		l.sendBFD(a)
 	case node.Notify:
 		c := a.Command
 		l.notifier.Enqueue(a.Queue, checks.Script{Args: append(c.Args[:len(c.Args):len(c.Args)], a.Extra...), User: c.User, Group: c.GroupWord()})
@@ -200,6 +202,10 @@ func (l *Loop) report(a node.Action) {
 			words = "gained"
 		}
 		l.Log.Info(fmt.Sprintf("Quorum %s for tracked process %s", words, a.Process), "reason", fmt.Sprintf("%d running", a.Count))
+	case node.BFDChanged:
+		l.reportBFD(a)
+	case node.BFDRefused:
+		l.Log.Warn("BFD packet refused", "session", a.Session, "src", a.From, "reason", a.Why)
 	case node.Restored:
 		if a.Instance == "" {
 			l.Log.Warn("static address removed by another program, put back", "vip", a.Addr)

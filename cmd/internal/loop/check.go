@@ -146,6 +146,8 @@ func (l *Loop) reportCheck(a node.CheckChanged) {
 		words = "Remote Web server " + server + " succeed on service."
 	case a.Up && a.Check.Kind == "SMTP_CHECK":
 		words = "Remote SMTP server " + server + " succeed on service."
+	case a.Check.Kind == "BFD_CHECK":
+		words = fmt.Sprintf("BFD check of [%s] RS(%s) is %s", a.Check.BFD, server, upDown[a.Up])
 	case a.Up:
 		words = kind + " on service " + server + " succeeded."
 	case a.Retries > 0:
@@ -170,6 +172,8 @@ func suspendWord(a node.CheckSuspended) string {
 	}
 	return "Activating"
 }
+
+var upDown = map[bool]string{true: "UP", false: "DOWN"}
 
 func active(up bool) string {
 	if up {

@@ -56,6 +56,7 @@ type Config struct {
 	Node     *node.Node
 	Ports    []Sockets // by the node's port number
 	Loopback Port      // where frames for the local stack go; nil without such
+	BFD      Datagrams // nil where no BFD is spoken
 	Poller   Poller
 	Host     Host
 	Names    kernel.Names // of routing tables and the like
@@ -95,6 +96,7 @@ type Loop struct {
 	now      time.Duration
 	ready    [16]int
 	spin     spin
+	unsent   map[kernel.BFDPath]string // what last hindered packets
 	ctx      context.Context
 	failed   error // what a worker ended with
 
@@ -117,7 +119,7 @@ type posted struct {
 
 // New makes a loop that is not running yet.
 func New(c Config) *Loop {
-	l := &Loop{Config: c, lane: lane{log: c.Log}, spin: spin{most: c.Spin}}
+	l := &Loop{Config: c, lane: lane{log: c.Log}, spin: spin{most: c.Spin}, unsent: map[kernel.BFDPath]string{}}
 	l.notifier = checks.NewNotifier(l.notified)
 	return l
 }
@@ -200,12 +202,13 @@ func (l *Loop) turn() error {
 	l.tellClock()
 	l.spin.woken(l.now)
 	for l.ctx.Err() == nil {
+		heard := l.datagrams()
 		more := l.events()
 		found := l.control()
 		l.tick()
 		l.flush()
 		busy := l.service()
-		if n > 0 && !found && !busy && !more {
+		if n > 0 && !heard && !found && !busy && !more {
 			l.faults() // what else could have woken it
 		}
 		n = 0

@@ -35,7 +35,7 @@ type Model struct {
 // everything that it would do. The error names the position of a line that cannot work.
 func New(cfg *config.Config, links []node.Link, do func(at time.Duration, a node.Action)) (*Model, error) {
 	vrrp := *cfg
-	vrrp.VirtualServers = nil
+	vrrp.VirtualServers, vrrp.BFDs = nil, speaking(cfg.BFDs)
 	n, err := node.New(&vrrp, reach(cfg, links), 1)
 	if err != nil {
 		return nil, err
@@ -127,6 +127,10 @@ func (m *Model) follow(a node.Action) {
 		m.pending = append(m.pending, node.AddressChanged{Port: m.node.Port(a.Device), Prefix: a.Prefix})
 	case node.RunScript:
 		m.pending = append(m.pending, node.ScriptDone{Script: a.Script, OK: true, Reason: "not run: taken to succeed"})
+	case node.SendBFD:
+		if heard, ok := agreed(a); ok {
+			m.pending = append(m.pending, heard)
+		}
 	case node.Send:
 		if who, ok := Asked(a.Frame); ok {
 			m.pending = append(m.pending, node.Received{Port: a.Port, Frame: answer(a.Frame, who), At: m.now})

@@ -60,6 +60,30 @@ func TestTakesAllForWell(t *testing.T) {
 	}
 }
 
+// Neighbours of BFD are taken to be there, as scripts are to succeed, and cost no time.
+func TestBFDIsUp(t *testing.T) {
+	const conf = "bfd_instance b {\n neighbor_ip 10.0.0.2\n passive\n}\nvrrp_instance VI_1 {\n interface eth0\n virtual_router_id 51\n track_bfd {\n b\n }\n virtual_ipaddress {\n 10.0.0.100\n }\n}\n"
+	cfg, _ := config.Parse("x", []byte(conf), config.Options{})
+	packets := 0
+	m, err := New(cfg, []node.Link{{Name: "eth0", Up: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}}}, func(_ time.Duration, a node.Action) {
+		if _, ok := a.(node.SendBFD); ok {
+			packets++
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Start(0)
+	if state, _ := m.State("VI_1"); state != "BACKUP" {
+		t.Errorf("%s after the start", state)
+	}
+	m.Before(24 * time.Hour)
+	if state, _ := m.State("VI_1"); state != "MASTER" || packets > 40 {
+		t.Errorf("%s after a day and %d packets", state, packets)
+	}
+	m.Stop(24 * time.Hour)
+}
+
 // What arrives at the very moment of a timer counts before it.
 func TestBefore(t *testing.T) {
 	m, err := New(parse(t, "vrrp_script chk {\n script /bin/false\n}"), []node.Link{{Name: "eth0", Up: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}}}, func(time.Duration, node.Action) {})

@@ -39,6 +39,7 @@ func (r *reload) adopt() {
 	}
 	r.adoptGroups()
 	r.adoptTracked()
+	r.adoptSessions()
 	r.adoptServices()
 }
 

@@ -21,12 +21,14 @@ type checker struct {
 
 // addCheck makes a checker of server number server of service number service.
 func (n *Node) addCheck(c *config.Check, service, server int, rs *realServer) {
-	if c.Kind == "BFD_CHECK" {
-		return // said when the file was read
-	}
 	i := len(n.checks)
 	n.checks = append(n.checks, checker{trial: newTrial(c), service: service, server: server, timer: n.newTimer(timerCheck, i)})
 	ck := &n.checks[i]
+	for s := range n.sessions {
+		if c.Kind == "BFD_CHECK" && n.sessions[s].cfg.Name == c.BFD {
+			n.sessions[s].checks = append(n.sessions[s].checks, i)
+		}
+	}
 	if c.Kind == "FILE_CHECK" {
 		for f := range n.files {
 			if n.files[f].cfg.Name == c.TrackFile {
@@ -64,7 +66,7 @@ type Tried struct {
 func (n *Node) SSL() *config.SSL { return n.cfg.SSL }
 
 // planCheck plans the first try of a check: after one second and a part of the warm-up
-// time, so that not all start together. Files tell their changes themselves.
+// time, so that not all start together. Files and sessions of BFD tell their changes themselves.
 func (n *Node) planCheck(now time.Duration, i int) {
 	if c := &n.checks[i]; asks(c.cfg) {
 		n.timers.set(c.timer, now+time.Second+n.jitter(i, c.cfg.Warmup))
@@ -72,17 +74,14 @@ func (n *Node) planCheck(now time.Duration, i int) {
 }
 
 // asks tells whether a check asks from time to time; others tell their changes themselves.
-func asks(c *config.Check) bool { return c.Kind != "FILE_CHECK" }
+func asks(c *config.Check) bool { return c.Kind != "FILE_CHECK" && c.Kind != "BFD_CHECK" }
 
 // jitter spreads check i evenly over [0, most), the same for the same seed.
 func (n *Node) jitter(i int, most time.Duration) time.Duration {
 	if most <= 0 {
 		return 0
 	}
-	x := n.seed + uint64(i)*0x9e3779b97f4a7c15 // splitmix64
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return time.Duration((x ^ x>>31) % uint64(most))
+	return time.Duration(n.random(uint64(i)) % uint64(most))
 }
 
 // startCheck runs check i, or passes this turn over while ha_suspend keeps the

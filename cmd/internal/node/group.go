@@ -39,16 +39,17 @@ func (n *Node) addGroups() {
 }
 
 // tracks is what an instance tracks.
-type tracks struct{ interfaces, scripts, files, processes config.Tracks }
+type tracks struct{ interfaces, scripts, files, processes, bfds config.Tracks }
 
 // tracksOf is what an instance tracks itself and, as every member, for its group
 // (reference 3.3). What both name counts once, as the member has it.
 func (n *Node) tracksOf(c *config.Instance) tracks {
-	t := tracks{c.TrackInterfaces, c.TrackScripts, c.TrackFiles, c.TrackProcesses}
+	t := tracks{c.TrackInterfaces, c.TrackScripts, c.TrackFiles, c.TrackProcesses, c.TrackBFDs}
 	for _, g := range n.cfg.SyncGroups {
 		if slices.Contains(g.Members, c.Name) {
 			t.interfaces, t.scripts = joined(t.interfaces, g.TrackInterfaces), joined(t.scripts, g.TrackScripts)
 			t.files, t.processes = joined(t.files, g.TrackFiles), joined(t.processes, g.TrackProcesses)
+			t.bfds = joined(t.bfds, g.TrackBFDs)
 		}
 	}
 	return t

@@ -168,6 +168,14 @@ func (n *Node) trackers(i int) ([]fsm.Tracker, error) {
 			}
 		}
 	}
+	for _, t := range tracks.bfds {
+		for s := range n.sessions {
+			if n.sessions[s].cfg.Name == t.Name {
+				n.sessions[s].users = append(n.sessions[s].users, i)
+			}
+		}
+		list = append(list, fsm.Tracker{Kind: "bfd", Name: t.Name, Weight: t.Weight, Reverse: t.Reverse, Initial: fsm.Down})
+	}
 	return list, nil
 }
 
@@ -297,6 +305,9 @@ func (n *Node) startInstance(now time.Duration, i int) {
 // prepareInstance removes what a killed run left, before the election.
 func (n *Node) prepareInstance(now time.Duration, i int) {
 	in := &n.instances[i]
+	if begins := in.fsm.Priority(); begins != in.cfg.Priority { // what it tracks counts from the start
+		n.emit(PriorityChanged{Instance: in.cfg.Name, From: in.cfg.Priority, To: begins})
+	}
 	for _, peer := range in.cfg.UnicastPeers.Addrs() {
 		n.seek(now, in.port, n.nextHop(Peer{in.port, peer}))
 	}

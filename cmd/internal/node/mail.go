@@ -70,6 +70,8 @@ func checkBody(c *checker, reason string) string {
 	switch c.cfg.Kind {
 	case "TCP_CHECK", "UDP_CHECK":
 		return c.cfg.Kind[:3] + " CHECK " + word + " on service"
+	case "BFD_CHECK":
+		return "BFD CHECK " + c.cfg.BFD + " " + word + " on service"
 	case "PING_CHECK":
 		return "ICMP CHECK " + word + " on service"
 	case "MISC_CHECK":

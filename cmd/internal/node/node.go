@@ -10,6 +10,7 @@ import (
 
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
 	"github.com/ringkeep/ringkeep/forward"
+	"github.com/ringkeep/ringkeep/fsm/bfd"
 	"github.com/ringkeep/ringkeep/proto"
 )
 
@@ -69,6 +70,7 @@ const (
 	timerPacer
 	timerLink
 	timerSettle
+	timerBFD
 )
 
 // timerOwner tells whose a timer is.
@@ -94,6 +96,7 @@ type Node struct {
 	groups     []group
 	files      []file
 	processes  []process
+	sessions   []session
 	services   []service
 	marks      []forward.Rule
 	timeouts   config.Timeouts // of connections
@@ -110,6 +113,7 @@ type Node struct {
 	sweepTimer int // of the connections that an operator evicts
 	rateTimer  int
 	natted     map[answerer]bool
+	strangers  uint64   // datagrams of BFD that are for no session
 	planes     []*Plane // the first is of fwd
 	workers    Workers
 	held       bool    // its guard
@@ -123,6 +127,8 @@ type Node struct {
 	owners []timerOwner
 	pacers []pacer
 	seed   uint64
+	// discriminator counts those of BFD that were given away.
+	discriminator uint64
 
 	offset time.Duration // of the clock, see Clock
 
@@ -181,6 +187,7 @@ func (n *Node) compose(table forward.Config) error {
 	for _, c := range cfg.TrackProcesses {
 		n.processes = append(n.processes, process{cfg: c, count: -1, timer: n.newTimer(timerProcess, len(n.processes))})
 	}
+	n.addSessions()
 	for _, c := range cfg.Instances {
 		if c.Disabled != "" {
 			continue
@@ -274,6 +281,10 @@ func (n *Node) Step(now time.Duration, ev Event, out []Action) []Action {
 		n.fileRead(now, ev)
 	case ProcessesCounted:
 		n.processesCounted(now, ev)
+	case BFDHeard:
+		n.heardBFD(now, ev)
+		out, n.out = n.out, nil
+		return out // what other timers wait for may still be in a ring
 	case Steer:
 		n.steer(now, ev)
 	case Evict:
@@ -344,6 +355,8 @@ func (n *Node) due(now time.Duration) {
 			n.linkSettled(now, o.index)
 		case timerSettle:
 			n.settle(o.index)
+		case timerBFD:
+			n.stepSession(now, o.index, bfd.Tick{})
 		}
 	}
 }
@@ -366,6 +379,9 @@ func (n *Node) start(now time.Duration) {
 	for i := range n.scripts {
 		n.startScript(now, i)
 	}
+	for i := range n.sessions {
+		n.startSession(now, i)
+	}
 }
 
 func (n *Node) stop(now time.Duration) {
@@ -380,6 +396,7 @@ func (n *Node) stop(now time.Duration) {
 		n.stopService(&n.services[i])
 	}
 	n.endProgram()
+	n.stopSessions(now)
 	n.tally()
 	n.timers = timers{at: n.timers.at, pos: n.timers.pos}
 	for i := range n.timers.pos {

@@ -24,7 +24,7 @@ func (n *Node) Reload(now time.Duration, cfg *config.Config, links []Link, out [
 	next := &Node{
 		cfg: cfg, seed: n.seed, gateways: n.gateways, removing: n.removing, started: n.started, began: n.began, numbered: n.numbered,
 		workers: Workers{Count: n.workers.Count}, delay: max(0, n.began+cfg.Global.StartupDelay-now), ports: slices.Clone(n.ports),
-		offset: n.offset, now: now, wall: n.wall, programming: n.programming,
+		offset: n.offset, now: now, wall: n.wall, programming: n.programming, strangers: n.strangers, discriminator: n.discriminator,
 	}
 	n.now = now
 	for _, l := range links {
@@ -78,6 +78,7 @@ func (r *reload) dismiss(next *Node) {
 	for i := range r.services {
 		r.dismissService(next, &r.services[i])
 	}
+	r.dismissSessions(next)
 }
 
 // end is the end of an instance: priority 0 if it is MASTER, and FAULT for the scripts, or
@@ -185,6 +186,7 @@ func (r *reload) settle() {
 	}
 	r.reclaim()
 	r.settleServices()
+	r.settleSessions()
 	for i := range r.scripts {
 		if r.timers.pos[r.scripts[i].timer] < 0 {
 			r.startScript(r.now, i)
@@ -346,6 +348,7 @@ func (r *reload) inform(i int) {
 		f := &r.files[k]
 		tell(f.users, fsm.Numbered{Kind: "file", Name: f.cfg.Name, Value: f.value})
 	}
+	r.informOfSessions(i, tell)
 	for k := range r.processes {
 		if p := &r.processes[k]; p.known {
 			tell(p.users, fsm.Tracked{Kind: "process", Name: p.cfg.Name, Up: p.good})

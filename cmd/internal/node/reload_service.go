@@ -63,7 +63,7 @@ func (r *reload) adoptChecks(rs, was *realServer) {
 	rs.failed, rs.adjust = 0, 0
 	for c := rs.checks.from; c < rs.checks.to; c++ {
 		ck := &r.checks[c]
-		if ck.cfg.Kind == "FILE_CHECK" {
+		if ck.cfg.Kind == "FILE_CHECK" || ck.cfg.Kind == "BFD_CHECK" && ck.known {
 			rs.count(ck)
 			continue
 		}

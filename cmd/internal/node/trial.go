@@ -113,6 +113,9 @@ func (t *trial) read(value int) {
 	t.adjust = int(min(product, 1<<31-1))
 }
 
+// told takes the state of a session of BFD: without retries (reference 1.12).
+func (t *trial) told(up bool) { t.up, t.ran, t.known = up, true, true }
+
 // under is what stays known when the check is configured anew (reference 5.3).
 func (t trial) under(c *config.Check) trial {
 	t.cfg = c

@@ -22,12 +22,15 @@ type world struct {
 	wire   []flight
 	log    []string
 	checks map[string]bool // address of a real server: answers its check
+	cut    bool            // packets of BFD are lost
+	ttl    uint8           // with which they arrive; 0: as they were sent
 }
 
 type flight struct {
 	at    time.Duration
 	from  int
 	frame []byte
+	bfd   *BFDHeard // instead of a frame
 }
 
 const wireDelay = 100 * time.Microsecond
@@ -62,7 +65,19 @@ func (w *world) carry(i int, actions []Action) {
 	for _, a := range actions {
 		switch a := a.(type) {
 		case Send:
-			w.wire = append(w.wire, flight{w.now + wireDelay, i, a.Frame})
+			w.wire = append(w.wire, flight{w.now + wireDelay, i, a.Frame, nil})
+		case SendBFD:
+			heard := BFDHeard{From: addrOf(i), To: a.To, TTL: a.TTL, Multihop: a.Multihop, Payload: a.Payload}
+			if w.ttl != 0 {
+				heard.TTL = w.ttl
+			}
+			if !w.cut {
+				w.wire = append(w.wire, flight{w.now + wireDelay, i, nil, &heard})
+			}
+		case BFDChanged:
+			w.note(i, "bfd %s %v (%v)", a.Session, a.Changed, a.Cause)
+		case BFDRefused:
+			w.note(i, "bfd %s refused %v: %s", a.Session, a.From, a.Why)
 		case AddAddress:
 			w.note(i, "add %v %s", a.Prefix, a.Device)
 			defer w.step(i, AddressChanged{Port: 1, Prefix: a.Prefix, Present: true})
@@ -118,6 +133,12 @@ func (w *world) run(until time.Duration) {
 
 func (w *world) deliver(f flight) {
 	for i := range w.nodes {
+		if f.bfd != nil {
+			if w.alive[i] && addrOf(i) == f.bfd.To {
+				w.step(i, *f.bfd)
+			}
+			continue
+		}
 		if i != f.from && w.alive[i] {
 			w.step(i, Received{Port: 1, Frame: f.frame, At: w.now})
 		}

@@ -27,12 +27,12 @@ func router(cfg *config.Config, in *config.Instance, node string, nic netlab.NIC
 		Node: node, Instance: in.Name, LAN: nic.LAN, Interface: nic.Iface, Unicast: len(in.UnicastPeers) > 0, VRID: in.VRID, Priority: in.Priority, Interval: in.AdvertInterval, NoPreempt: in.NoPreempt,
 		PreemptDelay: in.PreemptDelay, StartupDelay: cfg.Global.StartupDelay, GARPRepeat: in.GARPMasterRepeat, GARPDelay: in.GARPMasterDelay,
 		Slowest: time.Duration(in.DownTimerAdverts+1) * in.AdvertInterval,
-		Tracks:  tracks(in.TrackInterfaces, in.TrackScripts, in.TrackFiles, in.TrackProcesses) || in.TrackSrcIP || len(in.Needs()) > 0,
+		Tracks:  tracks(in.TrackInterfaces, in.TrackScripts, in.TrackFiles, in.TrackProcesses, in.TrackBFDs) || in.TrackSrcIP || len(in.Needs()) > 0,
 	}
 	for _, g := range cfg.SyncGroups {
 		if slices.Contains(g.Members, in.Name) {
 			r.Group = g.Name
-			r.Tracks = r.Tracks || tracks(g.TrackInterfaces, g.TrackScripts, g.TrackFiles, g.TrackProcesses)
+			r.Tracks = r.Tracks || tracks(g.TrackInterfaces, g.TrackScripts, g.TrackFiles, g.TrackProcesses, g.TrackBFDs)
 		}
 	}
 	if gap := announcementGap(cfg); gap > 0 { // what waits is announced once for all rounds

@@ -17,30 +17,31 @@ import (
 
 // director drives the node of a host as the daemon's loop does.
 type director struct {
-	h        *host
-	cfg      *config.Config
-	messages []config.Message
-	n        *node.Node
-	alive    bool
-	frozen   bool
-	crashed  bool
-	gen      int        // of the process: what was meant for an older one is lost
-	loaded   int        // of its configuration, likewise for results of scripts and checks
-	rx       []received // while it stood still
-	tickAt   time.Duration
-	woken    time.Duration // when the last frame is read
-	ticking  bool
-	idle     int           // ticks in a row that left the deadline where it was
-	late     bool          // a tick came while it stood still
-	still    time.Duration // of every starvePeriod, while it is starved
-	batch    node.Batch
-	script   map[string]string // ok, fail or hang, by name
-	files    map[string]string // what the scenario wrote, by path
-	states   map[string]string // by instance
-	log      []string
-	services map[target]bool
-	marks    map[uint32]bool    // of services
-	blocked  map[netip.Addr]int // addresses whose packets are dropped
+	h         *host
+	cfg       *config.Config
+	messages  []config.Message
+	n         *node.Node
+	alive     bool
+	frozen    bool
+	crashed   bool
+	gen       int        // of the process: what was meant for an older one is lost
+	loaded    int        // of its configuration, likewise for results of scripts and checks
+	rx        []received // while it stood still
+	datagrams [][]byte   // likewise of BFD
+	tickAt    time.Duration
+	woken     time.Duration // when the last frame is read
+	ticking   bool
+	idle      int           // ticks in a row that left the deadline where it was
+	late      bool          // a tick came while it stood still
+	still     time.Duration // of every starvePeriod, while it is starved
+	batch     node.Batch
+	script    map[string]string // ok, fail or hang, by name
+	files     map[string]string // what the scenario wrote, by path
+	states    map[string]string // by instance
+	log       []string
+	services  map[target]bool
+	marks     map[uint32]bool    // of services
+	blocked   map[netip.Addr]int // addresses whose packets are dropped
 }
 
 // received is a frame that waits in a ring.
@@ -91,7 +92,7 @@ func (d *director) start() error {
 	}
 	d.gen++
 	d.loaded++
-	d.n, d.alive, d.frozen, d.ticking, d.rx = n, true, false, false, nil
+	d.n, d.alive, d.frozen, d.ticking, d.rx, d.datagrams = n, true, false, false, nil, nil
 	d.blocked = map[netip.Addr]int{}
 	d.stack()
 	clear(d.states)
@@ -208,8 +209,11 @@ func (d *director) freeze(on bool) {
 func (d *director) thaw() {
 	w := d.h.w
 	d.frozen = false
-	rx := d.rx
-	d.rx = nil
+	rx, datagrams := d.rx, d.datagrams
+	d.rx, d.datagrams = nil, nil
+	for _, p := range datagrams {
+		d.readBFD(p)
+	}
 	for _, f := range rx { // control before timers, as the loop does
 		d.step(node.Received{Port: f.nic.port, Frame: f.frame, At: w.now})
 	}
@@ -348,6 +352,8 @@ func (d *director) carry(actions []node.Action) {
 			d.runCheck(a.Check)
 		case node.RunScript:
 			d.runScript(a.Script)
+		case node.SendBFD:
+			d.h.sendBFD(a)
 		case node.Changed:
 			d.transition(a)
 		default:
@@ -417,6 +423,10 @@ func (d *director) note(a node.Action) {
 		text = fmt.Sprintf("process %s: %d running", a.Process, a.Count)
 	case node.GroupChanged:
 		text = fmt.Sprintf("VRRP_Group(%s) Syncing instances to %v state", a.Group, a.State)
+	case node.BFDChanged:
+		text = fmt.Sprintf("(%s) Entering %v state: %v", a.Session, a.To, a.Cause)
+	case node.BFDRefused:
+		text = fmt.Sprintf("BFD packet of %v refused: %s", a.From, a.Why)
 	case node.ScriptChanged:
 		text = fmt.Sprintf("script %s: up=%v %s", a.Script, a.Up, a.Reason)
 	case node.PriorityChanged:

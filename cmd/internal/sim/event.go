@@ -26,6 +26,7 @@ const (
 	played                // nic sends frame, which a capture has
 	starved               // the node of host stands still, or goes on
 	resolve               // an ARP entry of nic is due
+	datagram              // frame, a packet of BFD, at the node of host: the process was woken
 )
 
 // queue is a heap of events.

@@ -264,6 +264,10 @@ func (h *host) datagram(ip proto.IP) {
 	if err != nil || !u.ChecksumOK(ip.Src(), ip.Dst()) {
 		return
 	}
+	if h.dir != nil && (u.DstPort() == proto.BFDPort || u.DstPort() == proto.BFDMultihopPort) {
+		h.dir.heardBFD(ip, u)
+		return
+	}
 	if f := h.flowAt(ip, u.DstPort()); f != nil {
 		f.answer(string(u.Payload()))
 		return
@@ -282,19 +286,26 @@ func (h *host) flowAt(ip proto.IP, port uint16) *flow {
 	return nil
 }
 
+// ordinaryTTL is what hosts send, or their hop limit.
+const ordinaryTTL = 64
+
 // ipFrame begins a frame of the family for so many bytes of payload.
-func ipFrame(protocol uint8, src, dst netip.Addr, payload int) []byte {
+func ipFrame(ttl, protocol uint8, src, dst netip.Addr, payload int) []byte {
 	f := make([]byte, 0, 54+payload)
 	if dst.Is6() {
 		f = proto.AppendEthernet(f, proto.MAC{}, proto.MAC{}, proto.EtherTypeIPv6)
-		return proto.IPv6Header{HopLimit: 64, NextHeader: protocol, Src: src, Dst: dst}.Append(f, payload)
+		return proto.IPv6Header{HopLimit: ttl, NextHeader: protocol, Src: src, Dst: dst}.Append(f, payload)
 	}
 	f = proto.AppendEthernet(f, proto.MAC{}, proto.MAC{}, proto.EtherTypeIPv4)
-	return proto.IPv4Header{TTL: 64, Protocol: protocol, Src: src, Dst: dst}.Append(f, payload)
+	return proto.IPv4Header{TTL: ttl, Protocol: protocol, Src: src, Dst: dst}.Append(f, payload)
 }
 
 func udpFrame(src, dst netip.Addr, sport, dport uint16, payload []byte) []byte {
-	f := ipFrame(proto.ProtocolUDP, src, dst, 8+len(payload))
+	return datagramFrame(ordinaryTTL, src, dst, sport, dport, payload)
+}
+
+func datagramFrame(ttl uint8, src, dst netip.Addr, sport, dport uint16, payload []byte) []byte {
+	f := ipFrame(ttl, proto.ProtocolUDP, src, dst, 8+len(payload))
 	at := len(f)
 	f = append(proto.UDPHeader{SrcPort: sport, DstPort: dport}.Append(f, len(payload)), payload...)
 	proto.SealUDP(f[at:], src, dst)
@@ -302,7 +313,7 @@ func udpFrame(src, dst netip.Addr, sport, dport uint16, payload []byte) []byte {
 }
 
 func tcpFrame(src, dst netip.AddrPort, seq, ack uint32, flags uint8, payload []byte) []byte {
-	f := ipFrame(proto.ProtocolTCP, src.Addr(), dst.Addr(), 20+len(payload))
+	f := ipFrame(ordinaryTTL, proto.ProtocolTCP, src.Addr(), dst.Addr(), 20+len(payload))
 	at := len(f)
 	f = append(proto.TCPHeader{SrcPort: src.Port(), DstPort: dst.Port(), Seq: seq, Ack: ack, Flags: flags, Window: 65535}.Append(f), payload...)
 	proto.SealTCP(f[at:], src.Addr(), dst.Addr())

@@ -238,6 +238,8 @@ func (w *world) happen(e *event) {
 		e.flow.step(e.n)
 	case resolve:
 		e.nic.arpDue(e)
+	case datagram:
+		e.host.datagramDue(e)
 	}
 }
 

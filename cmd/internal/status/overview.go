@@ -27,6 +27,10 @@ func (r *Report) String() string {
 		fmt.Fprintln(w)
 	}
 	w.Flush()
+	for i := range r.BFD {
+		r.BFD[i].write(w)
+	}
+	w.Flush()
 	for i := range r.Services {
 		r.Services[i].write(&b)
 	}

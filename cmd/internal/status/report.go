@@ -17,6 +17,7 @@ type Report struct {
 	Running     float64           `json:"running"` // for how long
 	Instances   []Instance        `json:"instances"`
 	Scripts     []Script          `json:"scripts"` // vrrp_script that an instance tracks
+	BFD         []Session         `json:"bfd"`
 	Services    []Service         `json:"services"`
 	Refused     []config.Refusal  `json:"refused_scripts"` // that do not run
 	Connections int               `json:"connections"`     // entries of the table, templates among them

@@ -36,6 +36,12 @@ func exampleReport() *Report {
 	file := &config.Check{Kind: "FILE_CHECK", TrackFile: "weights"}
 	ping := &config.Check{Kind: "PING_CHECK", Connect: address("198.51.100.14:80")}
 	at := func(ms int) time.Duration { return 90*time.Second - time.Duration(ms)*time.Millisecond }
+	r.AddBFD(90*time.Second, []node.BFDView{
+		{Name: "uplink", From: netip.MustParseAddr("192.0.2.1"), Neighbor: netip.MustParseAddr("192.0.2.254"), State: proto.BFDUp, Remote: proto.BFDUp, Own: 0x8cad512d, Theirs: 7,
+			Interval: 50 * time.Millisecond, Detection: 150 * time.Millisecond, Since: 5 * time.Second, Cause: "neighbour signals Init", BFDCounts: node.BFDCounts{Sent: 1700, Received: 1702}},
+		{Name: "far", Neighbor: netip.MustParseAddr("2001:db8::9"), State: proto.BFDDown, Remote: proto.BFDDown, Diag: proto.BFDTimeExpired, Own: 0x8cad512e,
+			Interval: time.Second, Since: 80 * time.Second, Cause: "control detection time expired (12.5ms)", BFDCounts: node.BFDCounts{Sent: 10, Received: 3, Refused: 4}},
+	})
 	r.Add(90*time.Second, []node.InstanceView{
 		{Name: "VI_1", Interface: "eth0", VRID: 51, State: "MASTER", Priority: 150, Since: 5 * time.Second, Cause: "master down timer expired (3.4s)", Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.10/24")}},
 		{Name: "VI_INNER", Interface: "eth1", VRID: 5, State: "FAULT", Priority: 99, Since: 89 * time.Second, Cause: "link down"},
