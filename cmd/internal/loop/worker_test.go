@@ -164,7 +164,7 @@ func TestWorkersForwardWhileTheNodeChanges(t *testing.T) {
 	servers := []netip.Addr{netip.MustParseAddr("10.0.0.7"), netip.MustParseAddr("10.0.0.8")}
 	macs := []proto.MAC{{2, 0, 0, 0, 0, 7}, {2, 0, 0, 0, 0, 8}, {2, 0, 0, 0, 1, 7}, {2, 0, 0, 0, 1, 8}}
 	c.loop.Post(node.AddressChanged{Port: 0, Prefix: netip.PrefixFrom(vip, 32), Present: true})
-	c.do(func() {}) // the service is there
+	c.do(func() {})                            // the service is there
 	c.service[1].put(segment(1, proto.TCPSyn)) // for a server whose MAC nobody knows
 	c.control.put(answerOf(servers[0], macs[0]), answerOf(servers[1], macs[1]))
 	waited := func(p *pipe) bool {
