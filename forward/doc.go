@@ -7,8 +7,9 @@
 // It leaves Ethernet addresses, neighbours, resets and ICMP errors to its caller: a
 // [Decision] names what to do. Policies where IPVS leans on the kernel's own stack:
 // a TCP segment that belongs to no connection and does not open one is answered with
-// a reset ([NoConn]), unless the service says otherwise ([Midstream]); a service without a
-// server that can take a connection answers with ICMP port unreachable ([NoDestination]);
-// a later fragment goes where the first one went, since only that carries ports, and is
-// dropped where that was not seen ([Fragment]).
+// a reset ([NoConn]), unless the service says otherwise ([Midstream]), and of a service of
+// every port is the local stack's ([Stray]); a service without a server that can take a
+// connection answers with ICMP port unreachable ([NoDestination]); a later fragment goes where
+// the first one went, since only that carries ports, and is dropped where that was not seen
+// ([Fragment]).
 package forward
