@@ -211,13 +211,10 @@ ip addr add 10.0.0.21/32 dev lo; ip addr add 10.0.0.22/32 dev lo`)
 	m.flushes()
 }
 
-// missing begins without the module: auto takes the ring, and with ipvs one line says what
-// helps while the election goes on; once it is there the services are served.
+// missing begins without the module: one line says what helps while the election goes on;
+// once it is there the services are served.
 func (t *inMachine) missing() *exec.Cmd {
 	t.sh("rmmod ip_vs_rr ip_vs_wrr ip_vs_sh ip_vs")
-	if on, err := kernelServes("auto"); on || err != nil {
-		t.Error("auto takes the kernel that has no IPVS", err)
-	}
 	d := t.run("--dataplane", "ipvs")
 	t.says("Entering MASTER STATE")
 	t.says("modprobe ip_vs")
@@ -330,7 +327,7 @@ func (t *inMachine) reload(d *exec.Cmd) {
 // flushes empties the kernel at the start and at the stop.
 func (t *inMachine) flushes() {
 	t.configure("lvs_timeouts", "lvs_flush\n lvs_flush_on_stop\n lvs_timeouts", "lvs_sync_daemon eth0 inst VI_1 id 5", "", "dataplane ring", "dataplane ipvs")
-	d := t.run("--dataplane", "auto")
+	d := t.run("--dataplane", "ipvs")
 	all := []string{web, server, second, nat, natted, "-A -t 10.0.0.100:82 -s rr", "-a -t 10.0.0.100:82 -r 10.0.0.21:82 -g -w 1"}
 	t.table(all...) // without the stranger's
 	t.says("dataplane=ipvs\n")

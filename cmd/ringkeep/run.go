@@ -74,8 +74,8 @@ stopped sends priority 0 and gives its addresses up. Needs CAP_NET_ADMIN and
 CAP_NET_RAW (root, or a user namespace with a network namespace of its own).
 
 Services are forwarded by rings of the program's own, or by the kernel's IPVS with
---dataplane ipvs (as keepalived does); auto takes IPVS where this kernel has it at the
-start, or else the ring. A service may say otherwise:
+--dataplane ipvs (as keepalived does); auto takes the ring. A service may say
+otherwise:
 
   virtual_server 10.0.0.100 80 {
       @ringkeep dataplane ipvs
@@ -101,7 +101,7 @@ others than root or a mandatory include is missing, and 5 for any other complain
 	f.StringVarP(&r.pidFile, "pid", "p", "", "write the process id to `file`")
 	f.StringVarP(&r.namespace, "namespace", "s", "", "run in the network namespace with this `name` instead of the file's net_namespace; \"\" for the own one")
 	f.IntVar(&r.workers, "workers", 1, "`threads` that forward the packets of virtual services, each those of its own clients")
-	f.StringVar(&r.dataplane, "dataplane", "ring", "what forwards the packets of services: ring, ipvs or auto")
+	f.StringVar(&r.dataplane, "dataplane", "auto", "what forwards the packets of services: ring, ipvs or auto")
 	f.BoolVarP(&r.leaveIPVS, "dont-release-ipvs", "I", false, "leave the services in the kernel's IPVS at the stop")
 	f.StringVar(&r.level, "log-level", "info", "debug, info, warn or error")
 	for _, o := range append(ignoredOptions, refusedOptions...) {
@@ -185,16 +185,10 @@ func (r *runner) run(cmd *cobra.Command) error {
 // kernelServes tells whether the kernel's IPVS serves what does not say where it is served.
 func kernelServes(dataplane string) (bool, error) {
 	switch dataplane {
-	case "ring":
+	case "ring", "auto":
 		return false, nil
 	case "ipvs":
 		return true, nil
-	case "auto":
-		k, err := ipvs.Open()
-		if err == nil {
-			k.Close()
-		}
-		return err == nil, nil
 	}
 	return false, fmt.Errorf("--dataplane %s: must be ring, ipvs or auto", dataplane)
 }

@@ -54,12 +54,12 @@ func TestDataplane(t *testing.T) {
 	}
 }
 
-// TestSyncInItsOldPlace follows the instance, with the id of its VRID; the global line
+// TestSyncInItsOldPlace follows the instance, with id 0 as in keepalived; the global line
 // counts.
 func TestSyncInItsOldPlace(t *testing.T) {
 	const text = "GLOBALvrrp_instance A {\ninterface eth0\nvirtual_router_id 51\nlvs_sync_daemon_interface eth1\nvirtual_ipaddress {\n10.0.0.1\n}\n}\n"
 	for global, want := range map[string]SyncDaemon{
-		"": {Interface: "eth1", Instance: "A", ID: -1},
+		"": {Interface: "eth1", Instance: "A"},
 		"global_defs {\nlvs_sync_daemon eth0 inst A id 9\n}\n": {Interface: "eth0", Instance: "A", ID: 9},
 	} {
 		text := strings.Replace(text, "GLOBAL", global, 1)

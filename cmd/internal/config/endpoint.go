@@ -202,7 +202,7 @@ func (r *reader) resolveSync() {
 		r.say(Notice, in.At(old), "%s: deprecated: write %s in global_defs", old, keyword)
 		switch s := g.LVSSyncDaemon; {
 		case s == nil:
-			g.LVSSyncDaemon, at = &SyncDaemon{Interface: in.LVSSyncDaemonInterface, Instance: in.Name, ID: -1}, in.At(old)
+			g.LVSSyncDaemon, at = &SyncDaemon{Interface: in.LVSSyncDaemonInterface, Instance: in.Name}, in.At(old)
 			g.mark(keyword, at)
 		case s.Instance != in.Name || s.Interface != in.LVSSyncDaemonInterface:
 			r.say(Warning, in.At(old), "%s: the connections are synchronized over %s already; it is ignored", old, s.Interface)
