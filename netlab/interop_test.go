@@ -263,8 +263,9 @@ func (c interop) run(t *testing.T) {
 	}
 	double, more := together(list)
 	t.Logf("matrix|%s|%s|both|0|%.1f", c.name, strings.Join(c.nodes, " / "), ms(double))
+	const busy = 20 * time.Millisecond // what two processors with as many labs add
 	// Of two that are further apart than an interval one at least is no latecomer.
-	if double > c.interval() && more > 1 {
+	if double > c.interval()+busy && more > 1 {
 		t.Errorf("two MASTERs for %v, longer than one interval: %v", double, list)
 	}
 }
