@@ -187,7 +187,10 @@ func (l *lab) execute(st Statement) error {
 }
 
 func (l *lab) up(names []string) error {
-	for _, name := range names {
+	for i, name := range names {
+		if i > 0 {
+			l.hosts[names[i-1]].node.begin(l.ctx)
+		}
 		h := l.hosts[name]
 		if h.node.crashed {
 			h.node.crashed = false

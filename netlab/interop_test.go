@@ -147,8 +147,10 @@ func (c interop) text() string {
 // interval of version 3 what comes next has to wait for that.
 const settled = "run 1100ms\n"
 
-// change takes the MASTER away and holds the silence against its bound, with the slack
-// that the judge has in namespaces.
+// slack is for whatever the kernel does not count as waiting for a processor.
+const slack = 500 * time.Millisecond
+
+// change takes the MASTER away and holds the silence against its bound.
 func (c interop) change(how string, from, to int) string {
 	theory, before := c.skew(to), settled
 	if how == "crash" {
@@ -162,7 +164,7 @@ func (c interop) change(how string, from, to int) string {
 		speaks = "wait 2s advert " + letter(to) + "\n"
 	}
 	return fmt.Sprintf("say %s of %s\n%swait 4s advert %s\nmark\n%s %s\nwait 8s %s state MASTER\n", how, letter(from), before, letter(from), how, letter(from), letter(to)) + speaks + c.serves(to) +
-		fmt.Sprintf("expect silence 51 %v %v\n", theory-time.Millisecond, theory+judgeSlack)
+		fmt.Sprintf("expect silence 51 %v %v\n", theory-time.Millisecond, theory+slack)
 }
 
 // returns starts a node that is better than the present MASTER, the next one.
@@ -263,8 +265,9 @@ func (c interop) run(t *testing.T) {
 	}
 	double, more := together(list)
 	t.Logf("matrix|%s|%s|both|0|%.1f", c.name, strings.Join(c.nodes, " / "), ms(double))
+	const busy = 20 * time.Millisecond // what two processors with as many labs add
 	// Of two that are further apart than an interval one at least is no latecomer.
-	if double > c.interval() && more > 1 {
+	if double > c.interval()+busy && more > 1 {
 		t.Errorf("two MASTERs for %v, longer than one interval: %v", double, list)
 	}
 }

@@ -8,8 +8,9 @@ import (
 // judgeMemory is how long ago the machine may have been late with what is judged now.
 const judgeMemory = 3 * time.Second
 
-// lateness is how late the machine was recently: the node that has waited longest for a
-// processor, and the lab itself. One goroutine uses it.
+// lateness is how late the machine was recently: what the nodes have waited for a processor, and
+// the lab itself. A wait counts when it is over; meanwhile those of the other nodes stand for it.
+// One goroutine uses it.
 type lateness struct {
 	last   moment
 	looked time.Duration // when the nodes were last looked at
@@ -32,11 +33,8 @@ func (t *lateness) look(l *lab, now time.Duration) {
 	if t.ticked = now; now-t.looked < lookEvery {
 		return
 	}
-	m, worst := l.moment(false), time.Duration(0)
-	for name := range m.processes {
-		worst = max(worst, m.since(t.last, name))
-	}
-	t.list = slices.DeleteFunc(append(t.list, lapse{now, worst + t.own}), func(one lapse) bool { return one.at < now-4*judgeMemory })
+	m := l.moment(false)
+	t.list = slices.DeleteFunc(append(t.list, lapse{now, m.since(t.last) + t.own}), func(one lapse) bool { return one.at < now-4*judgeMemory })
 	t.last, t.looked, t.own = m, now, 0
 }
 

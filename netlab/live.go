@@ -41,8 +41,9 @@ type heldKey struct {
 }
 
 const (
-	judgeLate  = time.Second            // what is older has been told by everybody, if the machine is not late
-	judgeSlack = 500 * time.Millisecond // for processes that are waited for
+	judgeLate  = time.Second   // what is older has been told by everybody, if the machine is not late
+	judgeLast  = judgeLate / 2 // and at the end
+	judgeSlack = time.Second   // for processes that are waited for, and for the kernel's lock of all links and addresses
 	judgeEvery = 20 * time.Millisecond
 )
 
@@ -82,7 +83,7 @@ func (v *live) stop() {
 			v.l.wire.with(func() {})
 			end := v.now()
 			v.late.look(v.l, end)
-			time.Sleep(judgeSlack + v.late.since(end-judgeMemory)) // for log lines on their way
+			time.Sleep(judgeLast + v.late.since(end-judgeMemory)) // for log lines on their way
 			v.until(end)
 		}
 	})

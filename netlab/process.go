@@ -3,6 +3,7 @@ package netlab
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -246,6 +247,22 @@ func (n *node) tail(count int) []string {
 }
 
 func (n *node) running() bool { return n.pid() > 0 }
+
+// startPatience is how long the next node waits for one that says nothing.
+const startPatience = 10 * time.Second
+
+// begin waits until a node that was started has said its first state: so that it is the one
+// that was started first, however busy the machine is.
+func (n *node) begin(ctx context.Context) {
+	begun := func() bool {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return len(n.states) > 0
+	}
+	for end := time.Now().Add(startPatience); len(n.routers) > 0 && !begun() && n.running() && ctx.Err() == nil && time.Now().Before(end); {
+		pause(ctx, poll)
+	}
+}
 
 // pid is the number of the process, 0 if it does not run.
 func (n *node) pid() int {

@@ -58,7 +58,9 @@ func (o *observer) advert(a advert) {
 	}
 	if a.priority == 0 {
 		o.l.sayAt(a.at, a.from.name, "advertises priority 0 (VRID %v)", a.id)
-		e.resigned = a.at
+		if e.resigned < 0 { // what is said twice has been heard once
+			e.resigned = a.at
+		}
 		return
 	}
 	if e.last.from != a.from {
