@@ -35,14 +35,17 @@ exec /busybox/nc -w 2 "$to" 7 </dev/null
 `
 
 var (
-	serviceLine = regexp.MustCompile(`(?m)^virtual_server `)
-	hostBlock   = regexp.MustCompile(`(?s)\n\s*host \{.*?\}`)
-	digestLine  = regexp.MustCompile(`(?m)^(\s*digest\s+)[0-9a-f]{32}`)
+	serviceLine  = regexp.MustCompile(`(?m)^virtual_server `)
+	hostBlock    = regexp.MustCompile(`(?s)\n\s*host \{.*?\}`)
+	sharedMember = regexp.MustCompile(`(?m)^ +192\.168\.1\.2 80\n`)
+	digestLine   = regexp.MustCompile(`(?m)^(\s*digest\s+)[0-9a-f]{32}`)
 )
 
 // serviceFiles are those of seed files and samples that have a virtual server, with the digests
 // of the pages that the servers of this test have. The sample of SMTP_CHECK does without its host
-// blocks, with which keepalived 2.2.7 loses servers that answer.
+// blocks, with which keepalived 2.2.7 loses servers that answer. The group of seed file 12 does without
+// the address that a virtual server above it has already: keepalived gives the servers of both to the
+// kernel's one service, where this program leaves the second out, as it says.
 func serviceFiles(t *testing.T) map[string][]byte {
 	t.Helper()
 	files := map[string][]byte{}
@@ -51,6 +54,7 @@ func serviceFiles(t *testing.T) map[string][]byte {
 			if strings.HasSuffix(file, ".SMTP_CHECK") {
 				text = hostBlock.ReplaceAllString(text, "")
 			}
+			text = sharedMember.ReplaceAllString(text, "")
 			files[filepath.Join(filesDir, filepath.Base(file))] = []byte(digestLine.ReplaceAllString(text, "${1}"+pageDigest))
 		}
 	}

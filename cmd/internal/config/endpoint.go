@@ -202,7 +202,7 @@ func (r *reader) resolveSync() {
 		case s != nil:
 			r.say(Warning, in.At(old), "%s: the connections are synchronized over %s already; it is ignored", old, s.Interface)
 		default:
-			g.LVSSyncDaemon, at = &SyncDaemon{Interface: in.LVSSyncDaemonInterface, Instance: in.Name, ID: -1}, in.At(old)
+			g.LVSSyncDaemon, at = &SyncDaemon{Interface: in.LVSSyncDaemonInterface, Instance: in.Name}, in.At(old) // ID 0, not the VRID
 		}
 	}
 	switch s := g.LVSSyncDaemon; {
