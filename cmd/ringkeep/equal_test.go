@@ -203,7 +203,6 @@ type pair struct {
 	text    string
 	cfg     *config.Config
 	sides   [2]*side
-	last    string // the services at the last step
 }
 
 type side struct {
