@@ -37,11 +37,11 @@ func times(t *testing.T, capture, filter string) (list []float64) {
 	return list
 }
 
-// slack is what a time on the wire may be longer than in the file: processes are waited for.
-const slack = 0.9
+// late is what a time on the wire may be longer than in the file: processes are waited for.
+const late = 0.9
 
 // apart tells whether the second time comes this long after the first.
-func apart(a, b, want float64) bool { return b-a > want-0.1 && b-a < want+slack }
+func apart(a, b, want float64) bool { return b-a > want-0.1 && b-a < want+late }
 
 // tried holds the times of tries: the first one second after the start, which shows by the
 // question for the server's MAC; delay_loop 3 apart, and 1 after a failure that is tried

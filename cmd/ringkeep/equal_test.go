@@ -35,14 +35,17 @@ exec /busybox/nc -w 2 "$to" 7 </dev/null
 `
 
 var (
-	serviceLine = regexp.MustCompile(`(?m)^virtual_server `)
-	hostBlock   = regexp.MustCompile(`(?s)\n\s*host \{.*?\}`)
-	digestLine  = regexp.MustCompile(`(?m)^(\s*digest\s+)[0-9a-f]{32}`)
+	serviceLine  = regexp.MustCompile(`(?m)^virtual_server `)
+	hostBlock    = regexp.MustCompile(`(?s)\n\s*host \{.*?\}`)
+	sharedMember = regexp.MustCompile(`(?m)^ +192\.168\.1\.2 80\n`)
+	digestLine   = regexp.MustCompile(`(?m)^(\s*digest\s+)[0-9a-f]{32}`)
 )
 
 // serviceFiles are those of seed files and samples that have a virtual server, with the digests
 // of the pages that the servers of this test have. The sample of SMTP_CHECK does without its host
-// blocks, with which keepalived 2.2.7 loses servers that answer.
+// blocks, with which keepalived 2.2.7 loses servers that answer. The group of seed file 12 does without
+// the address that a virtual server above it has already: keepalived gives the servers of both to the
+// kernel's one service, where this program leaves the second out, as it says.
 func serviceFiles(t *testing.T) map[string][]byte {
 	t.Helper()
 	files := map[string][]byte{}
@@ -51,6 +54,7 @@ func serviceFiles(t *testing.T) map[string][]byte {
 			if strings.HasSuffix(file, ".SMTP_CHECK") {
 				text = hostBlock.ReplaceAllString(text, "")
 			}
+			text = sharedMember.ReplaceAllString(text, "")
 			files[filepath.Join(filesDir, filepath.Base(file))] = []byte(digestLine.ReplaceAllString(text, "${1}"+pageDigest))
 		}
 	}
@@ -107,16 +111,20 @@ func playServices(t *testing.T, file string, certificate tls.Certificate) {
 	p.configure(string(text))
 	p.build(certificate)
 	began := time.Now()
-	step := func(name string) {
-		p.compare(name)
+	step := func(name string) string {
+		saved := p.compare(name)
 		t.Logf("%v: %s", time.Since(began).Round(time.Second), name)
+		return saved
 	}
 	p.start()
-	step(started)
+	whole := step(started)
 	checked := p.checked()
+	silence := !strings.Contains(string(text), "UDP_CHECK") // which takes that for good
 	for _, a := range checked[:min(1, len(checked))] {
 		p.reach(a, false)
-		step("one server is gone")
+		if saved := step("one server is gone"); saved == whole && silence {
+			t.Errorf("%v is gone, and nothing changed:\n%s", a, saved)
+		}
 	}
 	if len(checked) > 1 {
 		for _, a := range checked[1:] {
@@ -127,13 +135,21 @@ func playServices(t *testing.T, file string, certificate tls.Certificate) {
 	for _, a := range checked {
 		p.reach(a, true)
 	}
-	step("all are back")
+	if saved := step("all are back"); saved != whole {
+		t.Errorf("all are back:\n%s\nbefore:\n%s", saved, whole)
+	}
 	p.reload(changed(string(text)))
-	step("reloaded with changes")
+	if saved := step("reloaded with changes"); saved == whole {
+		t.Errorf("the reload changed nothing:\n%s", saved)
+	}
 	p.reload(string(text))
-	step("reloaded as it was")
+	if saved := step("reloaded as it was"); saved != whole {
+		t.Errorf("reloaded as it was:\n%s\nbefore:\n%s", saved, whole)
+	}
 	p.stop()
-	step("stopped")
+	if saved := step("stopped"); saved != "" {
+		t.Errorf("left after the stop:\n%s", saved)
+	}
 }
 
 var (
@@ -187,7 +203,6 @@ type pair struct {
 	text    string
 	cfg     *config.Config
 	sides   [2]*side
-	last    string // the services at the last step
 }
 
 type side struct {
@@ -268,6 +283,11 @@ func (p *pair) addresses() string {
 	}
 	for _, a := range p.bound() {
 		fmt.Fprintf(&b, "addr add %v dev lo\n", a)
+	}
+	for _, vs := range p.cfg.VirtualServers {
+		if vs.HASuspend && vs.Addr.IsValid() { // without it nothing would be checked
+			fmt.Fprintf(&b, "addr add %v dev lo\n", vs.Addr.Addr())
+		}
 	}
 	return b.String()
 }
@@ -385,17 +405,19 @@ func (p *pair) settled() (longest time.Duration) {
 }
 
 // compare waits until nothing moves any more, and holds both kernels against each other: the
-// services as ipvsadm saves them, and what it does not save.
-func (p *pair) compare(when string) {
+// services as ipvsadm saves them, which it returns, and what it does not save.
+func (p *pair) compare(when string) (saved string) {
 	p.Helper()
 	time.Sleep(p.settled())
 	var texts [2]string
 	for i, s := range p.sides {
-		texts[i] = p.ipvsadm(s, "-S -n") + p.unsaved(s, when == started)
+		saved = p.ipvsadm(s, "-S -n")
+		texts[i] = saved + p.unsaved(s, when == started)
 	}
 	if texts[0] != texts[1] {
 		p.Fatalf("%s: keepalived has\n%s\nringkeep has\n%s\nlog of keepalived\n%s\nlog of ringkeep\n%s", when, texts[0], texts[1], p.sides[0].tail(), p.sides[1].tail())
 	}
+	return saved
 }
 
 // unsaved are the limits and engines, the timeouts and the synchronization daemons. In order the
