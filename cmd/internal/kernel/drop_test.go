@@ -111,13 +111,14 @@ func TestDropRulesManyAndReplaced(t *testing.T) {
 	link(t, "d1")
 	k := open(t)
 	var flows []Flow
-	for i := range 3000 {
-		flows = append(flows, serviceFlow(6, netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 80))
+	for i := range 10000 {
+		server := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})
+		flows = append(flows, serviceFlow(6, server, 80), answerFlow(6, server, 80))
 	}
 	must(t, k.DropRules([]string{"d0", "d1", "d0"}, flows))
 	rules := output(t, "nft", "list", "table", "netdev", "ringkeep")
-	if n := strings.Count(rules, " . tcp . "); n < 3000 {
-		t.Errorf("%d flows listed, want 3000", n)
+	if n := strings.Count(rules, " . tcp . "); n < 20000 {
+		t.Errorf("%d flows listed, want 20000", n)
 	}
 	for _, want := range []string{"flags owner", `device "d0"`, `device "d1"`} {
 		if !strings.Contains(rules, want) {

@@ -91,10 +91,18 @@ func (k *Kernel) open() (err error) {
 	return err
 }
 
+// transactionSize has room for rules about tens of thousands of servers, which are replaced in
+// one message; the kernel grants it to who may change rules.
+const transactionSize = 16 << 20
+
 // openTables opens nf_tables. A kernel without it is an error only for who wants
 // drop rules.
 func (k *Kernel) openTables() {
-	keep := func(c *nfnetlink.Conn) error { k.raw = c; return nil }
+	keep := func(c *nfnetlink.Conn) error {
+		k.raw = c
+		_ = c.SetWriteBuffer(transactionSize) // else a large transaction says what it lacks
+		return nil
+	}
 	k.nft, k.nftErr = nftables.New(nftables.AsLasting(), nftables.WithSockOptions(keep))
 }
 
