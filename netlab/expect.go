@@ -39,16 +39,19 @@ func (l *lab) expectSilence(w []string) error {
 	if err != nil || len(w) != 5 {
 		return fmt.Errorf("expect silence VRID LOW HIGH")
 	}
-	silence, late, taker := time.Duration(-1), time.Duration(0), ""
+	silence, late, taker, low := time.Duration(-1), time.Duration(0), "", w[3]
 	l.wire.with(func() {
 		if e := ForVRID(uint8(vrid), l.observer.elections); e != nil {
 			silence, late, taker = e.silence, e.late, e.last.from.name
+			if e.awaited {
+				low = "0s"
+			}
 		}
 	})
 	if silence < 0 {
 		return fmt.Errorf("nobody took VRID %d over since mark", vrid)
 	}
-	return l.between(fmt.Sprintf("silence of VRID %d", vrid), silence, w[3], w[4], late+l.moment(false).since(l.marked, taker))
+	return l.between(fmt.Sprintf("silence of VRID %d", vrid), silence, low, w[4], late+l.moment(false).since(l.marked, taker))
 }
 
 // between compares and prints a measured time. late is what of it the machine may have added.

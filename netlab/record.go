@@ -373,7 +373,7 @@ func (r *Record) Flow(f report.Flow) {
 	}
 }
 
-// Report is what was collected until elapsed; nothing may be told any more.
+// Report is what was collected until elapsed. What is told afterwards is no part of it.
 func (r *Record) Report(elapsed time.Duration, failure error, measures []report.Measure, capture string) *report.Run {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -391,7 +391,7 @@ func (r *Record) Report(elapsed time.Duration, failure error, measures []report.
 	sortByTime(run.Answers, func(a report.Answer) time.Duration { return a.At })
 	sortByTime(run.Packets, func(p report.Packet) time.Duration { return p.At })
 	slices.SortFunc(run.Flows, func(a, b report.Flow) int { return cmp.Compare(a.Name, b.Name) })
-	return run
+	return r.copy()
 }
 
 func sortByTime[T any](list []T, at func(T) time.Duration) {

@@ -28,8 +28,14 @@ func (l *lab) soFar() *report.Run {
 func (r *Record) SoFar(elapsed time.Duration) *report.Run {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	run := r.run
+	run := r.copy()
 	run.Elapsed, run.Packets = elapsed, nil
+	return run
+}
+
+// copy shares only the packets with what is still collected, which are not changed any more.
+func (r *Record) copy() *report.Run {
+	run := r.run
 	run.Hosts = slices.Clone(run.Hosts)
 	run.States = slices.Clone(run.States)
 	run.Timers = slices.Clone(run.Timers)

@@ -13,6 +13,17 @@ type advert struct {
 	from     *host
 	id       RouterID
 	priority uint8
+	down     time.Duration // how long its sender would wait for another MASTER
+}
+
+// masterDown is the Master_Down_Interval of the sender of an advertisement (RFC 9568 §6.1,
+// RFC 3768 §6.1).
+func masterDown(v proto.VRRP) time.Duration {
+	interval, skewed := v.Interval(), v.Interval()
+	if v.Version() == 2 {
+		skewed = time.Second
+	}
+	return 3*interval + time.Duration(256-int(v.Priority()))*skewed/256
 }
 
 // election is what the wire knows of one VRID.
@@ -22,6 +33,7 @@ type election struct {
 	silence  time.Duration // at the last change of sender, since mark; -1 without one
 	held     time.Duration // at most so long the wire held what the next silence begins with
 	late     time.Duration // and what this one began with
+	awaited  bool          // who took over had heard nothing for so long that it need not have heard the priority 0
 }
 
 // observer follows the advertisements on the wire. It runs under the wire's lock.
@@ -45,7 +57,7 @@ func (o *observer) frame(p *nic, f ring.Frame) {
 		return // nobody sent it, or it was counted where it came from
 	}
 	at := time.Unix(0, f.Time).Sub(o.l.wire.started.Round(0))
-	o.advert(advert{at, p.host, IDOf(ip, v), v.Priority()})
+	o.advert(advert{at, p.host, IDOf(ip, v), v.Priority(), masterDown(v)})
 	o.elections[IDOf(ip, v)].held = o.l.live.now() - at
 }
 
@@ -76,6 +88,7 @@ func (o *observer) change(e *election, a advert) {
 		return
 	}
 	since, why := e.last.at, "after the last one of "+e.last.from.name
+	e.awaited = e.resigned >= 0 && a.at-e.last.at >= a.down
 	if e.resigned >= 0 {
 		since, why = e.resigned, "after priority 0 of "+e.last.from.name
 	}
