@@ -194,7 +194,7 @@ func TestPlanComparesLikeWithLike(t *testing.T) {
 		for _, s := range g {
 			kinds[s.Forwarder] = true
 		}
-		alone := g[0].Kind == NewConnections || g[0].Kind == Rest
+		alone := g[0].Kind == Rest
 		if !kinds[Ringkeep] || len(kinds) > 1 == alone {
 			t.Errorf("%s%s: %v", g[0].Kind, g[0].group(), kinds)
 		}

@@ -26,8 +26,8 @@ const (
 type Case struct {
 	Kind      Kind
 	Forwarder string
-	Method    string // of Ringkeep: DR, NAT or TUN
-	Scheduler string // of Ringkeep
+	Method    string // of Ringkeep and IPVS: DR, NAT or TUN
+	Scheduler string // of Ringkeep and IPVS
 	Frame     int    // bytes, see [Traffic]
 	Flows     int
 	Through   bool // the answers go through the forwarder, too
@@ -38,7 +38,7 @@ func (c Case) Name() string { return string(c.Kind) + "/forwarder=" + c.Forwarde
 
 func (c Case) suffix() string {
 	var b strings.Builder
-	if c.Forwarder == Ringkeep {
+	if director(c.Forwarder) {
 		fmt.Fprintf(&b, "/method=%s/scheduler=%s", c.Method, c.Scheduler)
 	}
 	b.WriteString(c.group())
@@ -120,9 +120,9 @@ type planner struct {
 	cases   []Case
 }
 
-// add takes a case in, of ringkeep with wlc and the first method unless it says otherwise.
+// add takes a case in, of a director with wlc and the first method unless it says otherwise.
 func (p *planner) add(c Case) {
-	if c.Forwarder == Ringkeep {
+	if director(c.Forwarder) {
 		if c.Scheduler == "" {
 			c.Scheduler = scheduler
 		}
@@ -138,7 +138,9 @@ func (p *planner) add(c Case) {
 // forwarding varies one thing at a time around 64 bytes and 10,000 flows.
 func (p *planner) forwarding() {
 	for _, m := range p.options.Methods {
-		p.add(Case{Kind: Forward, Forwarder: Ringkeep, Method: m, Frame: 64, Flows: someFlows})
+		for _, f := range []string{Ringkeep, IPVS} {
+			p.add(Case{Kind: Forward, Forwarder: f, Method: m, Frame: 64, Flows: someFlows})
+		}
 	}
 	for _, f := range []string{GoBare, CBare, GoNaive, Kernel} {
 		p.add(Case{Kind: Forward, Forwarder: f, Frame: 64, Flows: someFlows})
@@ -148,11 +150,11 @@ func (p *planner) forwarding() {
 		flows = []int{1}
 	}
 	for _, n := range flows {
-		for _, f := range []string{Ringkeep, GoBare, CBare} {
+		for _, f := range []string{Ringkeep, IPVS, GoBare, CBare} {
 			p.add(Case{Kind: Forward, Forwarder: f, Frame: 64, Flows: n})
 		}
 	}
-	for _, f := range []string{Ringkeep, GoBare, CBare, Kernel} {
+	for _, f := range []string{Ringkeep, IPVS, GoBare, CBare, Kernel} {
 		p.add(Case{Kind: Forward, Forwarder: f, Frame: 1500, Flows: someFlows})
 	}
 	for _, f := range []string{Ringkeep, CVNet} {
@@ -171,7 +173,9 @@ func (p *planner) connections() {
 		if name == overflow {
 			flows = ovfFlows
 		}
-		p.add(Case{Kind: NewConnections, Forwarder: Ringkeep, Scheduler: name, Frame: 64, Flows: flows})
+		for _, f := range []string{Ringkeep, IPVS} {
+			p.add(Case{Kind: NewConnections, Forwarder: f, Scheduler: name, Frame: 64, Flows: flows})
+		}
 	}
 }
 
@@ -185,7 +189,9 @@ func (p *planner) answers() {
 		}
 		for _, kind := range []Kind{PingPong, Bulk} {
 			for _, m := range methods {
-				p.add(Case{Kind: kind, Forwarder: Ringkeep, Method: m, Through: through})
+				for _, f := range []string{Ringkeep, IPVS} {
+					p.add(Case{Kind: kind, Forwarder: f, Method: m, Through: through})
+				}
 			}
 			others := []string{GoBare, CBare, Kernel}
 			if kind == Bulk {

@@ -53,6 +53,9 @@ func (r *run) forward(c Case) (int, Values, error) {
 		return r.kernel(s, c)
 	}
 	defer p.stop()
+	if c.Forwarder == IPVS {
+		return r.ipvs(s, p, c)
+	}
 	if err := s.establish(p, c, 0); err != nil {
 		return 0, nil, fmt.Errorf("%w; it says: %s", err, p.text())
 	}
@@ -293,6 +296,35 @@ func (r *run) frames(s *stage, c Case, cfg ring.SourceConfig) (int, error) {
 	return max(leastFrames, int(r.rates[key]*r.time.Seconds())), nil
 }
 
+// ipvs measures established flows of the kernel's IPVS as those of its IP forwarding are, with
+// what the daemon spends meanwhile.
+func (r *run) ipvs(s *stage, p *process, c Case) (int, Values, error) {
+	before, err := p.spent()
+	if err != nil {
+		return 0, nil, err
+	}
+	once := ring.SourceConfig{Interface: "d0", Frame: c.traffic().frame(inMAC, 0)[ring.VNetLen:], Flows: c.Flows}
+	if _, err := s.pour(once, max(c.Flows, warmUp)); err != nil {
+		return 0, nil, err
+	}
+	n, v, err := r.kernel(s, c)
+	if err != nil {
+		return 0, nil, err
+	}
+	return n, v, s.addDaemon(p, before, n, CPU, v)
+}
+
+// addDaemon adds what a daemon has spent for each of n packets to a metric.
+func (s *stage) addDaemon(p *process, before spent, n int, metric string, v Values) error {
+	after, err := p.spent()
+	if err != nil {
+		return err
+	}
+	all, _, _ := after.since(before)
+	v[metric] += float64(all) / float64(n)
+	return nil
+}
+
 // kernel measures IP forwarding, which happens on the thread of the source: what its frames
 // cost more than those that the stack drops first thing.
 func (r *run) kernel(s *stage, c Case) (int, Values, error) {
@@ -342,6 +374,9 @@ func (r *run) connections(c Case) (int, Values, error) {
 		return 0, nil, err
 	}
 	defer p.stop()
+	if c.Forwarder == IPVS {
+		return r.kernelConnections(s, p, c)
+	}
 	warm := c
 	warm.Flows = warmUp
 	if err := s.establish(p, warm, c.Flows); err != nil {
@@ -352,6 +387,40 @@ func (r *run) connections(c Case) (int, Values, error) {
 		return 0, nil, err
 	}
 	return n, Values{Conns: v[Packets], ConnCPU: v[CPU]}, nil
+}
+
+// kernelConnections measures new ones of the kernel's IPVS: what their SYNs cost the source's
+// thread more than frames that are dropped first thing, and the daemon.
+func (r *run) kernelConnections(s *stage, p *process, c Case) (int, Values, error) {
+	before, err := p.spent()
+	if err != nil {
+		return 0, nil, err
+	}
+	cfg := ring.SourceConfig{Interface: "d0", Frame: c.traffic().frame(inMAC, proto.TCPSyn)[ring.VNetLen:], Flows: c.Flows}
+	dropped := cfg
+	dropped.Frame = c.traffic().frame(gateMAC, proto.TCPSyn)[ring.VNetLen:]
+	start, err := s.settled()
+	if err != nil {
+		return 0, nil, err
+	}
+	less, err := s.pour(dropped, c.Flows)
+	if err != nil {
+		return 0, nil, err
+	}
+	var more int64
+	rate, err := s.rateWhile(func() (err error) { more, err = s.pour(cfg, c.Flows); return err })
+	if err != nil {
+		return 0, nil, err
+	}
+	end, err := s.settled()
+	if err != nil {
+		return 0, nil, err
+	}
+	if end == start {
+		return 0, nil, errSilent
+	}
+	v := Values{Conns: rate, ConnCPU: float64(more-less) / float64(c.Flows)}
+	return int(end - start), v, s.addDaemon(p, before, c.Flows, ConnCPU, v)
 }
 
 // rest measures a daemon that has nothing to do.

@@ -20,6 +20,7 @@ const (
 	GoBare   = "go-bare"  // gofwd.go, the same as fwd.c in Go
 	GoNaive  = "go-naive" // gofwd.go with gopacket/afpacket and one send a frame
 	Kernel   = "kernel"   // IP forwarding
+	IPVS     = "ipvs"     // the kernel's, which the same daemon programs with the same file
 )
 
 // tools are the programs, as paths; "" for one that is not there.
@@ -65,22 +66,28 @@ func (t *tools) has(forwarder string) bool {
 		return t.c != ""
 	case GoBare, GoNaive:
 		return t.go_ != ""
+	case IPVS:
+		_, err := os.Stat("/proc/net/ip_vs")
+		return err == nil
 	}
 	return true
 }
 
 // gate is the MAC to which frames for a forwarder go.
 func gate(forwarder string) proto.MAC {
-	if forwarder == Ringkeep || forwarder == Kernel {
+	if director(forwarder) || forwarder == Kernel {
 		return inMAC
 	}
 	return gateMAC
 }
 
-// start starts a forwarder on a stage; the kernel has no process.
+// director tells whether a forwarder is the daemon with services, and not a bare one.
+func director(forwarder string) bool { return forwarder == Ringkeep || forwarder == IPVS }
+
+// start starts a forwarder on a stage; the kernel's IP forwarding has no process.
 func (t *tools) start(s *stage, c Case) (*process, error) {
 	switch to := s.servers.String(); c.Forwarder {
-	case Ringkeep:
+	case Ringkeep, IPVS:
 		return t.director(s, c)
 	case Kernel:
 		return nil, s.route()
@@ -123,7 +130,14 @@ func (t *tools) director(s *stage, c Case) (*process, error) {
 	if err := os.WriteFile(file, []byte(configuration(c)), 0o600); err != nil {
 		return nil, err
 	}
-	return start(s.dir, "msg=started", t.ringkeep, "run", "-f", file)
+	args := []string{t.ringkeep, "run", "-f", file}
+	if c.Forwarder == IPVS {
+		args = append(args, "--dataplane", "ipvs")
+		if err := s.dir.Sysctl("net/ipv4/ip_forward", "1"); err != nil { // as NAT needs it
+			return nil, err
+		}
+	}
+	return start(s.dir, "msg=started", args...)
 }
 
 // configuration is what the daemon gets, as an operator would write it.

@@ -181,12 +181,15 @@ func spread(list []float64) (median, low, high float64) {
 }
 
 // compared are the metrics of which a ratio means something.
-var compared = []string{CPU, LoopCPU, Packets, P50, P99, Worst, Bytes}
+var compared = []string{CPU, LoopCPU, Packets, ConnCPU, Conns, P50, P99, Worst, Bytes}
 
 // compare adds the ratios to the other forwarders of the same kind and group.
 func (r *Report) compare(ours *Series) {
 	for _, other := range r.Series {
 		if other.Forwarder == Ringkeep || other.Kind != ours.Kind || other.group() != ours.group() {
+			continue
+		}
+		if director(other.Forwarder) && (other.Method != ours.Method || other.Scheduler != ours.Scheduler) {
 			continue
 		}
 		for _, m := range compared {

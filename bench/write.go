@@ -88,7 +88,7 @@ func (r *Report) textSeries(b *strings.Builder, s *Series) {
 
 // label is what tells a series from the others of its group.
 func (s *Series) label() string {
-	if s.Forwarder != Ringkeep {
+	if !director(s.Forwarder) {
 		return s.Forwarder
 	}
 	return fmt.Sprintf("%s %s %s", s.Forwarder, s.Method, s.Scheduler)

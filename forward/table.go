@@ -47,10 +47,10 @@ const (
 type flags uint8
 
 const (
-	hashed flags = 1 << iota
-	assured   // of a template: one of its connections was established
-	inputOnly // the answers do not come by here
-	controls  // more.control is not 0
+	hashed    flags = 1 << iota
+	assured         // of a template: one of its connections was established
+	inputOnly       // the answers do not come by here
+	controls        // more.control is not 0
 )
 
 // key is what a packet is looked up by.

@@ -405,6 +405,8 @@ func (l *lab) condition(w []string) (func() bool, error) {
 		return l.textCondition(w)
 	case "says":
 		return l.saysCondition(w)
+	case "prints":
+		return l.printsCondition(w)
 	case "flow":
 		f := l.flows[w[1]]
 		if f == nil {

@@ -50,7 +50,7 @@ func (s *space) make() (err error) {
 	if s.ns, err = netns.Get(); err != nil {
 		return err
 	}
-	s.nl, err = netlink.NewHandleAt(s.ns)
+	s.nl, err = netlink.NewHandleAt(s.ns, unix.NETLINK_ROUTE)
 	return err
 }
 

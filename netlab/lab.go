@@ -120,6 +120,9 @@ func Run(ctx context.Context, s *Scenario, o Options) (*Result, error) {
 const dirPrefix = "ringkeep-lab-"
 
 func (l *lab) open() (err error) {
+	if err := l.scenario.checkKernel(); err != nil {
+		return err
+	}
 	sweep()
 	if l.dir = l.options.Dir; l.dir == "" {
 		l.dir, err = os.MkdirTemp("", dirPrefix)

@@ -14,7 +14,16 @@ func (l *lab) output(h *host, args []string) (string, error) {
 	if h.node == nil || h.node.kind != "ringkeep" {
 		return "", fmt.Errorf("%s is no node of ringkeep", h.name)
 	}
-	cmd := exec.CommandContext(l.ctx, l.options.Binary, args...)
+	out, err := h.run(exec.CommandContext(l.ctx, l.options.Binary, args...))
+	if err != nil {
+		return "", fmt.Errorf("ringkeep %s: %w", strings.Join(args, " "), err)
+	}
+	return out, nil
+}
+
+// run runs a command in the host's network and returns what it prints, on both streams; it is
+// behind the error if the command fails.
+func (h *host) run(cmd *exec.Cmd) (string, error) {
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
 	var err error
@@ -23,7 +32,7 @@ func (l *lab) output(h *host, args []string) (string, error) {
 		err = cmd.Wait()
 	}
 	if err != nil {
-		return "", fmt.Errorf("ringkeep %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(out.String()))
+		return "", fmt.Errorf("%w: %s", err, strings.TrimSpace(out.String()))
 	}
 	return out.String(), nil
 }
@@ -48,17 +57,5 @@ func (l *lab) saysCondition(w []string) (func() bool, error) {
 		return nil, errors.New("says NODE COMMAND TEXT")
 	}
 	h, args, text := l.hosts[w[1]], strings.Fields(w[2]), strings.Join(w[3:], " ")
-	var asked time.Time
-	holds := false
-	return func() bool {
-		if time.Since(asked) < askEvery {
-			return holds
-		}
-		out, err := l.output(h, args)
-		asked, holds = time.Now(), false
-		for line := range strings.Lines(out) {
-			holds = holds || err == nil && strings.Contains(strings.Join(strings.Fields(line), " "), text)
-		}
-		return holds
-	}, nil
+	return l.asking(text, func() (string, error) { return l.output(h, args) }), nil
 }

@@ -64,8 +64,11 @@ func (n *node) commandLine(l *lab) ([]string, error) {
 			return nil, fmt.Errorf("node %s: keepalived is not installed", n.name)
 		}
 	}
-	// VRRP only: a kernel without ip_vs has no use for its checkers.
-	return []string{program, "-n", "-l", "-D", "-P", "-f", conf, "-p", filepath.Join(n.dir, "pid"), "-r", filepath.Join(n.dir, "vrrp.pid")}, nil
+	args := []string{program, "-n", "-l", "-D", "-f", conf, "-p", filepath.Join(n.dir, "pid"), "-r", filepath.Join(n.dir, "vrrp.pid")}
+	if l.scenario.Needs("ip_vs") {
+		return append(args, "-c", filepath.Join(n.dir, "checkers.pid")), nil
+	}
+	return append(args, "-P"), nil // VRRP only: a kernel without ip_vs has no use for its checkers
 }
 
 // start starts the process.
@@ -78,7 +81,7 @@ func (n *node) start(l *lab) error {
 		return err
 	}
 	l.command("ip netns exec %s %s", n.name, strings.Join(args, " "))
-	for _, stale := range []string{"pid", "vrrp.pid"} { // keepalived would believe them after a kill
+	for _, stale := range []string{"pid", "vrrp.pid", "checkers.pid"} { // keepalived would believe them after a kill
 		os.Remove(filepath.Join(n.dir, stale))
 	}
 	spec, err := json.Marshal(enterSpec{Dir: filepath.Join(n.dir, "mnt"), Files: n.files, Args: args})

@@ -122,12 +122,12 @@ const mostFlaps = 1000
 
 // Needs tells whether the scenario needs one of the back ends: because it says so,
 // because of a node of kind frr, whose configuration only FRR reads, of a probe that a
-// kernel answers, or of a command beside a node.
+// kernel answers, or of a command beside a node. Who needs ip_vs needs namespaces.
 func (s *Scenario) Needs(what string) bool {
 	return slices.ContainsFunc(s.Statements, func(st Statement) bool {
 		w := st.Words
 		return w[0] == "needs" && w[1] == what ||
-			what == "namespaces" && (w[0] == "node" && w[2] == "frr" || w[0] == "probe" && w[3] == "icmp" || w[0] == "ringkeep")
+			what == "namespaces" && (w[0] == "needs" || w[0] == "node" && w[2] == "frr" || w[0] == "probe" && w[3] == "icmp" || w[0] == "ringkeep")
 	})
 }
 
@@ -204,7 +204,7 @@ var forms = map[string]struct {
 	"expect":     {3, 99, "expect gap|silence|clean|even|share|served ..."},
 	"ask":        {5, 5, "ask HOST http|udp|tcp ADDR:PORT NAME[|NAME]"},
 	"say":        {2, 99, "say TEXT"},
-	"needs":      {2, 2, "needs namespaces"},
+	"needs":      {2, 2, "needs namespaces|ip_vs"},
 	"at":         {2, 99, "at TIME [STATEMENT]"},
 	"flap":       {4, 5, "flap HOST N TIME [IFACE]"},
 	"iface":      {4, 4, "iface HOST IFACE delete|create"},
@@ -323,6 +323,10 @@ func (s *Scenario) checkNames(st Statement, known map[string]string) error {
 	case "run", "at":
 		if d, err := time.ParseDuration(w[1]); err != nil || d < 0 {
 			return st.Errorf(1, "%s: must be a time such as 4s", w[1])
+		}
+	case "needs":
+		if !slices.Contains(backEnds, w[1]) {
+			return st.Errorf(1, "%s: must be %s", w[1], strings.Join(backEnds, " or "))
 		}
 	case "tolerate":
 		if !slices.Contains(Invariants, w[1]) {

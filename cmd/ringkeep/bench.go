@@ -8,13 +8,14 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ringkeep/ringkeep/bench"
 )
 
 func benchCommand() *cobra.Command {
 	o := bench.Options{Version: version}
-	var dir, only string
+	var dir, only, kernel string
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure what forwarding costs, beside bare forwarders and the kernel",
@@ -27,9 +28,17 @@ reads; then medians and ratios. The directory gets the same as bench.txt, everyt
 as bench.json, and plots in bench.html. It needs root in the initial user namespace,
 since the frames come from an XDP program; all interfaces are in namespaces of its own.
 --limits names the folder of the bare forwarders' sources, fwd.c and gofwd.go, which
-gcc and go compile; what is missing is left out.`,
+gcc and go compile; what is missing is left out.
+
+Where the kernel has IPVS (module ip_vs) it is measured too, programmed by this program
+from the same file. With --kernel debian everything runs in a virtual machine with the
+kernel of Debian's cloud images, which has it: one emulated processor, whose times are
+the number of its instructions, so that the ratios mean something and the rates do not.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if kernel != "" {
+				return benchInMachine(cmd, kernel, dir)
+			}
 			if o.Binary == "" {
 				if o.Binary, err = os.Executable(); err != nil {
 					return err
@@ -72,6 +81,34 @@ gcc and go compile; what is missing is left out.`,
 	f.IntVar(&o.Rounds, "rounds", 0, "how often each case is measured, by turns (default 5, 1 with --quick)")
 	f.BoolVar(&o.Quick, "quick", false, "fewer cases, and shorter: under a minute")
 	f.StringVar(&only, "only", "", "only cases whose names match the regular `expression`")
+	f.StringVar(&kernel, "kernel", "", "measure in a virtual machine with the kernel of this `distribution`: debian")
 	f.StringVar(&dir, "dir", "bench-report", "`directory` of the report")
 	return cmd
+}
+
+// benchInMachine measures with the flags that were given, but for those of this host.
+func benchInMachine(cmd *cobra.Command, kernel, dir string) error {
+	folder, err := resultFolder(dir, "")
+	if err != nil {
+		return err
+	}
+	args := []string{"bench", "--dir", folder}
+	var refused error
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		switch f.Name {
+		case "dir", "kernel":
+		case "binary", "limits":
+			refused = fmt.Errorf("--%s: the machine has this program alone", f.Name)
+		default:
+			value := f.Value.String()
+			if list, ok := f.Value.(pflag.SliceValue); ok {
+				value = strings.Join(list.GetSlice(), ",")
+			}
+			args = append(args, "--"+f.Name+"="+value)
+		}
+	})
+	if refused != nil {
+		return refused
+	}
+	return guest{kernel: kernel, folder: folder, out: cmd.OutOrStdout()}.run(cmd.Context(), args...)
 }

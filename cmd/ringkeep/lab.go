@@ -27,6 +27,8 @@ func labCommand() *cobra.Command {
 func labRunCommand() *cobra.Command {
 	var o netlab.Options
 	var plain bool
+	var kernel string
+	var programs []string
 	cmd := &cobra.Command{
 		Use:   "run FILE...",
 		Short: "Play scenario files and judge them",
@@ -35,9 +37,17 @@ processes, faults, and what must hold. Everything it makes is gone at the end. T
 frames of the whole lab are in one pcapng file, the logs of the nodes beside it.
 On a terminal it shows the run while it plays; q or Ctrl-C ends it, and the report is
 written. The exit status is 0 when every scenario passed, 1 when one failed or was
-interrupted, 2 when one could not be run. Without root the lab enters a user namespace of its own.`,
+interrupted, 2 when one could not be run. Without root the lab enters a user namespace of its own.
+
+With --kernel debian the lab runs in a virtual machine with the kernel of Debian's cloud
+images, which has IPVS: it is emulated, on any host with qemu-system-x86_64 and without
+root, and its clock counts instructions. The package of the kernel is downloaded once.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, files []string) error {
+			o.Out = cmd.OutOrStdout()
+			if kernel != "" {
+				return labInMachine(cmd.Context(), kernel, files, programs, o)
+			}
 			self, err := os.Executable()
 			if err != nil {
 				return err
@@ -45,7 +55,7 @@ interrupted, 2 when one could not be run. Without root the lab enters a user nam
 			if err := netlab.EnterUserNamespace(cmd.Context()); err != nil {
 				return err
 			}
-			o.Binary, o.Out, o.Read = self, cmd.OutOrStdout(), reading.Read
+			o.Binary, o.Read = self, reading.Read
 			var list []*netlab.Scenario
 			for _, file := range files {
 				all, err := netlab.LoadAll(file)
@@ -59,6 +69,8 @@ interrupted, 2 when one could not be run. Without root the lab enters a user nam
 	}
 	cmd.Flags().StringVar(&o.Dir, "dir", "", "`directory` for the capture and the logs (default: a new one in the temporary directory)")
 	cmd.Flags().BoolVarP(&o.Verbose, "verbose", "v", false, "print the nodes' log lines as they come")
+	cmd.Flags().StringVar(&kernel, "kernel", "", "play them in a virtual machine with the kernel of this `distribution`: debian")
+	cmd.Flags().StringSliceVar(&programs, "program", nil, "with --kernel, a `program` of this host that scripts of the scenario start, by name or path")
 	cmd.Flags().BoolVar(&plain, "plain", false, "print lines only, on a terminal too")
 	return cmd
 }

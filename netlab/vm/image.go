@@ -28,7 +28,12 @@ ifconfig lo up
 while read m; do insmod "$m" || echo "insmod $m failed"; done < /modules
 stty -F /dev/ttyS1 raw -echo
 dash /command </dev/null >/dev/ttyS1 2>&1
-printf '\n\000exit status %d\n' $? >/dev/ttyS1
+status=$?
+if [ -f /folder ]; then
+  until [ -c /dev/vport0p1 ]; do usleep 1000; done # made when the device has answered
+  tar -c -C "$(cat /folder)" . >/dev/vport0p1
+fi
+printf '\n\000exit status %d\n' $status >/dev/ttyS1
 poweroff -f
 `
 
@@ -55,7 +60,13 @@ func (m Machine) writeImage(to string, k kernel, argv []string) error {
 			return err
 		}
 	}
-	list, err := k.inOrder(m.Modules)
+	modules := m.Modules
+	if m.Folder != "" {
+		modules = slices.Concat(modules, []string{"virtio_pci", "virtio_console"})
+		im.dir(m.Folder)
+		im.add("/folder", []byte(m.Folder), 0o644)
+	}
+	list, err := k.inOrder(modules)
 	if err != nil {
 		return err
 	}

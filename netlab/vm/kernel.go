@@ -53,7 +53,7 @@ func cachedKernel(ctx context.Context) (kernel, error) {
 		}
 	}
 	if err != nil {
-		return kernel{}, fmt.Errorf("the kernel in %s: %w", dir, err)
+		return kernel{}, fmt.Errorf("the kernel in %[1]s: %[2]w\nit comes with apt-get download; or unpack a package linux-image-*-cloud-amd64 yourself: dpkg-deb -x FILE.deb %[1]s/kernel", dir, err)
 	}
 	return k, nil
 }

@@ -11,6 +11,10 @@ import (
 // limit is how long a test's machine may run: far more than it needs, on a busy host too.
 const limit = 12 * time.Minute
 
+// parallel is how many parallel subtests run at a time in a machine, which has one processor:
+// those that wait side by side.
+const parallel = "8"
+
 // T is what this package needs of a *testing.T.
 type T interface {
 	Helper()
@@ -45,18 +49,17 @@ func Inside(t T, m Machine) bool {
 		t.Fatal(err)
 	}
 	m.Programs = append(m.Programs[:len(m.Programs):len(m.Programs)], self)
-	t.Logf("%s", run(t, m, self, "-test.v", "-test.run", "^"+strings.ReplaceAll(t.Name(), "/", "$/^")+"$"))
+	t.Logf("%s", run(t, m, self, "-test.v", "-test.parallel", parallel, "-test.run", "^"+strings.ReplaceAll(t.Name(), "/", "$/^")+"$"))
 	return false
 }
 
 func run(t T, m Machine, argv ...string) string {
 	t.Helper()
-	if missing := Peers(); len(missing) > 0 {
-		text := fmt.Sprintf("not installed: %s", strings.Join(missing, ", "))
+	if missing := Missing(); missing != nil {
 		if os.Getenv("CI") == "true" {
-			t.Fatal(text)
+			t.Fatal(missing)
 		}
-		t.Skip(text)
+		t.Skip(missing)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()

@@ -42,7 +42,7 @@ var arrows = map[string][]string{
 	"cmd/internal/node":     {"proto", "fsm", "sched", "forward", "cmd/internal/config"},
 	"cmd/internal/status":   {"proto", "forward", "cmd/internal/node"},
 	"cmd/internal/loop":     {"proto", "fsm", "forward", "forward/ipvs", "ring", "checks", "cmd/internal/config", "cmd/internal/kernel", "cmd/internal/node"},
-	"cmd/ringkeep":          {"bench", "forward", "forward/ipvs", "cmd/internal/status", "netlab", "netlab/report", "cmd/internal/reading", "proto", "cmd/internal/dump", "ring", "checks", "cmd/internal/config", "cmd/internal/kernel", "cmd/internal/loop", "cmd/internal/model", "cmd/internal/node", "cmd/internal/replay", "cmd/internal/sim"},
+	"cmd/ringkeep":          {"bench", "forward", "forward/ipvs", "cmd/internal/status", "netlab", "netlab/report", "netlab/vm", "cmd/internal/reading", "proto", "cmd/internal/dump", "ring", "checks", "cmd/internal/config", "cmd/internal/kernel", "cmd/internal/loop", "cmd/internal/model", "cmd/internal/node", "cmd/internal/replay", "cmd/internal/sim"},
 }
 
 // pure lists the rooms without sockets, files, clock, goroutines or global state.
