@@ -23,30 +23,14 @@ demo: build ## two directors, real traffic, a crash, a clean stop: the measured 
 	./ringkeep lab run netlab/scenarios/demo.txtar
 
 test: peers build ## everything: linters, race detector, traces, fuzzing, lab, interop with real peers
-	@$(MAKE) --no-print-directory -j2 -Oline waiting computing
-	@$(MAKE) --no-print-directory race-live
-
-# What mostly waits for timers runs beside what only computes, which gives way to it. Tests that
-# make interfaces are not among the latter: who gives way must not hold the kernel's lock of them.
-waiting:
-	@for target in lab vm; do $(MAKE) --no-print-directory $$target || exit 1; done
-
-computing:
-	@for target in vet lint race-pure sim fuzz-parser; do nice -n 19 $(MAKE) --no-print-directory $$target || exit 1; done
+	@$(MAKE) --no-print-directory -j2 -Oline lab vm
+	@for target in vet lint race sim fuzz-parser; do $(MAKE) --no-print-directory $$target || exit 1; done
 
 peers: ## install the missing test peers (Debian packages) when root
 	./.ci/peers
 
-race: race-pure race-live ## all tests but those of lab and sim under the race detector
-
-LIVE = bench checks cmd/internal/kernel cmd/ringkeep forward/ipvs netlab netlab/vm ring
-RACE = $(GO) test -race -vet=off -parallel 8 -count=1 -skip '^(TestScenarios|TestInterop|TestMutantsAreCaught|TestBothBackEndsAgree|TestYear|TestFirstMasterIsSoon|TestMachine.*|TestNothingMalformedLeaves)$$'
-
-race-pure:
-	$(RACE) $$($(GO) list ./... | grep -vxF "$$(printf 'github.com/ringkeep/ringkeep/%s\n' $(LIVE))")
-
-race-live: # what uses sockets, interfaces and processes
-	$(RACE) $(addprefix ./,$(LIVE))
+race: ## all tests but those of lab and sim under the race detector
+	$(GO) test -race -vet=off -parallel 8 -count=1 -skip '^(TestScenarios|TestInterop|TestMutantsAreCaught|TestBothBackEndsAgree|TestYear|TestFirstMasterIsSoon|TestMachine.*|TestNothingMalformedLeaves)$$' ./...
 
 lab: ## the scenarios of netlab/scenarios, beside virtual time too, and the interop matrix with real keepalived and FRR
 	$(GO) test -vet=off -count=1 -timeout 15m -parallel 8 -run '^(TestScenarios|TestFirstMasterIsSoon|TestInterop)$$' ./netlab

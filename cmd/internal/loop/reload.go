@@ -36,8 +36,8 @@ func (l *Loop) begin() {
 func (l *Loop) Reload(cfg *config.Config, links []node.Link, reopen func()) error {
 	l.flush()
 	l.now = l.Clock()
-	l.step(node.Clock{Offset: l.Wall() - l.now}) // the new configuration may ask for it
-	resume := l.pause()                          // verdicts may speak of ports that are not open yet
+	l.step(node.Clock{Offset: l.offset()}) // the new configuration may ask for it
+	resume := l.pause()                    // verdicts may speak of ports that are not open yet
 	actions, err := l.Node.Reload(l.now, cfg, links, nil)
 	if err != nil {
 		resume()
