@@ -22,15 +22,18 @@ fast: ## the tests that need no privilege and no peers
 demo: build ## two directors, real traffic, a crash, a clean stop: the measured gaps
 	./ringkeep lab run netlab/scenarios/demo.txtar
 
-test: peers build ## everything: linters, race detector, traces, fuzzing, lab, interop with real peers
-	@$(MAKE) --no-print-directory -j2 -Oline lab vm
-	@for target in vet lint race sim fuzz-parser; do $(MAKE) --no-print-directory $$target || exit 1; done
+test: peers build vet lint race sim fuzz-parser lab vm ## everything: linters, race detector, traces, fuzzing, lab, interop with real peers
 
 peers: ## install the missing test peers (Debian packages) when root
 	./.ci/peers
 
-race: ## all tests but those of lab and sim under the race detector
-	$(GO) test -race -vet=off -parallel 8 -count=1 -skip '^(TestScenarios|TestInterop|TestMutantsAreCaught|TestBothBackEndsAgree|TestYear|TestFirstMasterIsSoon|TestMachine.*|TestNothingMalformedLeaves)$$' ./...
+# What has no goroutines gains nothing by the race detector, and takes several times as long.
+ALONE = cmd/internal/config fsm fsm/bfd netlab/report proto sched
+SKIP = -skip '^(TestScenarios|TestInterop|TestMutantsAreCaught|TestBothBackEndsAgree|TestYear|TestFirstMasterIsSoon|TestMachine.*|TestNothingMalformedLeaves)$$'
+
+race: ## all tests but those of lab, vm and sim, under the race detector
+	$(GO) test -vet=off -count=1 $(addprefix ./,$(ALONE))
+	$(GO) test -race -vet=off -parallel 8 -count=1 $(SKIP) $$($(GO) list ./... | grep -vxF "$$(printf 'github.com/ringkeep/ringkeep/%s\n' $(ALONE))")
 
 lab: ## the scenarios of netlab/scenarios, beside virtual time too, and the interop matrix with real keepalived and FRR
 	$(GO) test -vet=off -count=1 -timeout 15m -parallel 8 -run '^(TestScenarios|TestFirstMasterIsSoon|TestInterop)$$' ./netlab

@@ -82,7 +82,7 @@ func play(t *testing.T, s *Scenario) (*Result, string) {
 // parallel is how many scenarios run at a time: they mostly wait. The one that keeps
 // both processors busy runs before them, alone.
 const (
-	parallel = 5
+	parallel = 6
 	alone    = "big-download"
 )
 

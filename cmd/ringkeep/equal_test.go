@@ -46,7 +46,7 @@ var (
 var everyFile = flag.Bool("every", false, "take every sample with a virtual server to the machine, which is a matter of minutes")
 
 // fewSamples are those that differ most from each other and from the seed files.
-var fewSamples = []string{"IPv6", "quorum", "sample", "virtual_server_group", "lvs_syncd"}
+var fewSamples = []string{"IPv6", "virtual_server_group", "lvs_syncd"}
 
 // serviceFiles are the seed files and samples that have a virtual server, with the digests of the
 // pages that the servers of this test have. They do without host blocks of SMTP_CHECK, with which

@@ -193,7 +193,7 @@ func (j *judge) outcome(b []byte, flags uint8) string {
 		return s.Addr.Addr().String()
 	case forward.NoDestination:
 		return unreachable
-	case forward.NoConn:
+	case forward.NoConn, forward.Stray: // the local stack resets it
 		if flags&proto.TCPRst != 0 {
 			return dropped // a reset is not answered with one
 		}
