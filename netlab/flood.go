@@ -63,7 +63,8 @@ const datagramPause = 5 * time.Millisecond
 func (f *flow) datagrams(ctx context.Context, size int) {
 	f.sender(ctx, func(ctx context.Context) error {
 		for n := uint32(0); ctx.Err() == nil; n++ {
-			if name, err := exchange(ctx, f.to, n, size); name != "" || err != nil {
+			name, err := exchange(ctx, f.to, n, size)
+			if err == nil || ctx.Err() == nil { // what was stopped has not failed
 				f.result(name, err)
 			}
 			pause(ctx, datagramPause)
@@ -91,9 +92,6 @@ func exchange(ctx context.Context, to string, n uint32, size int) (name string, 
 	buf := make([]byte, 1<<16)
 	got, err := c.Read(buf)
 	if err != nil {
-		if ctx.Err() != nil {
-			return "", nil
-		}
 		return "", err
 	}
 	name, _, _ = strings.Cut(string(buf[:min(got, 64)]), " ")
