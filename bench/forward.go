@@ -298,6 +298,29 @@ func (s *stage) pour(cfg ring.SourceConfig, n int) (cpu int64, err error) {
 	return cpu, err
 }
 
+// compared pours n frames twice: what the gate drops, then what is forwarded. It returns how many arrived,
+// what forwarding one costs more than dropping it (ns), and how many are forwarded a second.
+func (s *stage) compared(cfg, dropped ring.SourceConfig, n int) (got int, cpu, rate float64, err error) {
+	start, err := s.settled()
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	less, err := s.pour(dropped, n)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	var more int64
+	rate, err = s.rateWhile(func() (err error) { more, err = s.pour(cfg, n); return err })
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	end, err := s.settled()
+	if err == nil && end == start {
+		err = errSilent
+	}
+	return int(end - start), float64(more-less) / float64(n), rate, err
+}
+
 func threadCPU() int64 {
 	var t unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t) // cannot fail with a clock that exists
@@ -368,28 +391,8 @@ func (r *run) kernel(s *stage, c Case) (int, Values, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	start, err := s.settled()
-	if err != nil {
-		return 0, nil, err
-	}
-	less, err := s.pour(dropped, n)
-	if err != nil {
-		return 0, nil, err
-	}
-	var more int64
-	rate, err := s.rateWhile(func() (err error) { more, err = s.pour(cfg, n); return err })
-	if err != nil {
-		return 0, nil, err
-	}
-	end, err := s.settled()
-	if err != nil {
-		return 0, nil, err
-	}
-	if end == start {
-		return 0, nil, errSilent
-	}
-	cpu := float64(more-less) / float64(n)
-	return int(end - start), Values{CPU: cpu, LoopCPU: cpu, Packets: rate}, nil
+	got, cpu, rate, err := s.compared(cfg, dropped, n)
+	return got, Values{CPU: cpu, LoopCPU: cpu, Packets: rate}, err
 }
 
 // connections measures new ones.
@@ -419,28 +422,12 @@ func (r *run) kernelConnections(s *stage, p *process, c Case) (int, Values, erro
 	cfg := ring.SourceConfig{Interface: "d0", Frame: c.traffic().frame(inMAC, proto.TCPSyn)[ring.VNetLen:], Flows: c.Flows}
 	dropped := cfg
 	dropped.Frame = c.traffic().frame(gateMAC, proto.TCPSyn)[ring.VNetLen:]
-	start, err := s.settled()
+	got, cpu, rate, err := s.compared(cfg, dropped, c.Flows)
 	if err != nil {
 		return 0, nil, err
 	}
-	less, err := s.pour(dropped, c.Flows)
-	if err != nil {
-		return 0, nil, err
-	}
-	var more int64
-	rate, err := s.rateWhile(func() (err error) { more, err = s.pour(cfg, c.Flows); return err })
-	if err != nil {
-		return 0, nil, err
-	}
-	end, err := s.settled()
-	if err != nil {
-		return 0, nil, err
-	}
-	if end == start {
-		return 0, nil, errSilent
-	}
-	v := Values{Conns: rate, ConnCPU: float64(more-less) / float64(c.Flows)}
-	return int(end - start), v, s.addDaemon(p, before, c.Flows, ConnCPU, v)
+	v := Values{Conns: rate, ConnCPU: cpu}
+	return got, v, s.addDaemon(p, before, c.Flows, ConnCPU, v)
 }
 
 // rest measures a daemon that has nothing to do.

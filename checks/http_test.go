@@ -19,29 +19,17 @@ import (
 // raw is a TCP server that reads a request and then does what serve says.
 func raw(t *testing.T, serve func(c *net.TCPConn, request string)) netip.AddrPort {
 	t.Helper()
-	l, addr := listener(t)
-	go func() {
-		for {
-			c, err := l.AcceptTCP()
+	return serving(t, func(c net.Conn) {
+		var request strings.Builder
+		for r := bufio.NewReader(c); !strings.HasSuffix(request.String(), "\r\n\r\n"); {
+			line, err := r.ReadString('\n')
+			request.WriteString(line)
 			if err != nil {
 				return
 			}
-			go func() {
-				defer c.Close()
-				c.SetDeadline(time.Now().Add(10 * time.Second))
-				var request strings.Builder
-				for r := bufio.NewReader(c); !strings.HasSuffix(request.String(), "\r\n\r\n"); {
-					line, err := r.ReadString('\n')
-					request.WriteString(line)
-					if err != nil {
-						return
-					}
-				}
-				serve(c, request.String())
-			}()
 		}
-	}()
-	return addr
+		serve(c.(*net.TCPConn), request.String())
+	})
 }
 
 func says(text string) func(*net.TCPConn, string) {

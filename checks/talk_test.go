@@ -21,32 +21,21 @@ import (
 // line of the client, and then closes. What the client says arrives in the channel.
 func script(t *testing.T, lines ...string) (netip.AddrPort, <-chan string) {
 	t.Helper()
-	l, addr := listener(t)
 	heard := make(chan string, 100)
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				buf := make([]byte, 1000)
-				for i, line := range lines {
-					if i > 0 {
-						n, err := c.Read(buf)
-						if err != nil {
-							return
-						}
-						heard <- string(buf[:n])
-					}
-					io.WriteString(c, line)
+	return serving(t, func(c net.Conn) {
+		buf := make([]byte, 1000)
+		for i, line := range lines {
+			if i > 0 {
+				n, err := c.Read(buf)
+				if err != nil {
+					return
 				}
-				io.Copy(io.Discard, c)
-			}()
+				heard <- string(buf[:n])
+			}
+			io.WriteString(c, line)
 		}
-	}()
-	return addr, heard
+		io.Copy(io.Discard, c)
+	}), heard
 }
 
 // patience is a timeout: short where silence is what is wanted, else long enough for a

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"io"
 	"math/big"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -39,30 +40,19 @@ func expired(t *testing.T) tls.Certificate {
 // the notification that TLS wants.
 func secure(t *testing.T, cut bool) (netip.AddrPort, <-chan tls.ConnectionState) {
 	t.Helper()
-	l, addr := listener(t)
 	states := make(chan tls.ConnectionState, 100)
 	conf := &tls.Config{Certificates: []tls.Certificate{expired(t)}, ClientAuth: tls.RequestClientCert}
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				s := tls.Server(c, conf)
-				if _, err := s.Read(make([]byte, 1000)); err != nil {
-					return
-				}
-				states <- s.ConnectionState()
-				io.WriteString(s, "HTTP/1.0 200 OK\r\n\r\nok")
-				if !cut {
-					s.CloseWrite()
-				}
-			}()
+	return serving(t, func(c net.Conn) {
+		s := tls.Server(c, conf)
+		if _, err := s.Read(make([]byte, 1000)); err != nil {
+			return
 		}
-	}()
-	return addr, states
+		states <- s.ConnectionState()
+		io.WriteString(s, "HTTP/1.0 200 OK\r\n\r\nok")
+		if !cut {
+			s.CloseWrite()
+		}
+	}), states
 }
 
 // 1.6: no certificate is verified, and a name is sent only where one is given.

@@ -36,11 +36,10 @@ exec /busybox/nc -w 2 "$to" 7 </dev/null
 `
 
 var (
-	serviceLine  = regexp.MustCompile(`(?m)^virtual_server `)
-	hostBlock    = regexp.MustCompile(`(?s)\n\s*host \{.*?\}`)
-	sharedMember = regexp.MustCompile(`(?m)^ +192\.168\.1\.2 80\n`)
-	dynamicLine  = regexp.MustCompile(`(?m)^misc_dynamic\n`)
-	digestLine   = regexp.MustCompile(`(?m)^(\s*digest\s+)[0-9a-f]{32}`)
+	serviceLine = regexp.MustCompile(`(?m)^virtual_server `)
+	hostBlock   = regexp.MustCompile(`(?s)\n\s*host \{.*?\}`)
+	dynamicLine = regexp.MustCompile(`(?m)^misc_dynamic\n`)
+	digestLine  = regexp.MustCompile(`(?m)^(\s*digest\s+)[0-9a-f]{32}`)
 )
 
 var everyFile = flag.Bool("every", false, "take every sample with a virtual server to the machine, which is a matter of minutes")
@@ -51,9 +50,7 @@ var fewSamples = []string{"IPv6", "virtual_server_group", "lvs_syncd"}
 // serviceFiles are the seed files and samples that have a virtual server, with the digests of the
 // pages that the servers of this test have. They do without host blocks of SMTP_CHECK, with which
 // keepalived 2.2.7 loses servers that answer, and of misc_dynamic, after a reload of which it gives the
-// server weight 0. The group of seed file 12 does without
-// the address that a virtual server above it has already: keepalived gives the servers of both to the
-// kernel's one service, where this program leaves the second out, as it says.
+// server weight 0.
 func serviceFiles(t *testing.T) map[string][]byte {
 	t.Helper()
 	files := map[string][]byte{}
@@ -65,7 +62,6 @@ func serviceFiles(t *testing.T) map[string][]byte {
 			}
 			text = hostBlock.ReplaceAllString(text, "")
 			text = dynamicLine.ReplaceAllString(text, "")
-			text = sharedMember.ReplaceAllString(text, "")
 			files[filepath.Join(filesDir, filepath.Base(file))] = []byte(digestLine.ReplaceAllString(text, "${1}"+pageDigest))
 		}
 	}

@@ -221,16 +221,19 @@ func (r *reloader) views(ctx context.Context) (list []node.ServiceView, err erro
 	return list, err
 }
 
+// everyService takes the services of the ring, those of the kernel, and what the node knows of both.
+func (r *reloader) everyService(ctx context.Context) (ring, kernel []forward.ServiceStatus, views []node.ServiceView, err error) {
+	if ring, err = r.services(ctx); err == nil {
+		views, err = r.views(ctx)
+	}
+	if err == nil {
+		kernel, err = inKernel(views)
+	}
+	return ring, kernel, views, err
+}
+
 func (r *reloader) writeList(ctx context.Context, q statusQuestion, w io.Writer) error {
-	list, err := r.services(ctx)
-	if err != nil {
-		return err
-	}
-	views, err := r.views(ctx)
-	if err != nil {
-		return err
-	}
-	kernel, err := inKernel(views)
+	list, kernel, views, err := r.everyService(ctx)
 	if err != nil {
 		return err
 	}
@@ -262,15 +265,7 @@ func only(list []forward.ServiceStatus, name string) []forward.ServiceStatus {
 }
 
 func (r *reloader) writeReport(ctx context.Context, q statusQuestion, w io.Writer) error {
-	services, err := r.services(ctx)
-	if err != nil {
-		return err
-	}
-	views, err := r.views(ctx)
-	if err != nil {
-		return err
-	}
-	kernel, err := inKernel(views)
+	services, kernel, views, err := r.everyService(ctx)
 	if err != nil {
 		return err
 	}

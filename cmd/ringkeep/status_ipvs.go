@@ -25,15 +25,22 @@ func inKernel(views []node.ServiceView) (list []forward.ServiceStatus, err error
 	if err != nil {
 		return nil, err
 	}
+	at := map[forward.ServiceKey]int{} // of several virtual servers, too
 	for _, v := range views {
 		if !v.Kernel {
 			continue
 		}
-		one := forward.ServiceStatus{Service: forward.Service{Key: v.Key}}
-		if s, ok := have[v.Key]; ok {
-			one = s.Status()
+		i, known := at[v.Key]
+		if !known {
+			i = len(list)
+			at[v.Key] = i
+			one := forward.ServiceStatus{Service: forward.Service{Key: v.Key}}
+			if s, ok := have[v.Key]; ok {
+				one = s.Status()
+			}
+			list = append(list, one)
 		}
-		list = append(list, steered(one, v))
+		list[i] = steered(list[i], v)
 	}
 	return list, nil
 }

@@ -118,7 +118,8 @@ func (rs *RealServer) serves(vs *VirtualServer) bool {
 	return rs.Method.Forwarding == "TUN" || len(list) == 0 || slices.ContainsFunc(list, like)
 }
 
-// claim leaves every endpoint to the first virtual server that is of it.
+// claim leaves every endpoint to the first virtual server that is of it. Those of the kernel's
+// IPVS share it: one service has the settings of the first and the servers of all.
 func (r *reader) claim() {
 	type claimed struct {
 		Endpoint
@@ -135,7 +136,11 @@ func (r *reader) claim() {
 				c.protocol = 0
 			}
 			first := owner[c]
-			if owner[c] = cmp.Or(first, vs); first == nil {
+			switch owner[c] = cmp.Or(first, vs); {
+			case first == nil:
+				return false
+			case first != vs && first.kernel && vs.kernel:
+				r.say(Warning, vs.Pos, "virtual_server %v: %v is that of virtual_server %v at %v too: IPVS has one service for both, with the settings of that one", vs, e, first, first.Pos)
 				return false
 			}
 			r.say(Warning, vs.Pos, "virtual_server %v: %v is that of virtual_server %v at %v already; it is left to that one", vs, e, first, first.Pos)

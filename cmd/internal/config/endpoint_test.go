@@ -141,8 +141,8 @@ func TestEndpoints(t *testing.T) {
 	}
 }
 
-// TestEndpointsOfSeveral: what two virtual servers are of goes to the first, by protocol;
-// marks have none.
+// TestEndpointsOfSeveral: what two virtual servers are of goes to the first, by protocol, or if
+// both are the kernel's to both; marks have none.
 func TestEndpointsOfSeveral(t *testing.T) {
 	const group = "virtual_server_group G {\n10.0.0.1 80\n10.0.0.2 80\nfwmark 7\n}\nglobal_defs {\n@ringkeep packet_mark 7 tcp\n}\n"
 	service := func(head, protocol string) string {
@@ -157,6 +157,8 @@ func TestEndpointsOfSeveral(t *testing.T) {
 		{service("10.0.0.1 80", "protocol UDP") + service("group G", "protocol TCP"), []string{"10.0.0.1:80: 10.0.0.1:80 <- 10.0.0.5:80", "group G: 10.0.0.1:80 10.0.0.2:80 fwmark 7 <- 10.0.0.5:0"}, 0},
 		{service("group G", "protocol TCP") + service("group G", "protocol UDP"), []string{"group G: 10.0.0.1:80 10.0.0.2:80 fwmark 7 <- 10.0.0.5:0", "group G: 10.0.0.1:80 10.0.0.2:80 <- 10.0.0.5:0"}, 1},
 		{service("group G", "protocol TCP") + service("fwmark 7", ""), []string{"group G: 10.0.0.1:80 10.0.0.2:80 fwmark 7 <- 10.0.0.5:0", "fwmark 7: nothing is left of it <- 10.0.0.5:0"}, 2},
+		{service("10.0.0.1 80", "protocol TCP\n@ringkeep dataplane ipvs") + service("group G", "protocol TCP\n@ringkeep dataplane ipvs"), []string{"10.0.0.1:80: 10.0.0.1:80 <- 10.0.0.5:80", "group G: 10.0.0.1:80 10.0.0.2:80 fwmark 7 <- 10.0.0.5:0"}, 1},
+		{service("10.0.0.1 80", "protocol TCP\n@ringkeep dataplane ipvs") + service("group G", "protocol TCP"), []string{"10.0.0.1:80: 10.0.0.1:80 <- 10.0.0.5:80", "group G: 10.0.0.2:80 fwmark 7 <- 10.0.0.5:0"}, 1},
 		{service("fwmark 7", "ip_family inet") + service("fwmark 7", "ip_family inet6\nlvs_method TUN"), []string{"fwmark 7: fwmark 7 <- 10.0.0.5:0", "fwmark 7: fwmark 7/6 <- 10.0.0.5:0"}, 0},
 	} {
 		services, messages := servicesOf(group + tt.services)

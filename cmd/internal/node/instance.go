@@ -437,21 +437,6 @@ func (n *Node) shut(in *instance, a fsm.Action) {
 	}
 }
 
-// addAddress asks for the address and takes it for present at once: the kernel's
-// own word comes only after the frames that the gratuitous ARP attracts.
-func (n *Node) addAddress(a config.Address) {
-	n.emit(AddAddress{a})
-	n.setLocal(a.Prefix.Addr(), true)
-}
-
-func (n *Node) removeAddress(a config.Address) {
-	n.emit(RemoveAddress{a})
-	if n.local(a.Prefix.Addr()) {
-		n.removing[a.Prefix.Addr()]++
-	}
-	n.setLocal(a.Prefix.Addr(), false)
-}
-
 // notify runs the script for the state, then the general one with the four
 // arguments that keepalived appends.
 func (n *Node) notify(in *instance, state string) {
@@ -467,36 +452,4 @@ func (n *Node) notify(in *instance, state string) {
 	}
 	n.tell(true, "INSTANCE %q %s %d", in.cfg.Name, state, in.fsm.Priority())
 	n.mailInstance(in, state)
-}
-
-// addressLost looks whether an address that the kernel has lost is missed: one that was
-// there, is virtual or static, and was not removed by this node.
-func (n *Node) addressLost(now time.Duration, port int, prefix netip.Prefix, known bool) {
-	addr := prefix.Addr()
-	switch {
-	case n.removing[addr] > 0:
-		n.removing[addr]--
-	case known:
-		n.staticLost(port, prefix)
-		n.virtualLost(now, port, addr)
-		n.restoreSources(addr)
-	}
-	if bare := !slices.ContainsFunc(n.ports[port].prefixes, func(p netip.Prefix) bool { return p.Addr().Is4() }); bare {
-		n.restoreRoutes(port)
-	}
-}
-
-// virtualLost tells the instances that have the address there. Elsewhere, as on the loopback of
-// a real server, it is none of theirs.
-func (n *Node) virtualLost(now time.Duration, port int, addr netip.Addr) {
-	for i := range n.instances {
-		in := &n.instances[i]
-		if a, ok := in.vips[addr]; !ok || a.NoTrack || a.Device != n.ports[port].link.Name {
-			continue
-		}
-		if in.fsm.State() == fsm.Master {
-			n.emit(Restored{Instance: in.cfg.Name, Addr: addr})
-		}
-		n.stepInstance(now, i, fsm.VIPLost{Addr: addr})
-	}
 }

@@ -63,6 +63,16 @@ func (IPVSFailed) action()   {}
 func (IPVSRestored) action() {}
 func (Programmed) event()    {}
 
+// add gives a service the servers that another virtual server of its address has beside its own.
+func (s *KernelService) add(servers []forward.Server) {
+	s.Servers = slices.Clone(s.Servers)
+	for _, one := range servers {
+		if !slices.ContainsFunc(s.Servers, func(o forward.Server) bool { return o.Addr == one.Addr }) {
+			s.Servers = append(s.Servers, one)
+		}
+	}
+}
+
 // same tells whether two Programs ask for the same.
 func (a Program) same(b Program) bool {
 	return a.Timeouts == b.Timeouts && a.Sync == b.Sync && slices.Equal(a.Daemons, b.Daemons) &&
@@ -97,9 +107,15 @@ func (n *Node) program() {
 	if n.cfg.UsesIPVS() {
 		ask.Timeouts = n.cfg.Global.LVSTimeouts
 	}
+	at := map[forward.ServiceKey]int{}
 	for i := range n.services {
 		if s := &n.services[i]; s.cfg.InKernel() {
 			for k, key := range s.keys {
+				if first, shared := at[key]; shared {
+					ask.Services[first].add(s.pools[k])
+					continue
+				}
+				at[key] = len(ask.Services)
 				ask.Services = append(ask.Services, KernelService{n.forwarded(s.cfg, key), s.cfg.Flag3, s.cfg.PersistenceEngine, s.pools[k]})
 			}
 		}

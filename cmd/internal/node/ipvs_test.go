@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -30,8 +31,10 @@ func TestProgram(t *testing.T) {
 				m.reload(t, readFile(t, d))
 			case "check":
 				for _, a := range d.CmdArgs {
-					var i int
-					d.ScanArgs(t, a.Key, &i)
+					i, err := strconv.Atoi(a.Vals[0])
+					if err != nil {
+						d.Fatalf(t, "%v", err)
+					}
 					m.step(CheckDone{Check: i, OK: a.Key == "ok", Reason: "test"})
 				}
 			case "run":
