@@ -41,10 +41,10 @@ lab: ## the scenarios of netlab/scenarios, beside virtual time too, and the inte
 	$(GO) test -vet=off -count=1 -run '^TestNothingMalformedLeaves$$' ./cmd/internal/node
 
 vm: ## beside the kernel's IPVS, in a virtual machine with Debian's kernel
-	$(GO) test -vet=off -count=1 -timeout 15m -run '^TestMachine' ./netlab/vm ./forward/ipvs ./cmd/ringkeep
+	$(GO) test -vet=off -count=1 -timeout 15m -run '^TestMachine' ./cmd/ringkeep ./netlab/vm ./forward/ipvs
 
 sim: ## the library in virtual time, over 10,000 runs; mutants of the state machine
-	$(GO) test -vet=off -count=1 -timeout 20m -parallel 8 -skip '^TestBothBackEndsAgree$$' ./cmd/internal/sim -args -seeds 80
+	$(GO) test -vet=off -count=1 -timeout 20m -parallel 3 -skip '^TestBothBackEndsAgree$$' ./cmd/internal/sim -args -seeds 80
 
 fuzz: ## each fuzz target for FUZZTIME
 	@for p in $$($(GO) list ./...); do \

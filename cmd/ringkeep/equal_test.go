@@ -74,6 +74,7 @@ func TestMachineServices(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots a machine")
 	}
+	t.Parallel()
 	m := vm.Machine{Modules: kernelModules, Programs: []string{"keepalived", "ipvsadm", "ip"}, Memory: 2048, Counted: true}
 	if os.Getenv("RINGKEEP_VM") == "" {
 		m.Files = serviceFiles(t)

@@ -34,6 +34,7 @@ func TestMachineLab(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots a machine")
 	}
+	t.Parallel()
 	if missing := vm.Missing(); missing != nil {
 		if os.Getenv("CI") == "true" {
 			t.Fatal(missing)

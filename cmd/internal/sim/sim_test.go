@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -261,6 +262,7 @@ const mutantVariable = "RINGKEEP_SIM_MUTANT"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	debug.SetGCPercent(1000) // the runs hold little, and throw much away
 	if os.Getenv(mutantVariable) != "" {
 		os.Exit(firstBreach())
 	}
@@ -298,6 +300,7 @@ func TestMutantsAreCaught(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the program many times")
 	}
+	t.Parallel()
 	a, err := txtar.ParseFile("testdata/mutants.txtar")
 	if err != nil {
 		t.Fatal(err)
