@@ -244,7 +244,8 @@ func (n *Node) Uses() []Use {
 }
 
 // Step tells the node what happened at now and appends to out what must be done
-// about it, in order. now is monotonic and never goes back.
+// about it, in order. now is monotonic and never goes back. Timers run in a [Tick] alone: what
+// they wait for may be behind the event.
 func (n *Node) Step(now time.Duration, ev Event, out []Action) []Action {
 	n.now, n.out = now, out
 	if n.wall = 0; n.offset > 0 {
@@ -257,6 +258,7 @@ func (n *Node) Step(now time.Duration, ev Event, out []Action) []Action {
 	case Stop:
 		n.stop(now)
 	case Tick:
+		n.due(now)
 	case Clock:
 		n.offset = ev.Offset
 	case Received:
@@ -293,9 +295,6 @@ func (n *Node) Step(now time.Duration, ev Event, out []Action) []Action {
 		n.programmed(ev)
 	default:
 		panic(fmt.Sprintf("node: unknown event %T", ev))
-	}
-	if _, heard := ev.(BFDHeard); !heard { // then what timers wait for may still be in a ring
-		n.due(now)
 	}
 	n.program()
 	n.claim()
