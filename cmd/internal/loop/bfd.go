@@ -12,6 +12,9 @@ type Datagrams interface {
 	Send(p kernel.BFDPath, payload []byte, last bool) error
 }
 
+// mostDatagrams bounds the batches that are taken at once: as many as the sockets hold.
+const mostDatagrams = 16
+
 // datagrams gives the node all that has come to its sessions of BFD: a packet that has arrived
 // counts before the detection time that it ends. It tells whether there was any.
 func (l *Loop) datagrams() (heard bool) {
@@ -19,7 +22,7 @@ func (l *Loop) datagrams() (heard bool) {
 		return false
 	}
 	l.now = l.Clock() // none of these came later
-	for range mostControl {
+	for range mostDatagrams {
 		n := l.BFD.Receive(batchSize, func(d kernel.Datagram) {
 			l.step(node.BFDHeard{From: d.From, To: d.To, TTL: d.TTL, Multihop: d.Multihop, Payload: d.Payload})
 		})
