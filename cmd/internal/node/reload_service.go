@@ -62,6 +62,7 @@ func (r *reload) adoptServices() {
 // of a server that was there counts as good, and its first failure decides.
 func (r *reload) adoptChecks(rs, was *realServer) {
 	rs.failed, rs.adjust = 0, 0
+	taken := map[int]bool{} // of several that are the same each is one
 	for c := rs.checks.from; c < rs.checks.to; c++ {
 		ck := &r.checks[c]
 		if ck.cfg.Kind == "FILE_CHECK" || ck.cfg.Kind == "BFD_CHECK" && ck.known {
@@ -70,10 +71,12 @@ func (r *reload) adoptChecks(rs, was *realServer) {
 		}
 		ck.up = true
 		for o := was.checks.from; o < was.checks.to; o++ {
-			if old := &r.was.checks[o]; old.cfg.Same(ck.cfg) {
+			if old := &r.was.checks[o]; !taken[o] && old.cfg.Same(ck.cfg) {
 				ck.trial = old.trial.under(ck.cfg)
 				ck.began, ck.last = old.began, old.last
 				r.keepTimer(ck.timer, old.timer)
+				taken[o] = true
+				break
 			}
 		}
 		rs.count(ck)

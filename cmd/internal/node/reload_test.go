@@ -437,3 +437,28 @@ func TestGroupOfTwoProtocols(t *testing.T) {
 		t.Errorf("pools %q, want %q", got, want)
 	}
 }
+
+// TestReloadKeepsEachOfTwoChecks that are the same but for what they say: the one that fails still
+// does, and both go on when it is their time.
+func TestReloadKeepsEachOfTwoChecks(t *testing.T) {
+	const check = "  UDP_CHECK {\n   retry 0\n   delay_loop 10\n   payload %s\n  }\n"
+	cfg := func() *config.Config {
+		return parse(t, "virtual_server 10.0.0.1 53 {\n lb_algo rr\n lb_kind DR\n protocol UDP\n real_server 10.0.0.7 53 {\n"+fmt.Sprintf(check, "aa")+fmt.Sprintf(check, "bb")+" }\n}\n")
+	}
+	m := newMachine(t, cfg())
+	m.step(CheckDone{Check: 0})
+	m.now = time.Second
+	m.step(CheckDone{Check: 1, OK: true})
+	before := []CheckView{m.n.checkView(&m.n.checks[0]), m.n.checkView(&m.n.checks[1])}
+	m.said = nil
+	m.reload(t, cfg())
+	for i, was := range before {
+		is := m.n.checkView(&m.n.checks[i])
+		if is.Up != was.Up || is.Next != was.Next {
+			t.Errorf("check %d: up %v, next %v, was up %v, next %v", i, is.Up, is.Next, was.Up, was.Next)
+		}
+	}
+	if len(m.said) > 0 || m.n.services[0].servers[0].alive {
+		t.Errorf("alive %v, said %q", m.n.services[0].servers[0].alive, m.said)
+	}
+}
