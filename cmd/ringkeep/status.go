@@ -218,7 +218,7 @@ func (r *reloader) views(ctx context.Context) (list []node.ServiceView, err erro
 	for at := 0; at >= 0 && err == nil; {
 		err = r.between(ctx, func() { list, at = r.loop.Node.ServicesFrom(at, sliceServers, list) })
 	}
-	return list, err
+	return together(list), err
 }
 
 // everyService takes the services of the ring, those of the kernel, and what the node knows of both.

@@ -25,24 +25,49 @@ func inKernel(views []node.ServiceView) (list []forward.ServiceStatus, err error
 	if err != nil {
 		return nil, err
 	}
-	at := map[forward.ServiceKey]int{} // of several virtual servers, too
 	for _, v := range views {
 		if !v.Kernel {
 			continue
 		}
-		i, known := at[v.Key]
-		if !known {
-			i = len(list)
-			at[v.Key] = i
-			one := forward.ServiceStatus{Service: forward.Service{Key: v.Key}}
-			if s, ok := have[v.Key]; ok {
-				one = s.Status()
-			}
-			list = append(list, one)
+		one := forward.ServiceStatus{Service: forward.Service{Key: v.Key}}
+		if s, ok := have[v.Key]; ok {
+			one = s.Status()
 		}
-		list[i] = steered(list[i], v)
+		list = append(list, steered(one, v))
 	}
 	return list, nil
+}
+
+// together makes one of the virtual servers that share a service of the kernel: the first, with
+// the servers of all. A server is up where one of them has it so.
+func together(views []node.ServiceView) (list []node.ServiceView) {
+	at := map[forward.ServiceKey]int{}
+	for _, v := range views {
+		i, shared := at[v.Key]
+		if !shared {
+			at[v.Key] = len(list)
+			list = append(list, v)
+			continue
+		}
+		first := &list[i]
+		for _, s := range v.Servers {
+			k := slices.IndexFunc(first.Servers, func(o node.ServerView) bool { return o.Addr == s.Addr })
+			if k < 0 {
+				first.Servers = append(first.Servers, s)
+				continue
+			}
+			one := &first.Servers[k]
+			checks := append(one.Checks, s.Checks...)
+			if !one.Up && s.Up {
+				*one = s
+			}
+			one.Checks = checks
+		}
+		if !first.Sorry && (v.Sorry || !first.SorryServer.IsValid()) {
+			first.Sorry, first.SorryServer = v.Sorry, v.SorryServer
+		}
+	}
+	return list
 }
 
 // kernelServices reads them all; none where the kernel has no IPVS.

@@ -167,6 +167,11 @@ func (r *Reconciler) reconcile(want, have []Service) (done []Command, err error)
 			delete(r.mine, c.Service.Key)
 		}
 	}
+	for key := range r.mine {
+		if !slices.ContainsFunc(have, func(s Service) bool { return s.Key == key }) {
+			delete(r.mine, key) // it is gone: one that comes back is another's
+		}
+	}
 	for _, s := range want {
 		r.mine[s.Key] = true
 	}

@@ -148,3 +148,15 @@ func TestCommandText(t *testing.T) {
 		}
 	}
 }
+
+// TestGoneIsNotMine: a service that somebody else deleted while it was ours, and that is wanted
+// no longer, may be theirs when it comes back.
+func TestGoneIsNotMine(t *testing.T) {
+	s := Service{Key: forward.ServiceKey{Protocol: 6, Addr: netip.AddrPortFrom(vip, 80)}, Scheduler: "rr"}
+	r := NewReconciler(nil) // a command would take a kernel
+	for i, step := range []struct{ want, have []Service }{{[]Service{s}, []Service{s}}, {nil, nil}, {nil, []Service{s}}} {
+		if done, err := r.reconcile(step.want, step.have); len(done) > 0 || err != nil {
+			t.Errorf("step %d: %v, %v", i, done, err)
+		}
+	}
+}

@@ -256,10 +256,13 @@ func (s *Session) become(to proto.BFDState, diag proto.BFDDiag, c Cause) {
 }
 
 // becomeUp changes the intervals from the slow ones to the configured ones, which takes a
-// poll (RFC 5880 §6.8.3).
+// poll. If those are even slower, they wait for the answer (RFC 5880 §6.8.3).
 func (s *Session) becomeUp(c Cause) {
 	s.become(proto.BFDUp, proto.BFDNoDiag, c)
 	s.polling = true
+	if idle := s.cfg.idle(); idle < s.cfg.MinTX {
+		s.heldTX = idle
+	}
 }
 
 func (s *Session) becomeDown(diag proto.BFDDiag, c Cause) { s.become(proto.BFDDown, diag, c) }

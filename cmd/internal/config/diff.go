@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -378,7 +379,7 @@ func (d *difference) servers(within string, a, b *VirtualServer) {
 func (c *Config) Unfit(found []Message, running *Config, before []Message) error {
 	strict := c.Global.ReloadCheckConfig.On || running.Global.ReloadCheckConfig.On
 	known := func(m Message) bool {
-		return slices.ContainsFunc(before, func(o Message) bool { return o.Text == m.Text && o.Source == m.Source })
+		return slices.ContainsFunc(before, func(o Message) bool { return unplaced(o.Text) == unplaced(m.Text) && o.Source == m.Source })
 	}
 	var wrong []string
 	for _, m := range found {
@@ -391,6 +392,12 @@ func (c *Config) Unfit(found []Message, running *Config, before []Message) error
 	}
 	return errors.New(strings.Join(wrong, "\n"))
 }
+
+// places are those of other lines that a message names.
+var places = regexp.MustCompile(`[^ :]+:\d+:\d+\b|\bline \d+\b`)
+
+// unplaced is a text without them: they move with the lines above.
+func unplaced(text string) string { return places.ReplaceAllString(text, "") }
 
 // Same tells whether two checks ask the same thing of the same server, whenever they do and
 // whatever follows from the answer. Of a UDP_CHECK only the way there counts, as in

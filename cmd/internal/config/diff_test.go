@@ -56,12 +56,15 @@ func TestDiff(t *testing.T) {
 // TestUnfit: a daemon that runs takes no error, and no warning that is new to it.
 func TestUnfit(t *testing.T) {
 	const good = "vrrp_instance A {\n interface eth0\n virtual_router_id 51\n virtual_ipaddress {\n 10.0.0.1\n }\n}\n"
+	const one = "virtual_server 10.0.0.1 80 {\n @ringkeep dataplane ipvs\n lvs_method NAT\n protocol TCP\n real_server 10.0.0.7 80 {\n }\n}\n"
+	twice := "virtual_server_group G {\n 10.0.0.1 80\n}\n" + one + strings.Replace(one, "10.0.0.1 80", "group G", 1) // whose warning names another line
 	for _, c := range []struct {
 		before, now, want string
 	}{
 		{good, good, ""},
 		{good, good + "nonsense\n", `b.conf:8:1: warning: unknown keyword "nonsense"`},
 		{good + "nonsense\n", "\n" + good + "nonsense\n", ""},
+		{good + twice, "\n" + good + twice, ""},
 		{good + "nonsense\n", "global_defs {\n reload_check_config\n}\n" + good + "nonsense\n", `b.conf:11:1: warning: unknown keyword "nonsense"`},
 		{good, strings.Replace(good, "virtual_ipaddress {", "virtual_ipaddress", 1), "b.conf:"},
 		{good, "vrrp_instance A {\n priority\n", "b.conf:"},

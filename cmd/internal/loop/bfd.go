@@ -12,16 +12,26 @@ type Datagrams interface {
 	Send(p kernel.BFDPath, payload []byte, last bool) error
 }
 
-// datagrams gives the node what has come to its sessions of BFD, before anything else: a
-// packet that has arrived counts before the detection time that it ends. It tells whether
-// there was any.
-func (l *Loop) datagrams() bool {
+// mostDatagrams bounds the batches that are taken at once: as many as the sockets hold.
+const mostDatagrams = 16
+
+// datagrams gives the node all that has come to its sessions of BFD: a packet that has arrived
+// counts before the detection time that it ends. It tells whether there was any.
+func (l *Loop) datagrams() (heard bool) {
 	if l.BFD == nil {
 		return false
 	}
-	return l.BFD.Receive(batchSize, func(d kernel.Datagram) {
-		l.step(node.BFDHeard{From: d.From, To: d.To, TTL: d.TTL, Multihop: d.Multihop, Payload: d.Payload})
-	}) > 0
+	l.now = l.Clock() // none of these came later
+	for range mostDatagrams {
+		n := l.BFD.Receive(batchSize, func(d kernel.Datagram) {
+			l.step(node.BFDHeard{From: d.From, To: d.To, TTL: d.TTL, Multihop: d.Multihop, Payload: d.Payload})
+		})
+		heard = heard || n > 0
+		if n < batchSize {
+			break
+		}
+	}
+	return heard
 }
 
 // sendBFD sends a control packet. What hinders it is told when it begins to, and counts as a

@@ -105,3 +105,34 @@ func TestBFDSendErrors(t *testing.T) {
 		t.Errorf("told %d times of %d packets\n%s", n, len(d.sent), log)
 	}
 }
+
+// TestBFDPacketsOfALongEvent: what came while something took long counts before the detection
+// time, however much it is, and whatever else there is to do.
+func TestBFDPacketsOfALongEvent(t *testing.T) {
+	b, d, neighbor := bfdBench(t)
+	late := time.Duration(0)
+	b.loop.Clock = func() time.Duration { return b.Now() + late }
+	b.loop.Wall = b.loop.Clock
+	packet := func(state proto.BFDState) kernel.Datagram {
+		m := proto.BFDMessage{State: state, Multiplier: 3, Mine: 9, Yours: b.loop.Node.BFDs()[0].Own, MinTX: 100 * time.Millisecond, MinRX: 10 * time.Second}
+		return kernel.Datagram{From: neighbor, To: own, TTL: 255, Payload: m.Append(nil)}
+	}
+	stranger := kernel.Datagram{From: netip.MustParseAddr("10.0.0.9"), To: own, TTL: 255}
+	b.At(time.Second, func() {
+		d.waiting = append(d.waiting, packet(proto.BFDInit))
+		b.loop.Poller.Wake()
+	})
+	b.At(1100*time.Millisecond, func() {
+		b.loop.Do(func() {
+			late = time.Second
+			d.waiting = append(slices.Repeat([]kernel.Datagram{stranger}, 2*batchSize), packet(proto.BFDUp))
+		})
+		if err := b.other.Send(advert(200)); err != nil { // its time is that of after
+			t.Error(err)
+		}
+	})
+	b.run(t, 1200*time.Millisecond)
+	if log := b.log.String(); strings.Contains(log, "detection time expired") {
+		t.Errorf("Down with a packet in its socket:\n%s", log)
+	}
+}

@@ -208,6 +208,7 @@ func (l *Loop) turn() error {
 	for l.ctx.Err() == nil {
 		heard := l.datagrams()
 		more := l.events()
+		heard = l.datagrams() || heard // a reload may have taken long
 		found := l.control()
 		l.tick()
 		l.flush()

@@ -270,3 +270,34 @@ func TestDeletedDeviceEndsNothing(t *testing.T) {
 		t.Fatalf("log:\n%s", b.log.String())
 	}
 }
+
+// TestAdvertisementCountsBeforeItsTimer: one that waits in the ring when the loop looks at a timer
+// late keeps a BACKUP what it is, whatever else there is to do, and whatever stands before it.
+func TestAdvertisementCountsBeforeItsTimer(t *testing.T) {
+	for name, first := range map[string]func(*bench) error{
+		"an event":     func(b *bench) error { b.loop.Post(node.Programmed{}); return nil },
+		"a reload":     func(b *bench) error { b.loop.Do(func() { b.loop.Reload(instance(100), nil, func() {}) }); return nil },
+		"another node": func(b *bench) error { return b.other.Send(advert(50)) },
+	} {
+		b := newBench(t, instance(100))
+		late := time.Duration(0)
+		b.loop.Clock = func() time.Duration { return b.Now() + late }
+		b.loop.Wall = b.loop.Clock
+		send := func(f func(*bench) error) {
+			if err := f(b); err != nil {
+				t.Error(err)
+			}
+		}
+		higher := func(b *bench) error { return b.other.Send(advert(200)) }
+		b.At(time.Second, func() { send(higher) })
+		b.At(2*time.Second, func() {
+			send(first)
+			send(higher)
+			late = 2700 * time.Millisecond // the timer of the first one is over by 100 ms
+		})
+		b.run(t, 3*time.Second)
+		if log := b.log.String(); strings.Contains(log, "MASTER") {
+			t.Errorf("%s first:\n%s", name, log)
+		}
+	}
+}

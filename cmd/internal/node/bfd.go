@@ -127,7 +127,10 @@ func (n *Node) BFDPaths() []BFDPath {
 	return list
 }
 
-func (n *Node) startSession(now time.Duration, i int) { n.stepSession(now, i, bfd.Startup{}) }
+func (n *Node) startSession(now time.Duration, i int) {
+	n.sessions[i].since = now
+	n.stepSession(now, i, bfd.Startup{})
+}
 
 // stepSession drives one session and carries its actions to the driver's, and what they mean
 // to those who asked for it.

@@ -244,3 +244,40 @@ func TestBFDLeaves(t *testing.T) {
 	w.run(2*time.Second + time.Millisecond)
 	w.expect("0 bfd b Up -> Down (neighbour signals Down (Administratively Down))", "0 VI_1 BACKUP -> FAULT (bfd b failed)")
 }
+
+// TestReloadRenamesBFD: who tracks a name hears how the session stands that has it now. One that
+// is new is in its state since then.
+func TestReloadRenamesBFD(t *testing.T) {
+	const two = "bfd_instance b {\nneighbor_ip PEER\n}\nbfd_instance c {\nneighbor_ip 10.0.0.9\n}\n"
+	tracks := strings.Replace(tracking, "WORDS", "", 1)
+	w := newWorld(t, bfdConf(t, 0, two+tracks), bfdConf(t, 1, bfdBlock))
+	w.start(0)
+	w.start(1)
+	w.run(3 * time.Second)
+	state := func() fsm.State { return w.nodes[0].instances[0].fsm.State() }
+	if state() == fsm.Fault {
+		t.Fatal("FAULT with its session Up")
+	}
+	for _, c := range []struct {
+		text  string
+		fault bool
+		since time.Duration // of the last session
+	}{
+		{"bfd_instance b {\nneighbor_ip 10.0.0.9\n}\nbfd_instance c {\nneighbor_ip PEER\n}\n", true, 0},
+		{two + "bfd_instance d {\nneighbor_ip 10.0.0.8\n}\n", false, 4 * time.Second},
+	} {
+		out, err := w.nodes[0].Reload(w.now, bfdConf(t, 0, c.text+tracks), nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.carry(0, out)
+		if got := state() == fsm.Fault; got != c.fault {
+			t.Errorf("%s: %v", c.text, state())
+		}
+		list := w.nodes[0].BFDs()
+		if last := list[len(list)-1]; c.since > 0 && last.Since != c.since {
+			t.Errorf("%s is in its state since %v", last.Name, last.Since)
+		}
+		w.run(w.now + time.Second)
+	}
+}

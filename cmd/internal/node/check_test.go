@@ -171,7 +171,8 @@ func TestScriptsKeepTheirPeriod(t *testing.T) {
 		t.Errorf("next at %v", next())
 	}
 	m.n.checks[0].began, m.now = 6*time.Second, 13*time.Second
-	actions := m.n.Step(m.now, CheckDone{Check: 0, OK: true}, nil)
+	m.step(CheckDone{Check: 0, OK: true})
+	actions := m.n.Step(m.now, Tick{}, nil)
 	if !slices.ContainsFunc(actions, func(a Action) bool { _, ok := a.(RunCheck); return ok }) {
 		t.Errorf("not at once: %v", actions)
 	}

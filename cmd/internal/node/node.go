@@ -244,7 +244,8 @@ func (n *Node) Uses() []Use {
 }
 
 // Step tells the node what happened at now and appends to out what must be done
-// about it, in order. now is monotonic and never goes back.
+// about it, in order. now is monotonic and never goes back. Timers run in a [Tick] alone: what
+// they wait for may be behind the event.
 func (n *Node) Step(now time.Duration, ev Event, out []Action) []Action {
 	n.now, n.out = now, out
 	if n.wall = 0; n.offset > 0 {
@@ -257,6 +258,7 @@ func (n *Node) Step(now time.Duration, ev Event, out []Action) []Action {
 	case Stop:
 		n.stop(now)
 	case Tick:
+		n.due(now)
 	case Clock:
 		n.offset = ev.Offset
 	case Received:
@@ -283,8 +285,6 @@ func (n *Node) Step(now time.Duration, ev Event, out []Action) []Action {
 		n.processesCounted(now, ev)
 	case BFDHeard:
 		n.heardBFD(now, ev)
-		out, n.out = n.out, nil
-		return out // what other timers wait for may still be in a ring
 	case Steer:
 		n.steer(now, ev)
 	case Evict:
@@ -296,7 +296,6 @@ func (n *Node) Step(now time.Duration, ev Event, out []Action) []Action {
 	default:
 		panic(fmt.Sprintf("node: unknown event %T", ev))
 	}
-	n.due(now)
 	n.program()
 	n.claim()
 	n.readmit()

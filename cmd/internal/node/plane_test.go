@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -288,5 +289,24 @@ func TestWorkersShareErrorsOfClients(t *testing.T) {
 		if v := m.at(0, f, &b); v.Fate != Forwarded || proto.IPv4(f[14:]).Dst() != server {
 			t.Errorf("worker %d: %v to %v, want %v", worker, v, proto.IPv4(f[14:]).Dst(), server)
 		}
+	}
+}
+
+// A packet of BFD ends its step as everything does: the workers go on, and the kernel's IPVS
+// hears at once of a server that is lost.
+func TestBFDEndsItsStep(t *testing.T) {
+	service := web("DR", "BFD_CHECK {\n name b\n }", "10.0.0.3")
+	m, g := workers(t, "bfd_instance b {\n neighbor_ip 10.0.0.2\n}\n"+service+strings.Replace(service, "100 80 {", "101 80 {\n @ringkeep dataplane ipvs", 1))
+	for _, state := range []proto.BFDState{proto.BFDInit, proto.BFDDown} {
+		m.asked = nil
+		m.step(BFDHeard{From: addrOf(1), To: addrOf(0), TTL: 255, Payload: proto.BFDMessage{
+			State: state, Multiplier: 3, Mine: 9, Yours: m.n.BFDs()[0].Own, MinTX: time.Second, MinRX: time.Second,
+		}.Append(nil)})
+		if g.held {
+			t.Errorf("%v: the guard is held after a packet of BFD", state)
+		}
+	}
+	if got, want := describePrograms(m.asked), "program flush=false timeouts={0s 0s 0s}\n  TCP 10.0.0.101:80 rr\n"; got != want {
+		t.Errorf("asked %q, want %q", got, want)
 	}
 }

@@ -47,7 +47,6 @@ func (n *Node) Reload(now time.Duration, cfg *config.Config, links []Link, out [
 	n.out, n.workers, n.held = out, r.was.workers, r.was.held
 	r.adopt()
 	r.settle()
-	n.due(now)
 	n.programming.due = true
 	n.program()
 	n.claim()

@@ -49,19 +49,22 @@ func (r *reload) adoptSessions() {
 	}
 }
 
-// settleSessions gives the sessions that stay their new intervals, and starts the new ones.
-// Who tracked one of that name hears that it is not Up yet.
+// settleSessions gives the sessions that stay their new intervals, and starts the new ones. Who
+// tracks a name that is another session's now hears how that one stands: a new one is not Up yet.
 func (r *reload) settleSessions() {
 	for i := range r.sessions {
 		s := &r.sessions[i]
-		if s.like(r.was.sessions) >= 0 {
+		k := s.like(r.was.sessions)
+		if k < 0 || r.was.sessions[k].cfg.Name != s.cfg.Name {
+			r.tellSession(r.now, s)
+		}
+		if k >= 0 {
 			c := bfd.Config{
 				MinTX: s.cfg.MinTX, MinRX: s.cfg.MinRX, IdleTX: s.cfg.IdleTX, Multiplier: uint8(s.cfg.Multiplier), Passive: s.cfg.Passive,
 			}
 			r.carrySession(r.now, i, s.bfd.Reconfigure(r.now, c, nil))
 			continue
 		}
-		r.tellSession(r.now, s)
 		r.startSession(r.now, i)
 	}
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -61,6 +62,7 @@ func (r *reload) adoptServices() {
 // of a server that was there counts as good, and its first failure decides.
 func (r *reload) adoptChecks(rs, was *realServer) {
 	rs.failed, rs.adjust = 0, 0
+	taken := map[int]bool{} // of several that are the same each is one
 	for c := rs.checks.from; c < rs.checks.to; c++ {
 		ck := &r.checks[c]
 		if ck.cfg.Kind == "FILE_CHECK" || ck.cfg.Kind == "BFD_CHECK" && ck.known {
@@ -69,10 +71,12 @@ func (r *reload) adoptChecks(rs, was *realServer) {
 		}
 		ck.up = true
 		for o := was.checks.from; o < was.checks.to; o++ {
-			if old := &r.was.checks[o]; old.cfg.Same(ck.cfg) {
+			if old := &r.was.checks[o]; !taken[o] && old.cfg.Same(ck.cfg) {
 				ck.trial = old.trial.under(ck.cfg)
 				ck.began, ck.last = old.began, old.last
 				r.keepTimer(ck.timer, old.timer)
+				taken[o] = true
+				break
 			}
 		}
 		rs.count(ck)
@@ -83,6 +87,7 @@ func (r *reload) adoptChecks(rs, was *realServer) {
 // stay with their servers.
 func (r *reload) settleServices() {
 	r.tidy()
+	r.forgetWishes()
 	r.all(func(f *forward.Forwarder) { f.SetMarks(r.marks) })
 	r.hideVIPs(r.was.instances) // some may be virtual no longer
 	r.hideVIPs(r.instances)
@@ -119,6 +124,16 @@ func (r *reload) settleServices() {
 	}
 }
 
+// forgetWishes ends what an operator wanted of services and servers that the kernel is not to
+// have any more.
+func (r *reload) forgetWishes() {
+	maps.DeleteFunc(r.programming.wishes, func(w wished, _ forward.Steering) bool {
+		return !slices.ContainsFunc(r.services, func(s service) bool {
+			return s.cfg.InKernel() && slices.Contains(s.keys, w.service) && (w.server == netip.AddrPort{} || placeOf(r.known(&s, w.service), w.server) >= 0)
+		})
+	})
+}
+
 // mustServe is for what compose has tried before.
 func mustServe(err error) {
 	if err != nil {
@@ -137,7 +152,6 @@ func (r *reload) settleServers(s, old *service) {
 		r.retire(s, rs, "reload", "Removing")
 		for _, key := range s.keys {
 			addr := r.server(s, key, rs.cfg, 0).Addr
-			delete(r.programming.wishes, wished{key, addr})
 			if s.steered && slices.Contains(old.keys, key) && !s.cfg.InKernel() {
 				r.all(func(f *forward.Forwarder) { f.SteerServer(key, addr, forward.Serve) })
 			}

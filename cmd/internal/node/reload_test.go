@@ -414,3 +414,51 @@ func TestServersAfterAReload(t *testing.T) {
 		t.Errorf("it comes with its old weight: %s", pool())
 	}
 }
+
+// TestGroupOfTwoProtocols: where the service of one protocol goes, that of the other keeps what is
+// known of it, though it is the first of its group now.
+func TestGroupOfTwoProtocols(t *testing.T) {
+	service := func(protocol string) string {
+		return "virtual_server group G {\n lb_algo rr\n lb_kind DR\n protocol " + protocol +
+			"\n real_server 10.0.0.7 80 {\n  TCP_CHECK {\n  }\n }\n real_server 10.0.0.8 80 {\n  TCP_CHECK {\n  }\n }\n}\n"
+	}
+	const group = "virtual_server_group G {\n 10.0.0.1 80\n}\n"
+	m := newMachine(t, parse(t, group+service("TCP")+service("UDP")))
+	for check := range 4 {
+		m.step(CheckDone{Check: check, OK: check != 3}) // 10.0.0.8 is down by UDP
+	}
+	m.said = nil
+	m.reload(t, parse(t, group+service("UDP")))
+	want := "RS [10.0.0.7]:tcp:80 [G]:0 DOWN, RS [10.0.0.8]:tcp:80 [G]:0 DOWN, VS [G]:0 DOWN"
+	if got := strings.Join(m.said, ", "); got != want {
+		t.Errorf("said %q, want %q", got, want)
+	}
+	if got, want := m.pools(), "UDP 10.0.0.1:80 | 10.0.0.7:80 DR 1\n"; got != want {
+		t.Errorf("pools %q, want %q", got, want)
+	}
+}
+
+// TestReloadKeepsEachOfTwoChecks that are the same but for what they say: the one that fails still
+// does, and both go on when it is their time.
+func TestReloadKeepsEachOfTwoChecks(t *testing.T) {
+	const check = "  UDP_CHECK {\n   retry 0\n   delay_loop 10\n   payload %s\n  }\n"
+	cfg := func() *config.Config {
+		return parse(t, "virtual_server 10.0.0.1 53 {\n lb_algo rr\n lb_kind DR\n protocol UDP\n real_server 10.0.0.7 53 {\n"+fmt.Sprintf(check, "aa")+fmt.Sprintf(check, "bb")+" }\n}\n")
+	}
+	m := newMachine(t, cfg())
+	m.step(CheckDone{Check: 0})
+	m.now = time.Second
+	m.step(CheckDone{Check: 1, OK: true})
+	before := []CheckView{m.n.checkView(&m.n.checks[0]), m.n.checkView(&m.n.checks[1])}
+	m.said = nil
+	m.reload(t, cfg())
+	for i, was := range before {
+		is := m.n.checkView(&m.n.checks[i])
+		if is.Up != was.Up || is.Next != was.Next {
+			t.Errorf("check %d: up %v, next %v, was up %v, next %v", i, is.Up, is.Next, was.Up, was.Next)
+		}
+	}
+	if len(m.said) > 0 || m.n.services[0].servers[0].alive {
+		t.Errorf("alive %v, said %q", m.n.services[0].servers[0].alive, m.said)
+	}
+}

@@ -60,10 +60,14 @@ func (s *service) serverName(rs *realServer) string {
 	return lineName(uint8(s.cfg.Protocol), rs.cfg.Addr)
 }
 
-// like returns the number of the service that another configuration has as s, -1 without one.
+// like returns the number of the service that another configuration has as s, -1 without one. Of
+// a group it is that of the protocol, whatever number it has in its name.
 func (n *Node) like(s *service) int {
 	return slices.IndexFunc(n.services, func(o service) bool {
-		return o.name == s.name && (s.cfg.Group != "" || o.keys[0] == s.keys[0])
+		if s.cfg.Group != "" {
+			return o.cfg.Group == s.cfg.Group && o.cfg.Protocol == s.cfg.Protocol
+		}
+		return o.name == s.name && o.keys[0] == s.keys[0]
 	})
 }
 

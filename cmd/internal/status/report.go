@@ -179,7 +179,7 @@ func newService(now time.Duration, s *forward.ServiceStatus, p node.ServiceView)
 	}
 	for _, c := range p.Servers { // in the order of the configuration
 		i := slices.IndexFunc(s.Servers, func(r forward.ServerStatus) bool { return r.Addr == c.Addr })
-		one := Server{Address: c.Addr, Weight: int32(c.Weight), Steering: s.Wish.String(), Reason: "down"}
+		one := Server{Address: c.Addr, Weight: int32(c.Weight), Steering: s.Wish.String(), Reason: "not in the pool"}
 		if i >= 0 {
 			one = newServer(&s.Servers[i])
 		}

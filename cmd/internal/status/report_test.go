@@ -167,3 +167,13 @@ func TestWhyTheWeightIsZero(t *testing.T) {
 		}
 	}
 }
+
+// TestNotInThePool: a server that is up and not in the kernel's list is not down.
+func TestNotInThePool(t *testing.T) {
+	k := key(proto.ProtocolTCP, "192.0.2.10:80")
+	view := node.ServiceView{Key: k, Kernel: true, Servers: []node.ServerView{{Addr: address("198.51.100.11:80"), Weight: 1, Effective: 1, Up: true}, {Addr: address("198.51.100.12:80"), Weight: 1, Effective: 1}}}
+	s := newService(0, &forward.ServiceStatus{Service: forward.Service{Key: k}}, view)
+	if s.Servers[0].Reason != "not in the pool" || s.Servers[1].Reason != "down" {
+		t.Errorf("%q, %q", s.Servers[0].Reason, s.Servers[1].Reason)
+	}
+}
