@@ -41,12 +41,8 @@ func NewKeeper() *Keeper { return &Keeper{services: NewReconciler(nil), daemons:
 // is all of it, restored the part that somebody else had changed since the last call. Without
 // IPVS the error is [ErrMissing]. After an error the next call tries again.
 func (k *Keeper) Keep(w Wanted) (done, restored []string, err error) {
-	if k.kernel == nil {
-		if k.kernel, err = Open(); err != nil {
-			k.kernel = nil
-			return nil, nil, err
-		}
-		k.services.kernel = k.kernel
+	if err := k.open(); err != nil {
+		return nil, nil, err
 	}
 	if w.Flush && !k.flushed {
 		if err := k.kernel.Flush(); err != nil {
@@ -73,6 +69,18 @@ func (k *Keeper) Keep(w Wanted) (done, restored []string, err error) {
 	}
 	err = errors.Join(err, k.timeouts(w.Timeouts, add), k.sync(w, add))
 	return done, restored, err
+}
+
+// open opens the kernel unless it is, also after it was lost.
+func (k *Keeper) open() error {
+	if k.kernel != nil {
+		return nil
+	}
+	kernel, err := Open()
+	if err == nil {
+		k.kernel, k.services.kernel = kernel, kernel
+	}
+	return err
 }
 
 // lost closes a kernel that does not answer as it did: its module may have been unloaded.
@@ -172,12 +180,19 @@ func (k *Keeper) start(d Daemon) error {
 }
 
 // Release gives back what the kernel has of ours: the services, or with flush all that there
-// are, the daemons and the timeouts. It does nothing where Keep never found IPVS.
+// are, the daemons and the timeouts. It does nothing where Keep never found IPVS, or it is gone.
 func (k *Keeper) Release(flush bool) error {
-	if k.kernel == nil {
+	if k.services.kernel == nil {
 		return nil
 	}
-	err := k.services.Release()
+	err := k.open()
+	if errors.Is(err, ErrMissing) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	err = k.services.Release()
 	if flush {
 		err = errors.Join(err, k.kernel.Flush())
 	}

@@ -112,6 +112,7 @@ func TestMachineKernel(t *testing.T) {
 	test.reload()
 	test.daemons()
 	test.rest()
+	test.lost()
 }
 
 // everything is read back as it was written, by us and by ipvsadm.
@@ -279,6 +280,22 @@ func (t kernelTest) rest() {
 	}
 	t.must(t.k.Zero())
 	t.must(t.k.Flush())
+	if list, err := t.k.Services(); len(list) > 0 || err != nil {
+		t.Error(list, err)
+	}
+}
+
+// lost is a look at the kernel that fails: what is ours can be given back all the same.
+func (t kernelTest) lost() {
+	k := NewKeeper()
+	want := Wanted{Services: every()[:1]}
+	_, _, err := k.Keep(want)
+	t.must(err)
+	k.kernel.Close()
+	if _, _, err := k.Keep(want); err == nil {
+		t.Error("a closed socket answers")
+	}
+	t.must(k.Release(false))
 	if list, err := t.k.Services(); len(list) > 0 || err != nil {
 		t.Error(list, err)
 	}

@@ -72,6 +72,12 @@ virtual_server 10.9.0.1 80 {
 bfd_instance later {
     neighbor_ip 10.0.0.14
 }
+bfd_instance near {
+    neighbor_ip fe80::1
+}
+bfd_instance nearer {
+    neighbor_ip fe80::1%eth0
+}
 `
 	cfg, messages := Parse("x", []byte(text), Options{})
 	var got strings.Builder
@@ -88,11 +94,12 @@ x:21:9: warning: track_bfd later: no bfd_instance of that name above (there is o
 x:31:9: warning: BFD_CHECK of 10.0.0.21:80: bfd_instance v has the word vrrp, so checks hear nothing of it; the check is ignored
 x:37:9: warning: BFD_CHECK of 10.0.0.21:80: another one has bfd_instance b already; the check is ignored
 x:40:9: warning: BFD_CHECK of 10.0.0.21:80: has no name; the check is ignored
+x:48:17: warning: bfd_instance near: a link-local neighbour is reached with its interface only, as in fe80::1%eth0
 `
 	if got.String() != want {
 		t.Errorf("got\n%swant\n%s", got.String(), want)
 	}
-	if in := cfg.Instances[0]; len(in.TrackBFDs) != 1 || len(cfg.VirtualServers[0].RealServers[0].Checks) != 1 || len(cfg.BFDs) != 3 {
+	if in := cfg.Instances[0]; len(in.TrackBFDs) != 1 || len(cfg.VirtualServers[0].RealServers[0].Checks) != 1 || len(cfg.BFDs) != 5 {
 		t.Errorf("%v, %d checks, %d sessions", in.TrackBFDs, len(cfg.VirtualServers[0].RealServers[0].Checks), len(cfg.BFDs))
 	}
 }

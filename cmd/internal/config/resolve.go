@@ -152,6 +152,9 @@ func (b *BFD) close(r *reader) bool {
 		r.say(Warning, b.At("source_ip"), "bfd_instance %s: source_ip and neighbor_ip are of two families; source_ip is ignored", b.Name)
 		b.Source = netip.Addr{}
 	}
+	if b.Neighbor.Is6() && b.Neighbor.IsLinkLocalUnicast() && b.Neighbor.Zone() == "" {
+		r.say(Warning, b.At("neighbor_ip"), "bfd_instance %s: a link-local neighbour is reached with its interface only, as in %v%%eth0", b.Name, b.Neighbor)
+	}
 	if !b.VRRP && !b.Checker {
 		b.VRRP, b.Checker = true, true
 	}

@@ -12,15 +12,15 @@ import (
 
 // BFDPath is between which addresses a session of BFD runs, and how.
 type BFDPath struct {
-	From, To netip.Addr // From is invalid where the routes choose it
+	From, To netip.Addr // From is invalid where the routes choose it; a link-local To has its zone
 	TTL      uint8      // or hop limit, of what is sent
 	Multihop bool       // to the port of RFC 5883 instead of RFC 5881
 }
 
 // Datagram is one that has come to a port of BFD.
 type Datagram struct {
-	From, To netip.Addr
-	TTL      uint8 // or hop limit, as it arrived
+	From, To netip.Addr // From with its zone if it is link-local, To without
+	TTL      uint8      // or hop limit, as it arrived
 	Multihop bool
 	Payload  []byte // until the next Receive
 }
@@ -108,7 +108,7 @@ func (b *BFD) hear(p BFDPath) error {
 	if err != nil {
 		return err
 	}
-	if err = unix.Bind(fd, sockaddr(unspecified(r.six), port)); err == nil {
+	if err = unix.Bind(fd, sockaddr(fd, unspecified(r.six), port)); err == nil {
 		err = b.poll(fd)
 	}
 	if err != nil {
@@ -134,7 +134,7 @@ func (b *BFD) Send(p BFDPath, payload []byte, last bool) error {
 	if p.Multihop {
 		port = bfdMultihopPort
 	}
-	err := unix.Sendto(b.senders[i].fd, payload, 0, sockaddr(p.To, port))
+	err := unix.Sendto(b.senders[i].fd, payload, 0, sockaddr(b.senders[i].fd, p.To, port))
 	if last {
 		err = errors.Join(err, unix.Close(b.senders[i].fd))
 		b.senders = slices.Delete(b.senders, i, i+1)
@@ -157,9 +157,12 @@ func (b *BFD) speak(p BFDPath) (int, error) {
 	if !from.IsValid() {
 		from = unspecified(p.To.Is6())
 	}
+	if from.IsLinkLocalUnicast() && from.Zone() == "" {
+		from = from.WithZone(p.To.Zone())
+	}
 	err = unix.EADDRINUSE
 	for n := 0; n <= bfdMostSource-bfdLeastSource && errors.Is(err, unix.EADDRINUSE); n++ {
-		err = unix.Bind(fd, sockaddr(from, b.source))
+		err = unix.Bind(fd, sockaddr(fd, from, b.source))
 		if b.source++; b.source > bfdMostSource {
 			b.source = bfdLeastSource
 		}
@@ -186,6 +189,9 @@ func (b *BFD) Receive(most int, each func(Datagram)) (n int) {
 				d.From = netip.AddrFrom4(a.Addr)
 			case *unix.SockaddrInet6:
 				d.From = netip.AddrFrom16(a.Addr)
+				if a.ZoneId != 0 {
+					d.From = d.From.WithZone(interfaceName(r.fd, a.ZoneId))
+				}
 			}
 			if d.read(b.oob[:oob]) == nil {
 				each(d)
@@ -240,9 +246,28 @@ func unspecified(six bool) netip.Addr {
 	return netip.IPv4Unspecified()
 }
 
-func sockaddr(a netip.Addr, port int) unix.Sockaddr {
-	if a.Is6() {
-		return &unix.SockaddrInet6{Addr: a.As16(), Port: port}
+// sockaddr is an address for the socket fd. A zone without an interface is 0, which the kernel
+// refuses where it needs one.
+func sockaddr(fd int, a netip.Addr, port int) unix.Sockaddr {
+	if a.Is4() {
+		return &unix.SockaddrInet4{Addr: a.As4(), Port: port}
 	}
-	return &unix.SockaddrInet4{Addr: a.As4(), Port: port}
+	to := &unix.SockaddrInet6{Addr: a.As16(), Port: port}
+	if ifr, err := unix.NewIfreq(a.Zone()); err == nil && a.Zone() != "" && unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, ifr) == nil {
+		to.ZoneId = ifr.Uint32()
+	}
+	return to
+}
+
+// interfaceName is the name of the interface with an index, "" without one.
+func interfaceName(fd int, index uint32) string {
+	ifr, err := unix.NewIfreq("")
+	if err != nil {
+		return ""
+	}
+	ifr.SetUint32(index)
+	if unix.IoctlIfreq(fd, unix.SIOCGIFNAME, ifr) != nil {
+		return ""
+	}
+	return ifr.Name()
 }

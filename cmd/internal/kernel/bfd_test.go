@@ -1,11 +1,13 @@
 package kernel
 
 import (
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -36,8 +38,18 @@ func TestBFDSockets(t *testing.T) {
 	polled := map[int]bool{}
 	b := NewBFD(func(fd int) error { polled[fd] = true; return nil }, func(fd int) error { delete(polled, fd); return nil })
 	four, six := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")
-	other := netip.MustParseAddr("127.0.0.2")
-	paths := []BFDPath{{To: four, TTL: 255}, {From: other, To: four, TTL: 77}, {To: six, TTL: 64}, {From: six, To: six, TTL: 3, Multihop: true}}
+	other, near := netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("fe80::1%lo")
+	lo, err := netlink.LinkByName("lo")
+	if err == nil {
+		err = netlink.AddrAdd(lo, &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP("fe80::1"), Mask: net.CIDRMask(64, 128)}})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths := []BFDPath{
+		{To: four, TTL: 255}, {From: other, To: four, TTL: 77}, {To: six, TTL: 64}, {From: six, To: six, TTL: 3, Multihop: true},
+		{To: near, TTL: 255}, {From: near.WithZone(""), To: near, TTL: 9},
+	}
 	if err := b.Follow(paths); err != nil {
 		t.Fatal(err)
 	}
@@ -66,10 +78,10 @@ func TestBFDSockets(t *testing.T) {
 	for _, d := range waited(t, b, len(paths)) {
 		p := paths[d.Payload[0]]
 		from := p.From
-		if !from.IsValid() {
+		if !from.IsValid() || p.To == near {
 			from = p.To
 		}
-		if d.From != from || d.To != p.To || d.TTL != p.TTL || d.Multihop != p.Multihop || len(d.Payload) != 3 {
+		if d.From != from || d.To != p.To.WithZone("") || d.TTL != p.TTL || d.Multihop != p.Multihop || len(d.Payload) != 3 {
 			t.Errorf("%+v became %+v", p, d)
 		}
 	}

@@ -204,7 +204,7 @@ func (s *session) reason() string {
 // for the one that must arrive, less max_hops.
 func (n *Node) heardBFD(now time.Duration, ev BFDHeard) {
 	i := slices.IndexFunc(n.sessions, func(s session) bool {
-		return s.cfg.Neighbor == ev.From && s.cfg.Multihop == ev.Multihop && (!s.cfg.Source.IsValid() || s.cfg.Source == ev.To)
+		return s.cfg.Neighbor == ev.From && s.cfg.Multihop == ev.Multihop && (!s.cfg.Source.IsValid() || s.cfg.Source.WithZone("") == ev.To)
 	})
 	if i < 0 {
 		if n.strangers++; n.strangers == 1 {
