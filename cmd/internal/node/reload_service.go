@@ -1,6 +1,7 @@
 package node
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -28,6 +29,13 @@ func (r *reload) dismissService(next *Node, s *service) {
 			r.all(func(f *forward.Forwarder) { f.RemoveService(k) })
 		}
 	}
+}
+
+// forgetWishes forgets what an operator wants of services that the kernel has no longer.
+func (r *reload) forgetWishes() {
+	maps.DeleteFunc(r.programming.wishes, func(w wished, _ forward.Steering) bool {
+		return !slices.ContainsFunc(r.services, func(s service) bool { return s.cfg.InKernel() && slices.Contains(s.keys, w.service) })
+	})
 }
 
 // adoptServices carries over what is known about real servers by their checks.
@@ -83,6 +91,7 @@ func (r *reload) adoptChecks(rs, was *realServer) {
 // stay with their servers.
 func (r *reload) settleServices() {
 	r.tidy()
+	r.forgetWishes()
 	r.all(func(f *forward.Forwarder) { f.SetMarks(r.marks) })
 	r.hideVIPs(r.was.instances) // some may be virtual no longer
 	r.hideVIPs(r.instances)
