@@ -283,8 +283,6 @@ func (n *Node) Step(now time.Duration, ev Event, out []Action) []Action {
 		n.processesCounted(now, ev)
 	case BFDHeard:
 		n.heardBFD(now, ev)
-		out, n.out = n.out, nil
-		return out // what other timers wait for may still be in a ring
 	case Steer:
 		n.steer(now, ev)
 	case Evict:
@@ -296,7 +294,9 @@ func (n *Node) Step(now time.Duration, ev Event, out []Action) []Action {
 	default:
 		panic(fmt.Sprintf("node: unknown event %T", ev))
 	}
-	n.due(now)
+	if _, heard := ev.(BFDHeard); !heard { // what other timers wait for may still be in a ring
+		n.due(now)
+	}
 	n.program()
 	n.claim()
 	n.readmit()

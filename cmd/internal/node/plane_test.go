@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -130,6 +131,28 @@ func TestGuardIsLeftAlone(t *testing.T) {
 	m.step(LinkChanged{Port: 1, MAC: macOf(0), Up: true, MTU: 1400})
 	if g.locks != before+1 {
 		t.Errorf("locked %d times for a change", g.locks-before)
+	}
+}
+
+// A packet of BFD that ends a session or brings it back changes the pool, and the workers go on
+// after it.
+func TestGuardIsLeftAfterBFD(t *testing.T) {
+	m, g := workers(t, strings.ReplaceAll(bfdBlock, "PEER", "10.0.0.2")+web("DR", "BFD_CHECK {\nname b\n}", "10.0.0.3"))
+	m.step(Received{Port: 1, Frame: arpFrom(2)})
+	before := g.locks
+	for _, state := range []proto.BFDState{proto.BFDDown, proto.BFDInit, proto.BFDDown, proto.BFDInit} {
+		p := proto.BFDMessage{State: state, Multiplier: 3, Mine: 9, Yours: m.n.BFDs()[0].Own, MinTX: time.Second, MinRX: time.Second}
+		m.step(BFDHeard{From: addrOf(1), To: addrOf(0), TTL: 255, Payload: p.Append(nil)})
+		if g.held {
+			t.Fatalf("the guard is held after %v", state)
+		}
+	}
+	if g.locks == before {
+		t.Fatal("nothing has changed")
+	}
+	var b Batch
+	if v := m.at(1, syn(7, proto.TCPSyn), &b); v.Fate != Forwarded {
+		t.Errorf("%v", v)
 	}
 }
 
