@@ -242,6 +242,52 @@ func TestWorkersForwardWhileTheNodeChanges(t *testing.T) {
 	}
 }
 
+// A datagram that waited for its server's MAC when a reload took the server out does not go to
+// the one that has got its number.
+func TestWorkerFrameEndsWithItsServer(t *testing.T) {
+	service := func(protocol uint8, server string) *config.Config {
+		cfg := directTo(1, server)
+		vs := cfg.VirtualServers[0]
+		vs.Protocol, vs.OPS = config.Protocol(protocol), true
+		return cfg
+	}
+	c := newCrew(t, service(proto.ProtocolUDP, "10.0.0.7:80"))
+	c.start(t)
+	c.loop.Post(node.AddressChanged{Port: 0, Prefix: netip.PrefixFrom(vip, 32), Present: true})
+	c.do(func() {
+		f := proto.AppendEthernet(nil, ownMAC, otherMAC, proto.EtherTypeIPv4)
+		f = proto.IPv4Header{TTL: 64, Protocol: proto.ProtocolUDP, Src: other, Dst: vip}.Append(f, 8)
+		f = proto.UDPHeader{SrcPort: 1, DstPort: 80}.Append(f, 0)
+		c.service[1].put(f)
+		until(t, "frame for the node", func() bool {
+			c.loop.mu.Lock()
+			defer c.loop.mu.Unlock()
+			return slices.ContainsFunc(c.loop.inbox, func(p posted) bool { _, ok := p.ev.(node.Unresolved); return ok })
+		})
+		if err := c.loop.Reload(service(proto.ProtocolTCP, "10.0.0.8:80"), nil, func() {}); err != nil {
+			t.Error(err)
+		}
+	})
+	c.do(func() {}) // the frame has come
+	successor := proto.MAC{2, 0, 0, 0, 0, 8}
+	c.control.put(answerOf(netip.MustParseAddr("10.0.0.8"), successor))
+	until(t, "neighbour", func() (known bool) {
+		c.service[0].put(segment(7, proto.TCPSyn))
+		return slices.ContainsFunc(c.service[0].sent(), func(f []byte) bool { return proto.IPv4(proto.Ethernet(f).Payload()).Protocol() == proto.ProtocolTCP })
+	})
+	for _, p := range c.service {
+		for _, f := range p.sent() {
+			if eth := proto.Ethernet(f); eth.Dst() == successor && proto.IPv4(eth.Payload()).Protocol() == proto.ProtocolUDP {
+				t.Errorf("%x is for another server", f)
+			}
+		}
+	}
+	c.end()
+	if err := <-c.done; err != nil {
+		t.Fatal(err)
+	}
+}
+
 // broken is a poller that cannot wait.
 type broken struct{ *ring.Poller }
 
