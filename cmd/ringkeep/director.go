@@ -143,6 +143,9 @@ func (d *director) use(port int, use node.Use) (err error) {
 			was.Service = false // the rest is open
 		}
 	}
+	if errors.Is(err, ring.ErrDown) {
+		return nil // see reopen
+	}
 	return err
 }
 
@@ -161,7 +164,7 @@ func (d *director) closeSocket(p loop.Port) {
 }
 
 // reopen follows an interface that was deleted and made again under its name, or that
-// did not exist before.
+// did not exist before, or that has come up where a ring could not be opened.
 func (d *director) reopen(port int) (loop.Sockets, error) {
 	l, err := d.kernel.Link(d.links[port].Name)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
+	"github.com/ringkeep/ringkeep/cmd/internal/kernel"
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
 	"github.com/ringkeep/ringkeep/forward"
 	"github.com/ringkeep/ringkeep/proto"
@@ -282,6 +283,32 @@ func TestWorkerFrameEndsWithItsServer(t *testing.T) {
 			}
 		}
 	}
+	c.end()
+	if err := <-c.done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Rings for services that could not be opened while their link was down are opened when it
+// comes up, once.
+func TestLinkUpOpensWhatIsMissing(t *testing.T) {
+	c := newCrew(t, directTo(1, "10.0.0.7:80"))
+	c.loop.Ports[0].Service = nil
+	c.loop.links = map[string]known{"eth0": {0, 7, false}}
+	calls := 0
+	c.loop.Reopen = func(int) (Sockets, error) {
+		calls++
+		return Sockets{Control: c.control, Service: c.service[0]}, nil
+	}
+	c.start(t)
+	for _, up := range []bool{false, true, true, false, true} {
+		c.loop.linkChanged(kernel.Link{Name: "eth0", Index: 7, MAC: ownMAC, Up: up})
+	}
+	c.do(func() {
+		if calls != 1 || c.loop.Ports[0].Service != Port(c.service[0]) {
+			t.Errorf("opened %d times: %+v", calls, c.loop.Ports)
+		}
+	})
 	c.end()
 	if err := <-c.done; err != nil {
 		t.Fatal(err)
