@@ -110,7 +110,12 @@ func serviceNamed(views []node.ServiceView, name string) (*node.ServiceView, err
 	for i := range views {
 		names := serviceNames(views[i].Key)
 		all = append(all, names[1])
-		if slices.Contains(names, name) {
+		if !slices.Contains(names, name) {
+			continue
+		}
+		if k := slices.IndexFunc(found, func(v *node.ServiceView) bool { return v.Key == views[i].Key }); k >= 0 {
+			addServers(found[k], &views[i])
+		} else {
 			found = append(found, &views[i])
 		}
 	}
@@ -121,6 +126,16 @@ func serviceNamed(views []node.ServiceView, name string) (*node.ServiceView, err
 		return nil, fmt.Errorf("no service %s: there is %s", name, strings.Join(all, ", "))
 	}
 	return nil, fmt.Errorf("several services are %s: write %s or the like", name, serviceNames(found[0].Key)[1])
+}
+
+// addServers adds those that another virtual server has in the same service of the kernel.
+func addServers(v, other *node.ServiceView) {
+	for _, s := range append(other.Servers, node.ServerView{Addr: other.SorryServer}) {
+		has := func(o node.ServerView) bool { return o.Addr == s.Addr }
+		if s.Addr.IsValid() && s.Addr != v.SorryServer && !slices.ContainsFunc(v.Servers, has) {
+			v.Servers = append(v.Servers, s)
+		}
+	}
 }
 
 // serverNamed finds the one server of a service with that address, with or without its port.

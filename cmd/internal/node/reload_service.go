@@ -31,10 +31,13 @@ func (r *reload) dismissService(next *Node, s *service) {
 	}
 }
 
-// forgetWishes forgets what an operator wants of services that the kernel has no longer.
+// forgetWishes forgets what an operator wants of services and servers that the kernel has no
+// longer.
 func (r *reload) forgetWishes() {
 	maps.DeleteFunc(r.programming.wishes, func(w wished, _ forward.Steering) bool {
-		return !slices.ContainsFunc(r.services, func(s service) bool { return s.cfg.InKernel() && slices.Contains(s.keys, w.service) })
+		return !slices.ContainsFunc(r.services, func(s service) bool {
+			return s.cfg.InKernel() && slices.Contains(s.keys, w.service) && (!w.server.IsValid() || placeOf(r.known(&s, w.service), w.server) >= 0)
+		})
 	})
 }
 
@@ -145,9 +148,8 @@ func (r *reload) settleServers(s, old *service) {
 		}
 		r.retire(s, rs, "reload", "Removing")
 		for _, key := range s.keys {
-			addr := r.server(s, key, rs.cfg, 0).Addr
-			delete(r.programming.wishes, wished{key, addr})
 			if s.steered && slices.Contains(old.keys, key) && !s.cfg.InKernel() {
+				addr := r.server(s, key, rs.cfg, 0).Addr
 				r.all(func(f *forward.Forwarder) { f.SteerServer(key, addr, forward.Serve) })
 			}
 		}

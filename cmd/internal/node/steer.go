@@ -9,15 +9,14 @@ import (
 )
 
 // steer carries out what an operator wants. The pool of a service may change with it: a
-// service whose servers are all steered away from has none.
+// service whose servers are all steered away from has none. Several virtual servers may be one
+// service of the kernel.
 func (n *Node) steer(now time.Duration, ev Steer) {
 	i := n.serviceOf(ev.Service)
 	if i < 0 {
 		return // it went meanwhile
 	}
-	s := &n.services[i]
-	s.steered = true
-	if s.cfg.InKernel() {
+	if n.services[i].cfg.InKernel() {
 		n.wish(ev)
 	} else {
 		n.all(func(f *forward.Forwarder) {
@@ -29,11 +28,16 @@ func (n *Node) steer(now time.Duration, ev Steer) {
 		})
 	}
 	n.emit(Steered{keyName(ev.Service), ev.Server, ev.To})
-	n.judgeQuorum(now, s)
-	n.fill(now, s)
+	for ; i < len(n.services); i++ {
+		if s := &n.services[i]; slices.Contains(s.keys, ev.Service) {
+			s.steered = true
+			n.judgeQuorum(now, s)
+			n.fill(now, s)
+		}
+	}
 }
 
-// serviceOf returns the number of the service that has a key, -1 without one.
+// serviceOf returns the number of the first service that has a key, -1 without one.
 func (n *Node) serviceOf(key forward.ServiceKey) int {
 	return slices.IndexFunc(n.services, func(s service) bool { return slices.Contains(s.keys, key) })
 }
