@@ -147,12 +147,9 @@ func (r *reload) settleServers(s, old *service) {
 			continue
 		}
 		r.retire(s, rs, "reload", "Removing")
-		for _, key := range s.keys {
-			if s.steered && slices.Contains(old.keys, key) && !s.cfg.InKernel() {
-				addr := r.server(s, key, rs.cfg, 0).Addr
-				r.all(func(f *forward.Forwarder) { f.SteerServer(key, addr, forward.Serve) })
-			}
-		}
+	}
+	if s.steered && !s.cfg.InKernel() {
+		r.unsteer(s, old)
 	}
 	for k := range s.servers {
 		rs := &s.servers[k]
@@ -163,6 +160,18 @@ func (r *reload) settleServers(s, old *service) {
 	}
 	r.fill(r.now, s)
 	r.judgeQuorum(r.now, s)
+}
+
+// unsteer forgets what an operator wants of servers that a service of the ring has no longer.
+func (r *reload) unsteer(s, old *service) {
+	for _, key := range s.keys {
+		stays := r.known(s, key)
+		for _, was := range r.was.known(old, key) {
+			if placeOf(stays, was.Addr) < 0 {
+				r.all(func(f *forward.Forwarder) { f.SteerServer(key, was.Addr, forward.Serve) })
+			}
+		}
+	}
 }
 
 // serverAt returns the number of the real server with that address, -1 without one.
