@@ -114,7 +114,7 @@ func serviceNamed(views []node.ServiceView, name string) (*node.ServiceView, err
 			continue
 		}
 		if k := slices.IndexFunc(found, func(v *node.ServiceView) bool { return v.Key == views[i].Key }); k >= 0 {
-			addServers(found[k], &views[i])
+			*found[k] = found[k].With(views[i])
 		} else {
 			found = append(found, &views[i])
 		}
@@ -126,16 +126,6 @@ func serviceNamed(views []node.ServiceView, name string) (*node.ServiceView, err
 		return nil, fmt.Errorf("no service %s: there is %s", name, strings.Join(all, ", "))
 	}
 	return nil, fmt.Errorf("several services are %s: write %s or the like", name, serviceNames(found[0].Key)[1])
-}
-
-// addServers adds those that another virtual server has in the same service of the kernel.
-func addServers(v, other *node.ServiceView) {
-	for _, s := range append(other.Servers, node.ServerView{Addr: other.SorryServer}) {
-		has := func(o node.ServerView) bool { return o.Addr == s.Addr }
-		if s.Addr.IsValid() && s.Addr != v.SorryServer && !slices.ContainsFunc(v.Servers, has) {
-			v.Servers = append(v.Servers, s)
-		}
-	}
 }
 
 // serverNamed finds the one server of a service with that address, with or without its port.

@@ -2,6 +2,7 @@ package node
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
@@ -138,6 +139,24 @@ func (n *Node) serviceView(s *service, k forward.ServiceKey) ServiceView {
 			}
 			v.Servers = append(v.Servers, one)
 		}
+	}
+	return v
+}
+
+// With is the service with the servers of another virtual server that shares it in the kernel,
+// too. A server of both is up if either says so.
+func (v ServiceView) With(other ServiceView) ServiceView {
+	v.Servers = slices.Clone(v.Servers)
+	for _, s := range other.Servers {
+		switch i := slices.IndexFunc(v.Servers, func(o ServerView) bool { return o.Addr == s.Addr }); {
+		case i < 0:
+			v.Servers = append(v.Servers, s)
+		case s.Up && !v.Servers[i].Up:
+			v.Servers[i] = s
+		}
+	}
+	if !v.SorryServer.IsValid() {
+		v.SorryServer = other.SorryServer
 	}
 	return v
 }

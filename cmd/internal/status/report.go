@@ -147,6 +147,9 @@ func (r *Report) Add(now time.Duration, instances []node.InstanceView, scripts [
 	}
 	known := map[forward.ServiceKey]node.ServiceView{}
 	for _, p := range pools {
+		if first, shared := known[p.Key]; shared {
+			p = first.With(p)
+		}
 		known[p.Key] = p
 	}
 	for i := range services {

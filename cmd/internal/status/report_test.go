@@ -2,9 +2,11 @@ package status
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -132,6 +134,28 @@ func TestExplainInWords(t *testing.T) {
 		b.WriteString(Explain(&e, view, 90*time.Second) + "\n")
 	}
 	golden(t, "explain.txt", b.String())
+}
+
+// TestServiceOfSeveral: what the first of two virtual servers says, and the servers of both.
+func TestServiceOfSeveral(t *testing.T) {
+	k := key(proto.ProtocolTCP, "192.0.2.10:80")
+	a, b, c := address("198.51.100.11:80"), address("198.51.100.12:80"), address("198.51.100.13:80")
+	present := func(at netip.AddrPort) forward.ServerStatus {
+		return forward.ServerStatus{Server: forward.Server{Addr: at, Weight: 1}, Present: true}
+	}
+	var r Report
+	r.Add(0, nil, nil, []node.ServiceView{
+		{Key: k, Kernel: true, Quorum: true, Servers: []node.ServerView{{Addr: a}, {Addr: b}}},
+		{Key: k, Kernel: true, Servers: []node.ServerView{{Addr: b, Up: true}, {Addr: c, Up: true}}},
+	}, []forward.ServiceStatus{{Service: forward.Service{Key: k}, Servers: []forward.ServerStatus{present(b), present(c)}}})
+	var got []string
+	for _, s := range r.Services[0].Servers {
+		got = append(got, fmt.Sprintf("%v %v", s.Address, s.Up))
+	}
+	want := []string{"198.51.100.11:80 false", "198.51.100.12:80 true", "198.51.100.13:80 true"}
+	if len(r.Services) != 1 || !r.Services[0].Quorum || !slices.Equal(got, want) {
+		t.Errorf("quorum %v, %q", r.Services[0].Quorum, got)
+	}
 }
 
 func TestSpan(t *testing.T) {
