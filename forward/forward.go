@@ -452,5 +452,8 @@ func (f *Forwarder) Server(id int32) (s Server, ok bool) {
 	return f.servers[id].Server, true
 }
 
+// Uncount takes a packet with this verdict out of the counters: another forwarder decides on it.
+func (f *Forwarder) Uncount(v Verdict) { f.counters[v]-- }
+
 // Counter tells how many packets had a verdict.
 func (f *Forwarder) Counter(v Verdict) uint64 { return f.counters[v] }

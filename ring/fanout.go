@@ -147,6 +147,7 @@ func (p *program) withoutEthernet() {
 
 // OpenGroup opens so many sockets on cfg's interface, each as [Open] does, that share its
 // frames. Each may belong to a goroutine of its own. They are to be closed by [CloseGroup].
+// Linux before 6.13 has no groups on an interface that is down: the error is [ErrDown] then.
 func OpenGroup(cfg Config, members int, f Fanout) (group []*Socket, err error) {
 	defer func() {
 		if err != nil {
@@ -218,6 +219,9 @@ func (s *Socket) join(first *Socket) error {
 		number = got & 0xffff
 	}
 	if err := setInt(s.fd, unix.SOL_PACKET, unix.PACKET_FANOUT, number|how<<16, "PACKET_FANOUT"); err != nil {
+		if down := s.Err(); errors.Is(down, ErrDown) {
+			return down
+		}
 		return fmt.Errorf("%s: %w", s.name, err)
 	}
 	return nil

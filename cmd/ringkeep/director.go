@@ -79,7 +79,7 @@ func (d *director) follow() error {
 	flows := d.matches()
 	for i, use := range d.node.Uses() {
 		if i == len(d.ports) {
-			d.ports, d.uses, d.slots = append(d.ports, loop.Sockets{}), append(d.uses, node.Use{}), append(d.slots, 0)
+			d.addPort()
 		}
 		if slots := d.controlSlots(d.links[i].Name); d.uses[i].Control && use.Control && slots > d.slots[i] {
 			d.closeControl(i) // it would be too small
@@ -94,6 +94,14 @@ func (d *director) follow() error {
 		errs = append(errs, d.openLoopback())
 	}
 	return errors.Join(errs...)
+}
+
+// addPort makes room for the sockets of another port, where none may be opened.
+func (d *director) addPort() {
+	d.ports, d.uses, d.slots = append(d.ports, loop.Sockets{}), append(d.uses, node.Use{}), append(d.slots, 0)
+	for _, w := range d.workers {
+		w.Ports = append(w.Ports, loop.Sockets{})
+	}
 }
 
 // use opens and closes the sockets of a port.
@@ -129,13 +137,16 @@ func (d *director) use(port int, use node.Use) (err error) {
 		}
 		d.slots[port] = d.controlSlots(name)
 	}
-	if use.Service && !was.Service {
+	opens := use.Service && !was.Service
+	if *was = use; opens {
 		if err = d.service(port); err != nil {
-			return err
+			was.Service = false // the rest is open
 		}
 	}
-	*was = use
-	return nil
+	if errors.Is(err, ring.ErrDown) {
+		return nil // see reopen
+	}
+	return err
 }
 
 func (d *director) closeControl(port int) {
@@ -153,7 +164,7 @@ func (d *director) closeSocket(p loop.Port) {
 }
 
 // reopen follows an interface that was deleted and made again under its name, or that
-// did not exist before.
+// did not exist before, or that has come up where a ring could not be opened.
 func (d *director) reopen(port int) (loop.Sockets, error) {
 	l, err := d.kernel.Link(d.links[port].Name)
 	if err != nil {

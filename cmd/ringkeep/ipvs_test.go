@@ -211,6 +211,35 @@ ip addr add 10.0.0.21/32 dev lo; ip addr add 10.0.0.22/32 dev lo`)
 	m.flushes()
 }
 
+// TestMachineWorkers starts workers beside an interface that is down, on a kernel that shares its
+// frames only while it is up: the rings for services are opened then.
+func TestMachineWorkers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots a machine")
+	}
+	if !vm.Inside(t, ipvsMachine) {
+		return
+	}
+	m := &inMachine{T: t, dir: t.TempDir()}
+	m.sh("ip link set dummy0 name eth0; ip link set eth0 up; ip addr add 10.0.0.1/24 dev eth0; ip link add eth1 type dummy")
+	m.configure()
+	d := m.run("--dataplane", "ipvs", "--workers", "2") // but one
+	m.says("Entering MASTER STATE")
+	receivers := func() string {
+		return m.sh(`i=$(cat /sys/class/net/eth1/ifindex); awk -v i=$i '$4 == "0003" && $5 == i' /proc/net/packet | wc -l`)
+	}
+	if got := receivers(); got != "1\n" { // for VRRP, ARP and the like
+		t.Errorf("%s rings while the link is down", got)
+	}
+	m.sh("ip link set eth1 up")
+	m.waits("rings of both workers", func() bool { return receivers() == "3\n" })
+	m.sh("ip link set eth1 down; ip link set eth1 up")
+	m.stop(d)
+	if strings.Contains(m.log(), "level=ERROR") {
+		t.Error(m.log())
+	}
+}
+
 // missing begins without the module: one line says what helps while the election goes on;
 // once it is there the services are served.
 func (t *inMachine) missing() *exec.Cmd {

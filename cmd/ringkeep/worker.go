@@ -44,9 +44,6 @@ func (d *director) service(port int) error {
 	}
 	d.ports[port].Service, err = group[0], d.watch(group[0], d.poller)
 	for i, w := range d.workers {
-		for port >= len(w.Ports) {
-			w.Ports = append(w.Ports, loop.Sockets{})
-		}
 		w.Ports[port].Service = group[i+1]
 		if failed := d.watch(group[i+1], w.Poller); failed != nil {
 			err = failed
@@ -88,9 +85,7 @@ func (d *director) worker(client netip.Addr) int {
 func (d *director) rings(port int) (group []*ring.Socket) {
 	list := []loop.Port{d.ports[port].Service}
 	for _, w := range d.workers {
-		if port < len(w.Ports) {
-			list = append(list, w.Ports[port].Service)
-		}
+		list = append(list, w.Ports[port].Service)
 	}
 	for _, p := range list {
 		if s, ok := p.(*ring.Socket); ok {
@@ -110,9 +105,7 @@ func (d *director) closeService(port int) {
 	}
 	d.ports[port].Service, d.uses[port].Service = nil, false
 	for _, w := range d.workers {
-		if port < len(w.Ports) {
-			w.Ports[port].Service = nil
-		}
+		w.Ports[port].Service = nil
 	}
 }
 

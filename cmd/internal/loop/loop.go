@@ -66,8 +66,8 @@ type Config struct {
 	Tell func(vrrp bool, line string)
 	// Mail hands a mail in, without waiting; nil where nobody gets any.
 	Mail func(checks.Mail)
-	// Reopen opens the sockets of a port whose interface was made anew, and closes the
-	// old ones.
+	// Reopen opens the sockets of a port whose interface was made anew, or has come up where
+	// one is missing, and closes the old ones.
 	Reopen func(port int) (Sockets, error)
 	// IPVS is the kernel's, touched only where the node asks for it; with LeaveIPVS what it
 	// has of ours stays at the stop.
@@ -133,6 +133,25 @@ func (l *Loop) renew(port int) {
 	l.mu.Lock()
 	l.renewed = append(l.renewed, port)
 	l.mu.Unlock()
+}
+
+// complete opens the rings for services of a port whose interface has come up, if they could
+// not be opened before.
+func (l *Loop) complete(port int) {
+	if l.Node.Uses()[port].Service && l.Ports[port].Service == nil {
+		l.reopen(port)
+	}
+}
+
+func (l *Loop) reopen(port int) {
+	resume := l.pause()
+	s, err := l.Reopen(port)
+	resume()
+	if err != nil {
+		l.Log.Error("interface not opened again", "err", err)
+		return
+	}
+	l.Ports[port] = s
 }
 
 // Post hands an event to the loop, from any goroutine.
@@ -258,14 +277,7 @@ func (l *Loop) events() (more bool) {
 	more = l.inbox != nil
 	l.mu.Unlock()
 	for _, port := range renewed {
-		resume := l.pause()
-		s, err := l.Reopen(port)
-		resume()
-		if err != nil {
-			l.Log.Error("interface not opened again", "err", err)
-			continue
-		}
-		l.Ports[port] = s
+		l.reopen(port)
 	}
 	for _, p := range inbox {
 		switch {

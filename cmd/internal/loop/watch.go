@@ -11,7 +11,10 @@ import (
 )
 
 // known is a link that the node has a port for.
-type known struct{ port, index int }
+type known struct {
+	port, index int
+	up          bool
+}
 
 // Watch turns what the kernel tells about links, addresses and routes into events, until ctx
 // ends. links is the list that the node was made with.
@@ -43,7 +46,7 @@ func (l *Loop) Know(links []kernel.Link) {
 	defer l.mu.Unlock()
 	for port, link := range links {
 		if _, ok := l.links[link.Name]; !ok {
-			l.links[link.Name] = known{port, link.Index}
+			l.links[link.Name] = known{port, link.Index, link.Up}
 		}
 	}
 	l.peers = l.peers[:0:0]
@@ -107,14 +110,17 @@ func (l *Loop) linkChanged(link kernel.Link) {
 	l.mu.Lock()
 	was, ok := l.links[link.Name]
 	if ok {
-		l.links[link.Name] = known{was.port, link.Index}
+		l.links[link.Name] = known{was.port, link.Index, link.Up}
 	}
 	l.mu.Unlock()
 	if !ok {
 		return
 	}
-	if link.Index != was.index {
+	switch {
+	case link.Index != was.index:
 		l.renew(was.port)
+	case link.Up && !was.up:
+		l.Do(func() { l.complete(was.port) })
 	}
 	l.Post(node.LinkChanged{Port: was.port, MAC: proto.MAC(link.MAC), MTU: link.MTU, Up: link.Up})
 }

@@ -106,7 +106,7 @@ func (w *Worker) round(woken bool) (busy bool) {
 			}
 		}
 		for _, u := range w.batch.Unresolved {
-			w.loop.Post(u)
+			w.loop.running.post(u) // after a reload its server's number may be another's
 		}
 		w.flush()
 		s.Release()

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ringkeep/ringkeep/cmd/internal/config"
+	"github.com/ringkeep/ringkeep/cmd/internal/kernel"
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
 	"github.com/ringkeep/ringkeep/forward"
 	"github.com/ringkeep/ringkeep/proto"
@@ -235,6 +236,78 @@ func TestWorkersForwardWhileTheNodeChanges(t *testing.T) {
 			ip := proto.IPv4(proto.Ethernet(f).Payload())
 			return proto.Ethernet(f).Dst() == otherMAC && ip.Dst() == other && proto.TCP(ip.Payload()).Flags()&proto.TCPRst != 0
 		})
+	})
+	c.end()
+	if err := <-c.done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A datagram that waited for its server's MAC when a reload took the server out does not go to
+// the one that has got its number.
+func TestWorkerFrameEndsWithItsServer(t *testing.T) {
+	service := func(protocol uint8, server string) *config.Config {
+		cfg := directTo(1, server)
+		vs := cfg.VirtualServers[0]
+		vs.Protocol, vs.OPS = config.Protocol(protocol), true
+		return cfg
+	}
+	c := newCrew(t, service(proto.ProtocolUDP, "10.0.0.7:80"))
+	c.start(t)
+	c.loop.Post(node.AddressChanged{Port: 0, Prefix: netip.PrefixFrom(vip, 32), Present: true})
+	c.do(func() {
+		f := proto.AppendEthernet(nil, ownMAC, otherMAC, proto.EtherTypeIPv4)
+		f = proto.IPv4Header{TTL: 64, Protocol: proto.ProtocolUDP, Src: other, Dst: vip}.Append(f, 8)
+		f = proto.UDPHeader{SrcPort: 1, DstPort: 80}.Append(f, 0)
+		c.service[1].put(f)
+		until(t, "frame for the node", func() bool {
+			c.loop.mu.Lock()
+			defer c.loop.mu.Unlock()
+			return slices.ContainsFunc(c.loop.inbox, func(p posted) bool { _, ok := p.ev.(node.Unresolved); return ok })
+		})
+		if err := c.loop.Reload(service(proto.ProtocolTCP, "10.0.0.8:80"), nil, func() {}); err != nil {
+			t.Error(err)
+		}
+	})
+	c.do(func() {}) // the frame has come
+	successor := proto.MAC{2, 0, 0, 0, 0, 8}
+	c.control.put(answerOf(netip.MustParseAddr("10.0.0.8"), successor))
+	until(t, "neighbour", func() (known bool) {
+		c.service[0].put(segment(7, proto.TCPSyn))
+		return slices.ContainsFunc(c.service[0].sent(), func(f []byte) bool { return proto.IPv4(proto.Ethernet(f).Payload()).Protocol() == proto.ProtocolTCP })
+	})
+	for _, p := range c.service {
+		for _, f := range p.sent() {
+			if eth := proto.Ethernet(f); eth.Dst() == successor && proto.IPv4(eth.Payload()).Protocol() == proto.ProtocolUDP {
+				t.Errorf("%x is for another server", f)
+			}
+		}
+	}
+	c.end()
+	if err := <-c.done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Rings for services that could not be opened while their link was down are opened when it
+// comes up, once.
+func TestLinkUpOpensWhatIsMissing(t *testing.T) {
+	c := newCrew(t, directTo(1, "10.0.0.7:80"))
+	c.loop.Ports[0].Service = nil
+	c.loop.links = map[string]known{"eth0": {0, 7, false}}
+	calls := 0
+	c.loop.Reopen = func(int) (Sockets, error) {
+		calls++
+		return Sockets{Control: c.control, Service: c.service[0]}, nil
+	}
+	c.start(t)
+	for _, up := range []bool{false, true, true, false, true} {
+		c.loop.linkChanged(kernel.Link{Name: "eth0", Index: 7, MAC: ownMAC, Up: up})
+	}
+	c.do(func() {
+		if calls != 1 || c.loop.Ports[0].Service != Port(c.service[0]) {
+			t.Errorf("opened %d times: %+v", calls, c.loop.Ports)
+		}
 	})
 	c.end()
 	if err := <-c.done; err != nil {

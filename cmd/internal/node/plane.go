@@ -216,6 +216,7 @@ func (n *Node) consult(now time.Duration, in forward.Ingress, b []byte, d forwar
 	knows := n.planes[0].fwd
 	for _, p := range n.planes[1:] {
 		if d.Verdict == forward.NotMine {
+			knows.Uncount(d.Verdict)
 			knows, d = p.fwd, p.fwd.Packet(now, in, b)
 		}
 	}

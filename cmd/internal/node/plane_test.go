@@ -253,6 +253,10 @@ func TestWorkersShareICMP(t *testing.T) {
 	if v := m.at(0, f, &b); v.Fate != Dropped || len(b.Actions) > 1 {
 		t.Fatalf("%v, %v", v, b.Actions)
 	}
+	m.at(0, icmp(addrOf(6), addrOf(0), append([]byte{3}, make([]byte, 35)...)), &b) // which is nobody's
+	if sum := m.n.Totals(); sum.Verdicts[forward.TunnelMTU] != 1 || sum.Verdicts[forward.NotMine] != 1 {
+		t.Errorf("counted %v", sum.Verdicts)
+	}
 	for worker := range planes {
 		m.at(worker, big(1300, true), &b)
 		ip := replied(t, &b, proto.MAC{2, 0, 0, 0, 9, 9})

@@ -31,6 +31,16 @@ func (r *reload) dismissService(next *Node, s *service) {
 	}
 }
 
+// forgetWishes forgets what an operator wants of services and servers that the kernel has no
+// longer.
+func (r *reload) forgetWishes() {
+	maps.DeleteFunc(r.programming.wishes, func(w wished, _ forward.Steering) bool {
+		return !slices.ContainsFunc(r.services, func(s service) bool {
+			return s.cfg.InKernel() && slices.Contains(s.keys, w.service) && (!w.server.IsValid() || placeOf(r.known(&s, w.service), w.server) >= 0)
+		})
+	})
+}
+
 // adoptServices carries over what is known about real servers by their checks.
 func (r *reload) adoptServices() {
 	for i := range r.services {
@@ -124,16 +134,6 @@ func (r *reload) settleServices() {
 	}
 }
 
-// forgetWishes ends what an operator wanted of services and servers that the kernel is not to
-// have any more.
-func (r *reload) forgetWishes() {
-	maps.DeleteFunc(r.programming.wishes, func(w wished, _ forward.Steering) bool {
-		return !slices.ContainsFunc(r.services, func(s service) bool {
-			return s.cfg.InKernel() && slices.Contains(s.keys, w.service) && (w.server == netip.AddrPort{} || placeOf(r.known(&s, w.service), w.server) >= 0)
-		})
-	})
-}
-
 // mustServe is for what compose has tried before.
 func mustServe(err error) {
 	if err != nil {
@@ -150,12 +150,9 @@ func (r *reload) settleServers(s, old *service) {
 			continue
 		}
 		r.retire(s, rs, "reload", "Removing")
-		for _, key := range s.keys {
-			addr := r.server(s, key, rs.cfg, 0).Addr
-			if s.steered && slices.Contains(old.keys, key) && !s.cfg.InKernel() {
-				r.all(func(f *forward.Forwarder) { f.SteerServer(key, addr, forward.Serve) })
-			}
-		}
+	}
+	if s.steered && !s.cfg.InKernel() {
+		r.unsteer(s, old)
 	}
 	for k := range s.servers {
 		rs := &s.servers[k]
@@ -166,6 +163,18 @@ func (r *reload) settleServers(s, old *service) {
 	}
 	r.fill(r.now, s)
 	r.judgeQuorum(r.now, s)
+}
+
+// unsteer forgets what an operator wants of servers that a service of the ring has no longer.
+func (r *reload) unsteer(s, old *service) {
+	for _, key := range s.keys {
+		stays := r.known(s, key)
+		for _, was := range r.was.known(old, key) {
+			if placeOf(stays, was.Addr) < 0 {
+				r.all(func(f *forward.Forwarder) { f.SteerServer(key, was.Addr, forward.Serve) })
+			}
+		}
+	}
 }
 
 // serverAt returns the number of the real server with that address, -1 without one.

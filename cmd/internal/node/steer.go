@@ -9,7 +9,8 @@ import (
 )
 
 // steer carries out what an operator wants. The pool of a service may change with it: a
-// service whose servers are all steered away from has none.
+// service whose servers are all steered away from has none. Several virtual servers may be one
+// service of the kernel.
 func (n *Node) steer(now time.Duration, ev Steer) {
 	i := n.serviceOf(ev.Service)
 	if i < 0 {

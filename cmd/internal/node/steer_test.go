@@ -175,6 +175,33 @@ func TestRatesAreEstimatedWhileSomethingMoves(t *testing.T) {
 	}
 }
 
+// TestWishesLastAsLongAsTheirServers: that for a sorry server, too.
+func TestWishesLastAsLongAsTheirServers(t *testing.T) {
+	text := func(servers string) *config.Config {
+		return parse(t, instanceText("A", "", 100)+"virtual_server 10.0.0.100 80 {\n lb_kind DR\n protocol TCP\n"+servers+"}\n")
+	}
+	const sorry, real = " sorry_server 10.0.0.9 80\n", " real_server 10.0.0.3 80 {\n }\n"
+	m := newMachine(t, text(sorry+real))
+	m.run(5 * time.Second)
+	key := m.n.services[0].keys[0]
+	of := func(server string) forward.Steering { return m.n.fwd.Steered(key, netip.MustParseAddrPort(server)) }
+	for _, server := range []string{"10.0.0.3:80", "10.0.0.9:80"} {
+		m.step(Steer{Service: key, Server: netip.MustParseAddrPort(server), To: forward.Drain})
+	}
+	for _, c := range []struct {
+		servers     string
+		real, sorry forward.Steering
+	}{
+		{sorry + real, forward.Drain, forward.Drain}, {real, forward.Drain, forward.Serve}, {sorry + real, forward.Drain, forward.Serve},
+		{sorry, forward.Serve, forward.Serve}, {sorry + real, forward.Serve, forward.Serve},
+	} {
+		m.reload(t, text(c.servers))
+		if a, b := of("10.0.0.3:80"), of("10.0.0.9:80"); a != c.real || b != c.sorry {
+			t.Errorf("%v and %v, want %v and %v", a, b, c.real, c.sorry)
+		}
+	}
+}
+
 func TestViews(t *testing.T) {
 	w := steered(t, false)
 	w.checks["10.0.0.3:80"] = false
