@@ -36,6 +36,12 @@ inside ip link set v0 up
 inside ip addr add 10.0.0.2/24 dev v0
 inside ip route add local 10.20.0.0/15 dev lo # every server's address
 inside sysctl -qw net.core.somaxconn=4096
+steer() { # MASK DIRECTORY [COMMAND...]: of which processors those are that hear what v0 receives
+  mkdir "$2"; "${@:3}" mount -t sysfs none "$2"
+  echo "$1" >"$2/class/net/v0/queues/rx-0/rps_cpus"
+}
+steer "$(printf %x $((1 << last)))" near
+steer "$(printf %x $(((1 << last) - 1)))" far inside
 
 cat >nginx.conf <<END
 daemon off;

@@ -305,6 +305,9 @@ func (r *runner) daemon(ctx context.Context, re *reloader) error {
 	go heed(ctx, re)
 	go serveControl(ctx, only, re, log)
 	log.Info("started", "instances", len(cfg.Instances), "services", len(cfg.VirtualServers), "version", version, "dataplane", dataplaneOf(cfg))
+	if runtime.GOMAXPROCS(0) < 2 {
+		runtime.GOMAXPROCS(2) // on one processor, too, the loop has no turn to wait for behind the checks
+	}
 	runtime.LockOSThread() // which gives the loop this thread
 	prioritise(&cfg.Global, log)
 	err = l.Run(ctx)

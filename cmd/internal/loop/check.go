@@ -27,11 +27,11 @@ func (l *Loop) check(a node.RunCheck) {
 		prepared = sync.OnceValue(func() probe { return run.probe(c) })
 		run.probes[a.Check] = prepared
 	}
-	go func() {
+	go l.turns.work(run.ctx, func() {
 		done := prepared()(run.ctx, a.URL)
 		done.Check = a.Check
 		run.post(done)
-	}()
+	})
 }
 
 // probe prepares a check.
