@@ -87,8 +87,11 @@ func (s *servers) serve(n *netlab.Namespace, certificate tls.Certificate) error 
 			n.Spawn(func() {
 				on := fmt.Sprintf(":%d", port)
 				if network == "udp" {
-					_, err := net.ListenPacket("udp", on) // to be there is all
+					c, err := net.ListenPacket("udp", on)
 					failed <- err
+					for err == nil { // to be there is all
+						_, _, err = c.ReadFrom(make([]byte, 1))
+					}
 					return
 				}
 				l, err := net.Listen("tcp", on)

@@ -31,6 +31,27 @@ func waited(t *testing.T, b *BFD, want int) (list []Datagram) {
 	return list
 }
 
+// addLinkLocal gives the loopback an address, and waits until it is heard there, which the kernel
+// sees to later.
+func addLinkLocal(t *testing.T, ip net.IP) {
+	t.Helper()
+	lo, err := netlink.LinkByName("lo")
+	if err == nil {
+		err = netlink.AddrAdd(lo, &netlink.Addr{IPNet: &net.IPNet{IP: ip, Mask: net.CIDRMask(64, 128)}})
+	}
+	local := netlink.Route{Table: unix.RT_TABLE_LOCAL, Dst: &net.IPNet{IP: ip, Mask: net.CIDRMask(128, 128)}}
+	for until := time.Now().Add(5 * time.Second); err == nil; {
+		var routes []netlink.Route
+		if routes, err = netlink.RouteListFiltered(netlink.FAMILY_V6, &local, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST); len(routes) > 0 {
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatal("no local route")
+		}
+	}
+	t.Fatal(err)
+}
+
 // TestBFDSockets: what is sent arrives with its TTL and its addresses, over both families and
 // to both ports; every path has a port of its own; what is needed no longer is closed.
 func TestBFDSockets(t *testing.T) {
@@ -39,13 +60,7 @@ func TestBFDSockets(t *testing.T) {
 	b := NewBFD(func(fd int) error { polled[fd] = true; return nil }, func(fd int) error { delete(polled, fd); return nil })
 	four, six := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")
 	other, near := netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("fe80::1%lo")
-	lo, err := netlink.LinkByName("lo")
-	if err == nil {
-		err = netlink.AddrAdd(lo, &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP("fe80::1"), Mask: net.CIDRMask(64, 128)}})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	addLinkLocal(t, net.ParseIP("fe80::1"))
 	paths := []BFDPath{
 		{To: four, TTL: 255}, {From: other, To: four, TTL: 77}, {To: six, TTL: 64}, {From: six, To: six, TTL: 3, Multihop: true},
 		{To: near, TTL: 255}, {From: near.WithZone(""), To: near, TTL: 9},

@@ -2,6 +2,7 @@ package loop
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -13,7 +14,7 @@ type turns chan struct{}
 
 const (
 	checksAtWork = 64
-	turnTime     = 20 * time.Millisecond
+	turnTime     = 5 * time.Millisecond
 )
 
 func newTurns() turns { return make(turns, checksAtWork) }
@@ -24,7 +25,10 @@ func (t turns) work(ctx context.Context, f func()) {
 	case t <- struct{}{}:
 		give := sync.OnceFunc(func() { <-t })
 		defer give()
-		defer time.AfterFunc(turnTime, give).Stop()
+		defer time.AfterFunc(turnTime, func() {
+			runtime.Gosched() // behind all who are ready: where that takes long nobody more may begin
+			give()
+		}).Stop()
 	case <-ctx.Done():
 	}
 	f()
