@@ -31,9 +31,10 @@ peers: ## install the missing test peers (Debian packages) when root
 ALONE = cmd/internal/config fsm fsm/bfd netlab/report proto sched
 SKIP = -skip '^(TestScenarios|TestInterop|TestMutantsAreCaught|TestBothBackEndsAgree|TestYear|TestFirstMasterIsSoon|TestMachine.*|TestNothingMalformedLeaves)$$'
 
+# cmd/ringkeep takes longest, so it begins first.
 race: ## all tests but those of lab, vm and sim, under the race detector
 	$(GO) test -vet=off -count=1 $(addprefix ./,$(ALONE))
-	$(GO) test -race -vet=off -parallel 8 -count=1 $(SKIP) $$($(GO) list ./... | grep -vxF "$$(printf 'github.com/ringkeep/ringkeep/%s\n' $(ALONE))")
+	$(GO) test -race -vet=off -parallel 8 -count=1 $(SKIP) ./cmd/ringkeep $$($(GO) list ./... | grep -vxF "$$(printf 'github.com/ringkeep/ringkeep/%s\n' $(ALONE))")
 
 lab: ## the scenarios of netlab/scenarios, beside virtual time too, and the interop matrix with real keepalived and FRR
 	$(GO) test -vet=off -count=1 -timeout 15m -parallel 8 -run '^(TestScenarios|TestFirstMasterIsSoon|TestInterop)$$' ./netlab

@@ -103,7 +103,7 @@ func (l *lab) condition(w []string) (func() bool, error) {
 		if len(w) > 3 {
 			instance = w[3]
 		}
-		return func() bool { return h.node.state(instance) == w[2] }, nil
+		return func() bool { return h.node.state(instance) == w[2] && (w[2] != "BACKUP" || h.node.shut(instance)) }, nil
 	}
 	if w[1] == "mtu" && len(w) == 4 {
 		to, err := netip.ParseAddr(w[2])

@@ -188,6 +188,18 @@ func (v *live) followMacvlans(n *node) error {
 	return nil
 }
 
+// shut tells whether the macvlans of an instance of FRR, or of the only one, are down. zebra
+// takes them down a moment after the log says BACKUP; until then they answer for the virtual addresses.
+func (n *node) shut(instance string) bool {
+	return n.kind != "frr" || !slices.ContainsFunc(n.macvlans(), func(link netlink.Link) bool {
+		a := link.Attrs()
+		return a.OperState == netlink.OperUp && slices.ContainsFunc(n.routers, func(r Router) bool {
+			mac := r.macvlanMAC()
+			return (instance == "" || r.Instance == instance) && bytes.Equal(a.HardwareAddr, mac[:])
+		})
+	})
+}
+
 // frrDirs are where distributions install FRR's daemons.
 var frrDirs = []string{"/usr/lib/frr", "/usr/libexec/frr", "/usr/sbin", "/usr/local/sbin"}
 
