@@ -27,7 +27,7 @@ func (l *Loop) check(a node.RunCheck) {
 		prepared = sync.OnceValue(func() probe { return run.probe(c) })
 		run.probes[a.Check] = prepared
 	}
-	go l.turns.work(run.ctx, func() {
+	l.turns.do(func() {
 		done := prepared()(run.ctx, a.URL)
 		done.Check = a.Check
 		run.post(done)

@@ -124,7 +124,7 @@ type posted struct {
 
 // New makes a loop that is not running yet.
 func New(c Config) *Loop {
-	l := &Loop{Config: c, lane: lane{log: c.Log}, spin: spin{most: c.Spin}, turns: newTurns(), unsent: map[kernel.BFDPath]string{}}
+	l := &Loop{Config: c, lane: lane{log: c.Log}, spin: spin{most: c.Spin}, unsent: map[kernel.BFDPath]string{}}
 	l.notifier = checks.NewNotifier(l.notified)
 	return l
 }

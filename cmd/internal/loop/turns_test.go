@@ -11,11 +11,11 @@ import (
 // are to end none waits.
 func TestTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		turns := newTurns()
+		var turns turns
 		running := 0
 		begin := make(chan int, 1000)
 		check := func(ctx context.Context, takes time.Duration) {
-			go turns.work(ctx, func() {
+			turns.do(func() {
 				begin <- 1
 				select {
 				case <-time.After(takes):
