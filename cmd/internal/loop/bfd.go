@@ -21,9 +21,9 @@ func (l *Loop) datagrams() (heard bool) {
 	if l.BFD == nil {
 		return false
 	}
-	l.now = l.Clock() // none of these came later
 	for range mostDatagrams {
 		n := l.BFD.Receive(batchSize, func(d kernel.Datagram) {
+			l.now = l.Clock() // a reload before it may have taken long
 			l.step(node.BFDHeard{From: d.From, To: d.To, TTL: d.TTL, Multihop: d.Multihop, Payload: d.Payload})
 		})
 		heard = heard || n > 0

@@ -226,9 +226,8 @@ func (l *Loop) turn() error {
 	l.tellClock()
 	l.spin.woken(l.now)
 	for l.ctx.Err() == nil {
-		heard := l.datagrams()
 		more := l.events()
-		heard = l.datagrams() || heard // a reload may have taken long
+		heard := l.datagrams()
 		found := l.control()
 		l.tick()
 		l.flush()
