@@ -162,7 +162,7 @@ func (j *Judge) owners(at time.Duration, g *group) {
 // obeyed is when the member last heard an advertisement that it has to accept.
 func (m *member) obeyed() (at time.Duration) {
 	for _, h := range m.heard {
-		if m.NoPreempt || h.priority >= m.effective {
+		if !h.void && (m.NoPreempt || h.priority >= m.effective) {
 			at = max(at, h.at)
 		}
 	}

@@ -86,6 +86,7 @@ type member struct {
 type heard struct {
 	at       time.Duration
 	priority uint8
+	void     bool // a priority 0 came after it: there is no MASTER
 }
 
 // group is the members of one VRID on one lan, or of all that is unicast.
@@ -290,7 +291,7 @@ func (j *Judge) preempts(at time.Duration, m *member) {
 	}
 	for _, o := range m.group.members {
 		h, ok := m.heard[o.Node]
-		if ok && o.owns() && !o.resigned && at-h.at <= o.Interval+j.Slack && at-m.started > m.StartupDelay+o.Interval && j.hear(o, m) {
+		if ok && !h.void && o.owns() && !o.resigned && at-h.at <= o.Interval+j.Slack && at-m.started > m.StartupDelay+o.Interval && j.hear(o, m) {
 			j.violate(at, "nopreempt", "%s (%s) takes over from %s, which it hears, in spite of nopreempt", m.Node, m.Instance, o.Node)
 		}
 	}
@@ -306,14 +307,14 @@ func (j *Judge) early(at time.Duration, m *member) {
 		return
 	}
 	for node, h := range m.heard { // but for what it cannot have read yet
-		if h.priority >= m.effective && at-h.at > j.slack()/4 && at-h.at < m.Down-j.slack() {
+		if !h.void && h.priority >= m.effective && at-h.at > j.slack()/4 && at-h.at < m.Down-j.slack() {
 			j.violate(at, "early", "%s (%s) takes over %v after an advertisement of %s, its master down interval is %v", m.Node, m.Instance, at-h.at, node, m.Down)
 		}
 	}
 }
 
 // yields watches that a MASTER gives way to a better one only: of higher priority, or of
-// the same and a higher address (RFC 9568 §6.4.3).
+// the same and a higher address (RFC 9568 §6.4.3). That one may have resigned already.
 func (j *Judge) yields(at time.Duration, m *member) {
 	for _, f := range m.fellows { // the first of them has been asked
 		if f != m && f.state == "BACKUP" && at-f.since <= j.slack() {
@@ -389,10 +390,13 @@ func (j *Judge) Heard(at time.Duration, from, to, lan string, id RouterID, prior
 	for _, m := range j.byNode[to] {
 		switch {
 		case !m.on(lan, id):
-		case priority == 0: // it says that there is no MASTER, whoever was heard before
-			clear(m.heard)
+		case priority == 0: // whoever was heard before
+			for node, h := range m.heard {
+				h.void = true
+				m.heard[node] = h
+			}
 		default:
-			m.heard[from] = heard{at, priority}
+			m.heard[from] = heard{at: at, priority: priority}
 		}
 	}
 }
