@@ -20,6 +20,7 @@ type Poller struct {
 	count  [8]byte // of wakes, read and forgotten
 	coarse bool    // no epoll_pwait2: milliseconds only
 	until  unix.Timespec
+	often  bool // the last wait was shorter than a nap
 
 	mu   sync.Mutex // holds Close off while a Wake writes
 	wake int        // eventfd; -1 when closed
@@ -96,7 +97,38 @@ func (p *Poller) Wait(timeout time.Duration, ready []int) (n int, err error) {
 	return n, nil
 }
 
+// nap is for how long a wait that follows a short one does not tell Go's scheduler. Told, it
+// takes the processor away from who waits, and looks for the next one every 20 µs: a tenth of
+// all that bulk traffic costs. A collection that needs the sleeper ends the nap by its signal.
+// Shorter than a tick of the kernel, each nap would have the clock set, which is dear in a
+// virtual machine.
+const nap = 10 * time.Millisecond
+
 func (p *Poller) wait(events []unix.EpollEvent, timeout time.Duration) (int, error) {
+	if p.often && timeout != 0 {
+		short := nap
+		if timeout > 0 {
+			short = min(nap, timeout)
+		}
+		p.until = unix.NsecToTimespec(int64(short))
+		n, errno := epollNap(p.epoll, events, &p.until)
+		if errno != 0 {
+			return 0, errno
+		}
+		if n > 0 || short == timeout {
+			return n, nil
+		}
+		p.often = false
+		timeout = max(timeout-nap, -1)
+	}
+	began := time.Now()
+	n, err := p.sleep(events, timeout)
+	p.often = timeout != 0 && time.Since(began) < nap && !p.coarse
+	return n, err
+}
+
+// sleep is wait without naps.
+func (p *Poller) sleep(events []unix.EpollEvent, timeout time.Duration) (int, error) {
 	if !p.coarse {
 		var until *unix.Timespec
 		if timeout >= 0 {

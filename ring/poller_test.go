@@ -1,6 +1,7 @@
 package ring_test
 
 import (
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -117,6 +118,43 @@ func TestPollerWake(t *testing.T) {
 	}
 	if seen == 0 {
 		t.Error("the descriptor was not reported beside a wake")
+	}
+}
+
+// A wait after a short one is as long as any other, and finds what comes late in it.
+func TestPollerNaps(t *testing.T) {
+	p := newPoller(t)
+	fd := eventfd(t, false)
+	if err := p.Add(fd, 3); err != nil {
+		t.Fatal(err)
+	}
+	var ready [4]int
+	const long = 25 * time.Millisecond // more than a nap
+	for range 2 {
+		p.Wake()
+		if n, err := p.Wait(-1, ready[:]); n != 0 || err != nil {
+			t.Fatalf("Wait = %d, %v", n, err)
+		}
+		took, start := time.Duration(0), time.Now()
+		for took < long { // a signal of the Go runtime's may end a wait
+			if n, err := p.Wait(long-took, ready[:]); n != 0 || err != nil {
+				t.Fatalf("Wait = %d, %v", n, err)
+			}
+			took = time.Since(start)
+		}
+		p.Wake()
+		p.Wait(-1, ready[:])
+		late := time.AfterFunc(long, func() { unix.Write(fd, []byte{1, 0, 0, 0, 0, 0, 0, 0}) })
+		n, err := 0, error(nil)
+		for n == 0 && err == nil {
+			runtime.GC() // has to find the one that sleeps
+			n, err = p.Wait(-1, ready[:])
+		}
+		if n != 1 || ready[0] != 3 || err != nil {
+			t.Errorf("Wait = %v, %v", ready[:n], err)
+		}
+		late.Stop()
+		unix.Read(fd, make([]byte, 8))
 	}
 }
 

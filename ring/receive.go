@@ -168,11 +168,11 @@ func (s *Socket) takeSuper(length int) (whole []byte, ok bool) {
 		r.supers = append(r.supers, make([]byte, superSize))
 	}
 	buf := r.supers[r.superUsed]
-	n, err := unix.Read(s.fd, buf[vlanLen:])
-	for err == unix.EINTR {
-		n, err = unix.Read(s.fd, buf[vlanLen:])
+	n, errno := recvNow(s.fd, buf[vlanLen:])
+	for errno == unix.EINTR {
+		n, errno = recvNow(s.fd, buf[vlanLen:])
 	}
-	if err != nil || n != VNetLen+length {
+	if errno != 0 || n != VNetLen+length {
 		s.stats.Truncated++
 		return nil, false
 	}

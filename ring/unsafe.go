@@ -44,10 +44,31 @@ func sendmmsg(fd int, msgs []mmsghdr) (int, unix.Errno) {
 	return int(n), 0
 }
 
+// recvNow is recv(2) of what is queued already; the scheduler need not be told, as with sendmmsg.
+func recvNow(fd int, buf []byte) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd),
+		uintptr(unsafe.Pointer(unsafe.SliceData(buf))), uintptr(len(buf)), unix.MSG_DONTWAIT, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), 0
+}
+
 // epollPwait2 is epoll_pwait2(2) with no signal mask: a timeout in nanoseconds,
 // nil for none. The kernel has it since 5.11; ENOSYS before.
 func epollPwait2(fd int, events []unix.EpollEvent, timeout *unix.Timespec) (int, unix.Errno) {
 	n, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(fd),
+		uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)),
+		uintptr(unsafe.Pointer(timeout)), 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), 0
+}
+
+// epollNap is the same for a time so short that the scheduler need not be told.
+func epollNap(fd int, events []unix.EpollEvent, timeout *unix.Timespec) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(fd),
 		uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)),
 		uintptr(unsafe.Pointer(timeout)), 0, 0)
 	if errno != 0 {

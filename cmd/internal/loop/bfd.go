@@ -22,16 +22,18 @@ func (l *Loop) datagrams() (heard bool) {
 		return false
 	}
 	for range mostDatagrams {
-		n := l.BFD.Receive(batchSize, func(d kernel.Datagram) {
-			l.now = l.Clock() // a reload before it may have taken long
-			l.step(node.BFDHeard{From: d.From, To: d.To, TTL: d.TTL, Multihop: d.Multihop, Payload: d.Payload})
-		})
+		n := l.BFD.Receive(batchSize, l.hear)
 		heard = heard || n > 0
 		if n < batchSize {
 			break
 		}
 	}
 	return heard
+}
+
+func (l *Loop) datagram(d kernel.Datagram) {
+	l.now = l.Clock() // a reload before it may have taken long
+	l.step(node.BFDHeard{From: d.From, To: d.To, TTL: d.TTL, Multihop: d.Multihop, Payload: d.Payload})
 }
 
 // sendBFD sends a control packet. What hinders it is told when it begins to, and counts as a

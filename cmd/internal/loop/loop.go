@@ -100,6 +100,7 @@ type Loop struct {
 	now      time.Duration
 	ready    [16]int
 	spin     spin
+	hear     func(kernel.Datagram)     // datagram, made once
 	unsent   map[kernel.BFDPath]string // what last hindered packets
 	ctx      context.Context
 	failed   error // what a worker ended with
@@ -126,6 +127,7 @@ type posted struct {
 func New(c Config) *Loop {
 	l := &Loop{Config: c, lane: lane{log: c.Log}, spin: spin{most: c.Spin}, unsent: map[kernel.BFDPath]string{}}
 	l.notifier = checks.NewNotifier(l.notified)
+	l.hear = l.datagram
 	return l
 }
 

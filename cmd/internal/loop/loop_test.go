@@ -301,3 +301,22 @@ func TestAdvertisementCountsBeforeItsTimer(t *testing.T) {
 		}
 	}
 }
+
+// atOnce is a poller that never waits.
+type atOnce struct{}
+
+func (atOnce) Wait(time.Duration, []int) (int, error) { return 0, nil }
+func (atOnce) Wake()                                  {}
+
+// A turn that finds nothing allocates nothing.
+func TestTurnDoesNotAllocate(t *testing.T) {
+	b, _, _ := bfdBench(t)
+	b.loop.ctx, b.loop.Poller = t.Context(), atOnce{}
+	if n := testing.AllocsPerRun(100, func() {
+		if err := b.loop.turn(); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations a turn", n)
+	}
+}
