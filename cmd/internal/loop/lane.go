@@ -11,6 +11,7 @@ import (
 type lane struct {
 	frames [batchSize]ring.Frame
 	batch  node.Batch
+	bulk   bool   // there are super-frames in the last batch
 	dirty  []Port // sockets with frames queued
 	log    *slog.Logger
 }
@@ -18,7 +19,9 @@ type lane struct {
 // carry queues the frames of the batch where the verdicts send them, and those that were
 // built. They stay in their slots until the flush.
 func (l *lane) carry(n int, ports []Sockets, loopback Port) {
+	l.bulk = false
 	for i, v := range l.batch.Verdicts[:n] {
+		l.bulk = l.bulk || l.frames[i].VNet().Super()
 		switch v.Fate {
 		case node.Forwarded:
 			l.queue(ports[v.Port].Service, l.frames[i].Buf)

@@ -74,7 +74,7 @@ type Config struct {
 	IPVS      IPVS
 	LeaveIPVS bool
 	// Spin is for how long the loop looks at the rings after service frames before it
-	// sleeps, where the next ones came so soon before; 0 for never.
+	// sleeps, where the next ones came so soon before, longer after super-frames; 0 for never.
 	Spin time.Duration
 	// Workers judge service frames beside the loop, from number 1 on; the node was made for
 	// them with Guard.
@@ -238,7 +238,7 @@ func (l *Loop) turn() error {
 			l.faults() // what else could have woken it
 		}
 		n = 0
-		if l.now = l.Clock(); !l.spin.more(l.now, busy) && !more {
+		if l.now = l.Clock(); !l.spin.more(l.now, busy, l.bulk) && !more {
 			return nil
 		}
 	}

@@ -20,29 +20,37 @@ func TestSpin(t *testing.T) {
 		now += after
 		s.woken(now)
 		now += 200 * µs // a full batch, whose time is not the sender's
-		if !s.more(now, true) {
+		if !s.more(now, true, false) {
 			t.Fatalf("%v: asleep after a busy round", now)
 		}
-		if got := s.more(now, false); got != want {
+		if got := s.more(now, false, false); got != want {
 			t.Errorf("%v after the last frames: awake %v", after, got)
 		}
 	}
 	wake(time.Second, false)
 	wake(60*µs, false)
 	wake(30*µs, true)
-	if s.more(now+49*µs, false) != true || s.more(now+50*µs, false) {
+	if s.more(now+49*µs, false, false) != true || s.more(now+50*µs, false, false) {
 		t.Error("not awake for 50µs")
 	}
 	now += 40 * µs // frames that it did not sleep before
-	if !s.more(now, true) || !s.more(now+49*µs, false) {
+	if !s.more(now, true, false) || !s.more(now+49*µs, false, false) {
 		t.Error("not awake after the frames that it was awake for")
 	}
 	s.woken(now + 2*time.Second) // a timer
-	if s.more(now+2*time.Second, false) {
+	if s.more(now+2*time.Second, false, false) {
 		t.Error("awake after a timer")
 	}
 	wake(3*time.Second, false)
-	if never := (&spin{}); never.more(0, true) && never.more(0, false) {
+	now += 10 * time.Second
+	s.more(now, true, true)
+	now += 200 * µs
+	s.woken(now)
+	s.more(now, true, true)
+	if !s.more(now+499*µs, false, false) || s.more(now+500*µs, false, false) {
+		t.Error("not awake for 500µs after super-frames")
+	}
+	if never := (&spin{}); never.more(0, true, false) && never.more(0, false, false) {
 		t.Error("awake though it may not be")
 	}
 }

@@ -78,7 +78,7 @@ func (w *Worker) run(ctx context.Context) error {
 		for more := true; more && ctx.Err() == nil; n = 0 {
 			busy := w.round(n > 0)
 			w.now = w.loop.Clock()
-			more = w.spin.more(w.now, busy)
+			more = w.spin.more(w.now, busy, w.bulk)
 		}
 	}
 	return nil
