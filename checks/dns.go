@@ -23,7 +23,7 @@ func DNS(ctx context.Context, c DNSCheck) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrLocal, err)
 	}
-	conn, err := c.dial(ctx, "udp")
+	conn, err := c.talk(ctx, "udp")
 	if err != nil {
 		return err
 	}

@@ -73,7 +73,7 @@ func HTTP(ctx context.Context, c HTTPCheck) (HTTPAnswer, error) {
 	if len(request) > maxRequest {
 		return HTTPAnswer{}, fmt.Errorf("%w: the request is longer than %d bytes", ErrLocal, maxRequest)
 	}
-	conn, err := c.dial(ctx, "tcp")
+	conn, err := c.talk(ctx, "tcp")
 	if err != nil {
 		return HTTPAnswer{}, err
 	}

@@ -29,7 +29,7 @@ func SMTP(ctx context.Context, c SMTPCheck) error {
 	if helo == "" {
 		helo = DefaultHelo
 	}
-	conn, err := c.dial(ctx, "tcp")
+	conn, err := c.talk(ctx, "tcp")
 	if err != nil {
 		return err
 	}

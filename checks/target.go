@@ -52,23 +52,34 @@ func (t Target) addr() netip.AddrPort {
 	return t.Addr
 }
 
+// talk is dial for a connection that something is said on.
+func (t Target) talk(ctx context.Context, network string) (*talkative, error) {
+	c := &talkative{ctx: ctx, timeout: t.timeout(), end: time.Now().Add(wholeTimeouts * t.timeout())}
+	var err error
+	if c.Conn, err = t.dial(ctx, network); err != nil {
+		return nil, err
+	}
+	c.stop = context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
+	return c, nil
+}
+
 // dial opens a socket of the network "tcp" or "udp" within the timeout. The error is the
 // reason for people. The socket belongs to the network namespace of the calling thread.
-func (t Target) dial(ctx context.Context, network string) (*talkative, error) {
-	d := net.Dialer{Timeout: t.timeout(), KeepAlive: -1, Control: t.control}
+func (t Target) dial(ctx context.Context, network string) (net.Conn, error) {
+	d := net.Dialer{Timeout: t.timeout(), KeepAlive: -1}
+	if t.Device != "" || t.Mark != 0 || t.Bind.Port() != 0 {
+		d.Control = t.control
+	}
 	d.SetMultipathTCP(false)
 	if t.Bind.Addr().IsValid() || t.Bind.Port() != 0 {
 		if d.LocalAddr = net.Addr(net.TCPAddrFromAddrPort(t.Bind)); network == "udp" {
 			d.LocalAddr = net.UDPAddrFromAddrPort(t.Bind)
 		}
 	}
-	end := time.Now().Add(wholeTimeouts * t.timeout())
 	conn, err := d.DialContext(ctx, network, t.addr().String())
 	switch {
 	case err == nil:
-		c := &talkative{Conn: conn, ctx: ctx, timeout: t.timeout(), end: end}
-		c.stop = context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-		return c, nil
+		return conn, nil
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("%w: %w", ErrLocal, ctx.Err())
 	}

@@ -23,7 +23,7 @@ type UDPCheck struct {
 // UDP sends one datagram. Without Required silence is success, and any answer that is not
 // an ICMP error. The error is as that of [TCP].
 func UDP(ctx context.Context, c UDPCheck) error {
-	conn, err := c.dial(ctx, "udp")
+	conn, err := c.talk(ctx, "udp")
 	if err != nil {
 		return err
 	}

@@ -14,11 +14,13 @@ type turns struct {
 	mu      sync.Mutex
 	atWork  int
 	waiting []func() // first come, first served
+	idle    chan func()
 }
 
 const (
 	checksAtWork = 64
 	turnTime     = 5 * time.Millisecond
+	idleTime     = time.Second // that a goroutine waits for its next check: a new one has its stack to grow
 )
 
 // do runs f in a goroutine when it is its turn.
@@ -29,12 +31,33 @@ func (t *turns) do(f func()) {
 		t.waiting = append(t.waiting, f)
 		return
 	}
+	if t.idle == nil {
+		t.idle = make(chan func())
+	}
 	t.atWork++
-	go t.work(f)
+	select {
+	case t.idle <- f:
+	default:
+		go t.serve(f)
+	}
 }
 
-// work runs f, and after it those that wait, until the turn is another's.
-func (t *turns) work(f func()) {
+// serve runs f, and what comes while it is idle.
+func (t *turns) serve(f func()) {
+	wait := time.NewTimer(idleTime)
+	defer wait.Stop()
+	for t.work(f) {
+		wait.Reset(idleTime)
+		select {
+		case f = <-t.idle:
+		case <-wait.C:
+			return
+		}
+	}
+}
+
+// work runs f, and after it those that wait. It reports whether the turn was its own to the end.
+func (t *turns) work(f func()) (own bool) {
 	for f != nil {
 		var over atomic.Bool
 		timer := time.AfterFunc(turnTime, func() {
@@ -46,10 +69,11 @@ func (t *turns) work(f func()) {
 		f()
 		timer.Stop()
 		if !over.CompareAndSwap(false, true) {
-			return
+			return false
 		}
 		f = t.next()
 	}
+	return true
 }
 
 // next is whose turn it is then, nil for nobody's.
