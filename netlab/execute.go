@@ -103,7 +103,7 @@ func (l *lab) execute(st Statement) error {
 		l.marked = l.moment(false)
 		l.wire.with(func() {
 			for _, e := range l.observer.elections {
-				e.silence = -1
+				e.silence, e.earlier = -1, -1
 			}
 		})
 		for _, f := range l.flows {

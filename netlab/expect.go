@@ -39,19 +39,26 @@ func (l *lab) expectSilence(w []string) error {
 	if err != nil || len(w) != 5 {
 		return fmt.Errorf("expect silence VRID LOW HIGH")
 	}
-	silence, late, taker, low := time.Duration(-1), time.Duration(0), "", w[3]
+	least, err := parseTime(w[3])
+	if err != nil {
+		return err
+	}
+	silence, late, low, now := time.Duration(-1), time.Duration(0), w[3], l.moment(false)
 	l.wire.with(func() {
 		if e := ForVRID(uint8(vrid), l.observer.elections); e != nil {
-			silence, late, taker = e.silence, e.late, e.last.from.name
+			silence, late = e.silence, e.late+now.since(l.marked, e.last.from.name)
 			if e.awaited {
 				low = "0s"
+			}
+			if silence < least && e.earlier >= max(0, least-late) { // another came before the one that was late
+				silence = e.earlier
 			}
 		}
 	})
 	if silence < 0 {
 		return fmt.Errorf("nobody took VRID %d over since mark", vrid)
 	}
-	return l.between(fmt.Sprintf("silence of VRID %d", vrid), silence, low, w[4], late+l.moment(false).since(l.marked, taker))
+	return l.between(fmt.Sprintf("silence of VRID %d", vrid), silence, low, w[4], late)
 }
 
 // between compares and prints a measured time. late is what of it the machine may have added.

@@ -227,7 +227,7 @@ func TestFirstMasterIsSoon(t *testing.T) {
 	s := startLab(t, dir, pair("run 60s\n"), "--dir", dir)
 	log := filepath.Join(dir, "a", "log")
 	within(t, "a is MASTER", func() bool { return entered(log, "MASTER") })
-	now := moment{map[string]runDelays{"": runDelaysOf(s.Process.Pid)}, stolen()}
+	now := moment{processes: map[string]runDelays{"": runDelaysOf(s.Process.Pid)}, stolen: stolen()}
 	waited := now.since(moment{stolen: before})
 	s.Process.Signal(os.Interrupt)
 	s.Wait()

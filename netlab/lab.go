@@ -76,6 +76,8 @@ type lab struct {
 	measured  []report.Measure // what expectations found, for the end
 	opened    atomic.Int64     // connections of connect flows
 
+	interfaceLock interfaceLock
+
 	mu          sync.Mutex
 	violation   error
 	transitions []Transition
@@ -196,6 +198,11 @@ func (l *lab) play(capture string) error {
 		if h.node != nil {
 			routers = append(routers, h.node.routers...)
 		}
+	}
+	ctx, cancel := context.WithCancel(l.ctx)
+	defer cancel()
+	if err := l.interfaceLock.watch(ctx, l.wireSpace); err != nil {
+		return err
 	}
 	l.live.start(routers)
 	if err := l.wire.start(capture); err != nil {

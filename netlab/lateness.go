@@ -8,8 +8,8 @@ import (
 // judgeMemory is how long ago the machine may have been late with what is judged now.
 const judgeMemory = 3 * time.Second
 
-// lateness is how late the machine was recently: what the nodes have waited for a processor, and
-// the lab itself. A wait counts when it is over; meanwhile those of the other nodes stand for it.
+// lateness is how late the machine was recently: what the nodes have waited for a processor
+// and for the lock of interfaces, and the lab itself. A wait counts when it is over; meanwhile those of the other nodes stand for it.
 // One goroutine uses it.
 type lateness struct {
 	last   moment

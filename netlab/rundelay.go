@@ -55,15 +55,16 @@ func stolen() (each []time.Duration) {
 	return each
 }
 
-// moment is what had been waited for processors at some time.
+// moment is what had been waited for processors, and for the lock of interfaces, at some time.
 type moment struct {
 	processes map[string]runDelays // by node; "" is the lab with all that it has started
 	stolen    []time.Duration
+	locked    time.Duration
 }
 
 // moment looks at the processes of the nodes, or with whole at those of the lab too.
 func (l *lab) moment(whole bool) moment {
-	m := moment{map[string]runDelays{}, stolen()}
+	m := moment{map[string]runDelays{}, stolen(), l.interfaceLock.total()}
 	if whole {
 		m.processes[""] = runDelaysOf(os.Getpid())
 		return m
@@ -78,8 +79,8 @@ func (l *lab) moment(whole bool) moment {
 	return m
 }
 
-// since is how long these processes have waited for a processor since an earlier moment: the
-// machine's part in whatever took too long. Without names it is all of them.
+// since is how long these processes have waited for a processor since an earlier moment, and all for
+// the lock: the machine's part in whatever took too long. Without names it is all of them.
 func (m moment) since(before moment, names ...string) (late time.Duration) {
 	for i, all := range m.stolen {
 		if i < len(before.stolen) {
@@ -94,5 +95,5 @@ func (m moment) since(before moment, names ...string) (late time.Duration) {
 	for _, name := range names {
 		late += m.processes[name].since(before.processes[name])
 	}
-	return late
+	return late + m.locked - before.locked
 }

@@ -34,7 +34,7 @@ func Between(what string, got time.Duration, low, high string, late time.Duratio
 func Found(m report.Measure) string {
 	late := ""
 	if m.Late > 0 {
-		late = fmt.Sprintf(", and %v for processes that waited for a processor", m.Late)
+		late = fmt.Sprintf(", and %v for the machine, on which processes had to wait", m.Late)
 	}
 	return fmt.Sprintf("%s: %v (expected %v to %v%s)", m.Text, m.Got, m.Low, m.High, late)
 }

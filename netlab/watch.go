@@ -31,6 +31,7 @@ type election struct {
 	last     advert        // of priority above 0
 	resigned time.Duration // when the last one said priority 0, -1 if it did not
 	silence  time.Duration // at the last change of sender, since mark; -1 without one
+	earlier  time.Duration // and at the one before
 	held     time.Duration // at most so long the wire held what the next silence begins with
 	late     time.Duration // and what this one began with
 	awaited  bool          // who took over had heard nothing for so long that it need not have heard the priority 0
@@ -65,7 +66,7 @@ func (o *observer) advert(a advert) {
 	o.adverts = append(o.adverts, a)
 	e := o.elections[a.id]
 	if e == nil {
-		e = &election{resigned: -1, silence: -1}
+		e = &election{resigned: -1, silence: -1, earlier: -1}
 		o.elections[a.id] = e
 	}
 	if a.priority == 0 {
@@ -92,7 +93,7 @@ func (o *observer) change(e *election, a advert) {
 	if e.resigned >= 0 {
 		since, why = e.resigned, "after priority 0 of "+e.last.from.name
 	}
-	e.silence, e.late = a.at-since, e.held
+	e.silence, e.earlier, e.late = a.at-since, e.silence, e.held
 	o.l.sayAt(a.at, a.from.name, "first advertisement of VRID %v, priority %d, %v %s", a.id, a.priority, e.silence.Round(10*time.Microsecond), why)
 }
 

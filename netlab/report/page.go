@@ -158,7 +158,7 @@ func bounds(m Measure) string {
 		return ""
 	}
 	if m.Late > 0 {
-		return short(m.Low) + " to " + short(m.High) + ", and " + short(m.Late) + " for processes that waited for a processor"
+		return short(m.Low) + " to " + short(m.High) + ", and " + short(m.Late) + " for the machine, on which processes had to wait"
 	}
 	return short(m.Low) + " to " + short(m.High)
 }

@@ -126,5 +126,5 @@ type Breach struct {
 type Measure struct {
 	Text           string
 	Got, Low, High time.Duration
-	Late           time.Duration // more than High that is the machine's: its processes waited for a processor
+	Late           time.Duration // more than High that is the machine's: its processes had to wait
 }
