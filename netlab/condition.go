@@ -51,6 +51,9 @@ func (l *lab) wait(w []string) error {
 				end, given = end.Add(late-given), late
 				break
 			}
+			if given > 0 {
+				return fmt.Errorf("not within this time, and %v for the machine", given.Round(time.Millisecond))
+			}
 			return errors.New("not within this time")
 		}
 		pause(l.ctx, poll)

@@ -302,34 +302,57 @@ type term struct {
 	adverts  []time.Duration // all of them
 }
 
-// terms reads in a capture who was MASTER when: from the first advertisement to the last
-// one before priority 0, or before two intervals of silence.
+// terms reads in a capture who was MASTER when.
 func terms(t *testing.T, capture string, interval time.Duration) (list []term) {
 	t.Helper()
-	open := map[string]int{} // by host, the place in the list
-	var first time.Time
+	var seen []sent
 	err := pcap.Each(capture, func(p pcap.Packet, _ []pcap.Interface) {
-		if first.IsZero() {
-			first = p.At
-		}
 		_, v, err := ParseVRRP(p.Data)
-		if err != nil {
-			return
-		}
-		at, host := p.At.Sub(first), strings.TrimSuffix(p.Interface, ":eth0")
-		i, ok := open[host]
-		switch {
-		case v.Priority() == 0:
-			delete(open, host)
-		case ok && at-list[i].to <= 2*interval:
-			list[i].to, list[i].adverts = at, append(list[i].adverts, at)
-		default:
-			open[host] = len(list)
-			list = append(list, term{host, at, at, []time.Duration{at}})
+		if err == nil {
+			seen = append(seen, sent{strings.TrimSuffix(p.Interface, ":eth0"), time.Duration(p.At.UnixNano()), v.Priority()})
 		}
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	for i := len(seen) - 1; i >= 0; i-- {
+		seen[i].at -= seen[0].at
+	}
+	return termsOf(seen, interval)
+}
+
+// sent is an advertisement.
+type sent struct {
+	host     string
+	at       time.Duration
+	priority uint8
+}
+
+// termsOf finds the terms of MASTERs: from the first advertisement to the last one before priority
+// 0, before two intervals of silence, or before a silence in which another advertised twice.
+func termsOf(seen []sent, interval time.Duration) (list []term) {
+	open := map[string]int{} // by host, the place in the list
+	others := map[string]int{}
+	for _, a := range seen {
+		i, ok := open[a.host]
+		silence := time.Duration(0)
+		if ok {
+			silence = a.at - list[i].to
+		}
+		switch {
+		case a.priority == 0:
+			delete(open, a.host)
+			continue
+		case ok && silence <= 2*interval && (others[a.host] < 2 || silence <= interval*5/4):
+			list[i].to, list[i].adverts = a.at, append(list[i].adverts, a.at)
+		default:
+			open[a.host] = len(list)
+			list = append(list, term{a.host, a.at, a.at, []time.Duration{a.at}})
+		}
+		for host := range open {
+			others[host]++
+		}
+		others[a.host] = 0
 	}
 	return list
 }
@@ -366,5 +389,38 @@ func TestTogether(t *testing.T) {
 		if got, more := together(tt.list); got != tt.want || more != tt.more {
 			t.Errorf("%v: %d with %d, want %d with %d", tt.list, got, more, tt.want, tt.more)
 		}
+	}
+}
+
+// A MASTER that gives way for less than two intervals has two terms.
+func TestTerms(t *testing.T) {
+	const ms = time.Millisecond
+	var seen []sent
+	says := func(host string, priority uint8, at ...time.Duration) {
+		for _, at := range at {
+			seen = append(seen, sent{host, at * ms, priority})
+		}
+	}
+	says("b", 160, 0, 1000)
+	says("a", 240, 1015, 1510, 2510)
+	says("a", 0, 2511)
+	says("b", 160, 2890, 3890)
+	got := termsOf(seen, time.Second)
+	if want := []term{{"b", 0, 1000 * ms, nil}, {"a", 1015 * ms, 2510 * ms, nil}, {"b", 2890 * ms, 3890 * ms, nil}}; len(got) != len(want) {
+		t.Errorf("%v, want %v", got, want)
+	} else {
+		for i, w := range want {
+			if g := got[i]; g.host != w.host || g.from != w.from || g.to != w.to {
+				t.Errorf("%v, want %v", g, w)
+			}
+		}
+	}
+	seen = nil
+	for at := time.Duration(0); at < 5000; at += 1000 { // beside each other, one of them late now and then
+		says("a", 240, at)
+		says("b", 160, at+100+at/25)
+	}
+	if got := termsOf(seen, time.Second); len(got) != 2 {
+		t.Errorf("%v, want two", got)
 	}
 }

@@ -18,17 +18,22 @@ func runDelaysOf(pid int) runDelays {
 		dir := "/proc/" + todo[0] + "/task/"
 		threads, _ := os.ReadDir(dir) // it may have ended
 		for _, thread := range threads {
-			stat, _ := os.ReadFile(dir + thread.Name() + "/schedstat")
-			if f := strings.Fields(string(stat)); len(f) == 3 {
-				id, _ := strconv.Atoi(thread.Name())
-				ns, _ := strconv.ParseInt(f[1], 10, 64)
-				all[id] = time.Duration(ns)
-			}
+			all.read(dir+thread.Name(), thread.Name())
 			children, _ := os.ReadFile(dir + thread.Name() + "/children")
 			todo = append(todo, strings.Fields(string(children))...)
 		}
 	}
 	return all
+}
+
+// read adds a thread, whose directory in /proc this is.
+func (d runDelays) read(dir, thread string) {
+	stat, _ := os.ReadFile(dir + "/schedstat")
+	if f := strings.Fields(string(stat)); len(f) == 3 {
+		id, _ := strconv.Atoi(thread)
+		ns, _ := strconv.ParseInt(f[1], 10, 64)
+		d[id] = time.Duration(ns)
+	}
 }
 
 // since is what was added since an earlier look, by all threads together.
@@ -58,13 +63,27 @@ func stolen() (each []time.Duration) {
 // moment is what had been waited for processors, and for the lock of interfaces, at some time.
 type moment struct {
 	processes map[string]runDelays // by node; "" is the lab with all that it has started
+	kernel    runDelays            // of its threads, which take an interface up after those who ask for it
 	stolen    []time.Duration
 	locked    time.Duration
 }
 
+// kernelDelays is of the kernel's threads, where the lab sees them: the children of kthreadd.
+func kernelDelays() runDelays {
+	if name, _ := os.ReadFile("/proc/2/comm"); string(name) != "kthreadd\n" {
+		return nil
+	}
+	all := runDelays{}
+	children, _ := os.ReadFile("/proc/2/task/2/children")
+	for _, pid := range strings.Fields(string(children)) {
+		all.read("/proc/"+pid, pid)
+	}
+	return all
+}
+
 // moment looks at the processes of the nodes, or with whole at those of the lab too.
 func (l *lab) moment(whole bool) moment {
-	m := moment{map[string]runDelays{}, stolen(), l.interfaceLock.total()}
+	m := moment{map[string]runDelays{}, kernelDelays(), stolen(), l.interfaceLock.total()}
 	if whole {
 		m.processes[""] = runDelaysOf(os.Getpid())
 		return m
@@ -79,8 +98,9 @@ func (l *lab) moment(whole bool) moment {
 	return m
 }
 
-// since is how long these processes have waited for a processor since an earlier moment, and all for
-// the lock: the machine's part in whatever took too long. Without names it is all of them.
+// since is how long these processes have waited for a processor since an earlier moment, the kernel's
+// threads too, and all for the lock: the machine's part in whatever took too long. Without names
+// it is all of them.
 func (m moment) since(before moment, names ...string) (late time.Duration) {
 	for i, all := range m.stolen {
 		if i < len(before.stolen) {
@@ -95,5 +115,5 @@ func (m moment) since(before moment, names ...string) (late time.Duration) {
 	for _, name := range names {
 		late += m.processes[name].since(before.processes[name])
 	}
-	return late + m.locked - before.locked
+	return late + m.kernel.since(before.kernel) + m.locked - before.locked
 }
