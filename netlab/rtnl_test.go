@@ -25,3 +25,22 @@ func TestInterfaceLock(t *testing.T) {
 	ask(2 * time.Second)
 	expect(3 * time.Second)
 }
+
+// What the kernel's threads have waited before the first look is nothing of the lab's.
+func TestKernelDelaysCountFromALook(t *testing.T) {
+	var l lab
+	now := l.moment(true)
+	if late := now.since(moment{processes: now.processes}); late != 0 {
+		t.Errorf("%v late before anything was looked at", late)
+	}
+	if now.kernel == nil { // they are not seen from here
+		return
+	}
+	later := moment{processes: now.processes, kernel: runDelays{}}
+	for id, d := range now.kernel {
+		later.kernel[id] = d + time.Millisecond
+	}
+	if late, want := later.since(now), time.Duration(len(now.kernel))*time.Millisecond; late != want {
+		t.Errorf("%v late, want %v", late, want)
+	}
+}

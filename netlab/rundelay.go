@@ -115,5 +115,8 @@ func (m moment) since(before moment, names ...string) (late time.Duration) {
 	for _, name := range names {
 		late += m.processes[name].since(before.processes[name])
 	}
-	return late + m.kernel.since(before.kernel) + m.locked - before.locked
+	if before.kernel != nil { // else it is what they waited since the machine was started
+		late += m.kernel.since(before.kernel)
+	}
+	return late + m.locked - before.locked
 }
