@@ -19,6 +19,7 @@ type program struct {
 	ins    []bpf.Instruction
 	places []int         // of each label, -1 before it is set
 	jumps  map[int]label // instruction that is a bpf.Jump to be filled in
+	gap    uint32        // addresses between two neighbours of a search that may pass with them
 }
 
 func newProgram() *program { return &program{jumps: map[int]label{}} }

@@ -148,7 +148,7 @@ func TestFanoutGrowsCoarser(t *testing.T) {
 			list = append(list, serviceAt(6, vipOf(a), uint16(1000+a)))
 		}
 		for a := range c.servers {
-			list = append(list, answerOf(6, vipOf(10000+a), 80))
+			list = append(list, answerOf(6, vipOf(10000+3*a), 80))
 		}
 		client := netip.MustParseAddr("192.0.2.77")
 		f := ring.Fanout{Matches: list}

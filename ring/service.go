@@ -68,22 +68,28 @@ const (
 // Frames of a VLAN do not pass. With no matches nothing does.
 //
 // Matches too many for the kernel's 4096 instructions are looked at more coarsely: without
-// ports, or all of a family at last. The reader must look again anyway. The error is for a match that contradicts itself.
+// ports, with what lies between neighbouring addresses, or all of a family at last. The reader
+// must look again anyway. The error is for a match that contradicts itself.
 func ServiceFilter(matches []Match) ([]bpf.RawInstruction, error) {
 	matches, err := sorted(matches)
 	if err != nil {
 		return nil, err
 	}
-	for how := byPort; ; how++ {
-		p := serviceProgram(matches, how)
-		if !p.tooLong() || how == byFamily {
-			return p.assemble()
+	var p *program
+	for _, try := range []struct {
+		how precision
+		gap uint32
+	}{{byPort, 0}, {byProtocol, 0}, {byProtocol, 15}, {byProtocol, 255}, {byProtocol, 65535}, {byFamily, 0}} {
+		if p = serviceProgram(matches, try.how, try.gap); !p.tooLong() {
+			break
 		}
 	}
+	return p.assemble()
 }
 
-func serviceProgram(matches []Match, how precision) *program {
+func serviceProgram(matches []Match, how precision, gap uint32) *program {
 	p := newProgram()
+	p.gap = gap
 	accept, reject := p.label(), p.label()
 	if len(matches) > 0 {
 		p.native(reject)
@@ -233,15 +239,23 @@ func (p *program) skipHeader(length bpf.Instruction) {
 	)
 }
 
-// branch is an address of a search and where it leads.
+// branch is an address of a search and where it leads. Those behind it up to another last word
+// lead there too.
 type branch struct {
 	addr []uint32
+	last uint32
 	leaf label
+}
+
+// follows tells whether an address may be a branch together with those of b, with the gap between.
+func (b branch) follows(addr []uint32, leaf label, gap uint32) bool {
+	n := len(addr) - 1
+	return b.leaf == leaf && slices.Equal(b.addr[:n], addr[:n]) && addr[n]-b.last <= gap+1
 }
 
 // section searches for an address that load brings word by word, and goes on behind itself
 // if it is none of the list or if its leaf, made by end, says so. Addresses with the same
-// matches share one.
+// matches share one; neighbours among them cost what one address does.
 func (p *program) section(list map[netip.Addr][]Match, how precision, load func(word int), end func(ms []Match, miss label)) {
 	if len(list) == 0 {
 		return
@@ -256,7 +270,13 @@ func (p *program) section(list map[netip.Addr][]Match, how precision, load func(
 			leaves[key] = p.label()
 			order = append(order, list[addr])
 		}
-		branches = append(branches, branch{words(addr), leaves[key]})
+		w := words(addr)
+		last := w[len(w)-1]
+		if n := len(branches) - 1; n >= 0 && len(branches[n].addr) == len(w) && branches[n].follows(w, leaves[key], p.gap) {
+			branches[n].last = last
+		} else {
+			branches = append(branches, branch{w, last, leaves[key]})
+		}
 	}
 	p.search(branches, load, 0, miss)
 	for _, ms := range order {
@@ -302,7 +322,7 @@ func (p *program) bisect(list []branch, load func(word int), word int, miss labe
 		p.set(upper)
 		p.bisect(list[half:], load, word, miss)
 	case word+1 == len(list[0].addr):
-		p.jumpIf(bpf.JumpEqual, first, list[0].leaf)
+		p.between(first, list[0].last, list[0].leaf)
 		p.jump(miss)
 	default:
 		p.jumpIf(bpf.JumpNotEqual, first, miss)
@@ -356,15 +376,20 @@ func (p *program) ports(ms []Match, how precision, accept, miss label) {
 	p.jump(miss)
 }
 
-// within jumps if the accumulator is in the range.
+// within jumps if the accumulator is a port of the range.
 func (p *program) within(ports [2]uint16, to label) {
-	if ports[0] == ports[1] {
-		p.jumpIf(bpf.JumpEqual, uint32(ports[0]), to)
+	p.between(uint32(ports[0]), uint32(ports[1]), to)
+}
+
+// between jumps if the accumulator is from first to last.
+func (p *program) between(first, last uint32, to label) {
+	if first == last {
+		p.jumpIf(bpf.JumpEqual, first, to)
 		return
 	}
 	above := p.label()
-	p.jumpIf(bpf.JumpGreaterThan, uint32(ports[1]), above)
-	p.jumpIf(bpf.JumpGreaterOrEqual, uint32(ports[0]), to)
+	p.jumpIf(bpf.JumpGreaterThan, last, above)
+	p.jumpIf(bpf.JumpGreaterOrEqual, first, to)
 	p.set(above)
 }
 

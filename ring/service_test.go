@@ -1,6 +1,7 @@
 package ring_test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -229,9 +230,9 @@ func vipOf(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 1, byte(i >> 8
 // addrOf is one of both families, near others and far from them.
 func addrOf(i int) netip.Addr {
 	if i%2 == 0 {
-		return vipOf(i / 2 * 77)
+		return vipOf(i/2 + i/6*77)
 	}
-	return netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 7: byte(i % 4), 11: byte(i % 3), 15: byte(i)})
+	return netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 7: byte(i / 9), 11: byte(i / 5), 15: byte(i / 2)})
 }
 
 // matched is the plain reading of the list, for packets with ports.
@@ -291,41 +292,48 @@ func TestServiceFilterAgainstModel(t *testing.T) {
 }
 
 // Beyond the kernel's limit the filters grow coarser, step by step, and the
-// kernel takes each of them. Addresses with the same ports cost little.
+// kernel takes each of them. Addresses with the same ports cost little, and neighbours nothing.
 func TestServiceFilterGrowsCoarser(t *testing.T) {
 	space := newSpace(t)
 	space.up("lo")
 	sock := space.open(ring.Config{Interface: "lo"})
-	grid := func(addrs, ports, step int) (out []ring.Match) {
+	at := func(i, apart int) netip.Addr {
+		return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, 10<<24+uint32(i*apart))))
+	}
+	grid := func(addrs, apart, ports, step int) (out []ring.Match) {
 		for a := range addrs {
 			for p := range ports {
-				out = append(out, serviceAt(6, vipOf(a), uint16(1000+a*step+p)))
+				out = append(out, serviceAt(6, at(a, apart), uint16(1000+a*step+p)))
 			}
 		}
 		return out
 	}
-	hit := packet{typ: 0x800, proto: 6, to: vipOf(1), port: 1000}
 	for _, c := range []struct {
-		addrs, ports, step int
-		port, proto, addr  bool // whether a packet wrong in this passes
+		addrs, apart, ports, step int
+		port, between, proto, far bool // whether a packet wrong in this passes
 	}{
-		{10, 10, 10, false, false, false},
-		{10, 150, 150, false, false, false},
-		{10, 1500, 0, false, false, false},
-		{700, 10, 0, false, false, false},
-		{2, 1500, 1500, true, false, false},
-		{100, 100, 100, true, false, false},
-		{500, 3, 3, true, false, false},
-		{3000, 1, 1, true, true, true},
+		{addrs: 10, apart: 2, ports: 10, step: 10},
+		{addrs: 10, apart: 2, ports: 150, step: 150},
+		{addrs: 10, apart: 2, ports: 1500},
+		{addrs: 700, apart: 2, ports: 10},
+		{addrs: 60000, apart: 1, ports: 10},
+		{addrs: 2, apart: 2, ports: 1500, step: 1500, port: true},
+		{addrs: 100, apart: 2, ports: 100, step: 100, port: true},
+		{addrs: 500, apart: 2, ports: 3, step: 3, port: true},
+		{addrs: 3000, apart: 1, ports: 1, step: 1, port: true},
+		{addrs: 3000, apart: 16, ports: 1, port: true, between: true},
+		{addrs: 3000, apart: 256, ports: 1, port: true, between: true},
+		{addrs: 3000, apart: 65536, ports: 1, port: true, between: true},
+		{addrs: 3000, apart: 65537, ports: 1, port: true, between: true, proto: true, far: true},
 	} {
-		filter, err := ring.ServiceFilter(grid(c.addrs, c.ports, c.step))
+		filter, err := ring.ServiceFilter(grid(c.addrs, c.apart, c.ports, c.step))
 		if err != nil {
 			t.Fatal(err)
 		}
-		hit.port = uint16(1000 + c.step)
-		port, proto, addr := hit, hit, hit
-		port.port, proto.proto, addr.to = 9, 17, netip.MustParseAddr("192.0.2.1")
-		name := fmt.Sprintf("%d addresses with %d ports (%d instructions)", c.addrs, c.ports, len(filter))
+		hit := packet{typ: 0x800, proto: 6, to: at(1, c.apart), port: uint16(1000 + c.step)}
+		port, between, proto, far := hit, hit, hit, hit
+		port.port, between.to, proto.proto, far.to = 9, at(1, c.apart).Next(), 17, netip.MustParseAddr("9.0.2.1")
+		name := fmt.Sprintf("%+v (%d instructions)", c, len(filter))
 		if len(filter) > unix.BPF_MAXINSNS {
 			t.Errorf("%s: too long", name)
 		}
@@ -335,12 +343,31 @@ func TestServiceFilterGrowsCoarser(t *testing.T) {
 		for what, pair := range map[string]struct {
 			p    packet
 			want bool
-		}{"service": {hit, true}, "wrong port": {port, c.port}, "wrong protocol": {proto, c.proto}, "wrong address": {addr, c.addr}} {
+		}{
+			"service": {hit, true}, "wrong port": {port, c.port}, "an address between": {between, c.between || c.apart == 1},
+			"wrong protocol": {proto, c.proto}, "wrong address": {far, c.far},
+		} {
 			if got := passes(t, filter, pair.p.bytes()); got != pair.want {
 				t.Errorf("%s: %s passes %v, want %v", name, what, got, pair.want)
 			}
 		}
 	}
+}
+
+// Tunnels to thousands of servers are no reason to take every packet of this host.
+func TestServiceFilterOfManyServers(t *testing.T) {
+	list := []ring.Match{serviceAt(6, vip4, 80)}
+	for i := range 6000 {
+		server := netip.AddrFrom4([4]byte{10, 20 + byte(i/250/256), byte(i / 250), byte(1 + i%250)})
+		list = append(list, ring.Match{Protocol: 4, Dst: host(server), Quoted: true})
+	}
+	server := netip.MustParseAddr("10.20.7.7")
+	checkPassing(t, list, []passing{
+		{"the service", packet{proto: 6, to: vip4, port: 80}, true},
+		{"a server's answer to a check", packet{proto: 6, from: server, fromPort: 80, to: far4}, false},
+		{"an error about a tunnel", packet{proto: 1, icmp: 3, from: far4, to: far4, quote: &packet{proto: 4, to: server}}, true},
+		{"an error about another", packet{proto: 1, icmp: 3, from: far4, to: far4, quote: &packet{proto: 4, to: netip.MustParseAddr("10.20.7.251")}}, false},
+	})
 }
 
 // The kernel reads a program as the tests above do.
