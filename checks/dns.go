@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
 )
 
 // DNSCheck describes one DNS_CHECK.
@@ -23,7 +24,7 @@ func DNS(ctx context.Context, c DNSCheck) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrLocal, err)
 	}
-	conn, err := c.talk(ctx, "udp")
+	conn, err := c.talk(ctx, unix.SOCK_DGRAM)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // userAgent is what keepalived calls itself to web servers.
@@ -73,7 +75,7 @@ func HTTP(ctx context.Context, c HTTPCheck) (HTTPAnswer, error) {
 	if len(request) > maxRequest {
 		return HTTPAnswer{}, fmt.Errorf("%w: the request is longer than %d bytes", ErrLocal, maxRequest)
 	}
-	conn, err := c.talk(ctx, "tcp")
+	conn, err := c.talk(ctx, unix.SOCK_STREAM)
 	if err != nil {
 		return HTTPAnswer{}, err
 	}

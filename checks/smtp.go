@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"golang.org/x/sys/unix"
 )
 
 // DefaultHelo is the name that keepalived says in HELO where none is written.
@@ -29,7 +31,7 @@ func SMTP(ctx context.Context, c SMTPCheck) error {
 	if helo == "" {
 		helo = DefaultHelo
 	}
-	conn, err := c.talk(ctx, "tcp")
+	conn, err := c.talk(ctx, unix.SOCK_STREAM)
 	if err != nil {
 		return err
 	}

@@ -1,14 +1,15 @@
 package checks
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
 	"slices"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -44,53 +45,50 @@ func (t Target) timeout() time.Duration {
 	return t.Timeout
 }
 
-// addr is Addr, with its link where it has only a meaning there.
-func (t Target) addr() netip.AddrPort {
-	if a := t.Addr.Addr(); t.Device != "" && a.IsLinkLocalUnicast() && a.Is6() {
-		return netip.AddrPortFrom(a.WithZone(t.Device), t.Addr.Port())
-	}
-	return t.Addr
-}
-
-// talk is dial for a connection that something is said on.
-func (t Target) talk(ctx context.Context, network string) (*talkative, error) {
-	c := &talkative{ctx: ctx, timeout: t.timeout(), end: time.Now().Add(wholeTimeouts * t.timeout())}
-	var err error
-	if c.Conn, err = t.dial(ctx, network); err != nil {
+// talk opens a connection of TCP (SOCK_STREAM) or UDP (SOCK_DGRAM) to the server, within
+// the timeout. The error is the reason for people. The socket belongs to the network
+// namespace of the calling thread.
+func (t Target) talk(ctx context.Context, kind int) (*talkative, error) {
+	fd, err := t.open(kind, 0)
+	if err != nil {
 		return nil, err
 	}
-	c.stop = context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
-	return c, nil
+	return t.connect(ctx, fd, kind)
 }
 
-// dial opens a socket of the network "tcp" or "udp" within the timeout. The error is the
-// reason for people. The socket belongs to the network namespace of the calling thread.
-func (t Target) dial(ctx context.Context, network string) (net.Conn, error) {
-	d := net.Dialer{Timeout: t.timeout(), KeepAlive: -1}
-	if t.Device != "" || t.Mark != 0 || t.Bind.Port() != 0 {
-		d.Control = t.control
+// open makes a socket, bound as it is asked.
+func (t Target) open(kind, protocol int) (fd int, err error) {
+	family := unix.AF_INET
+	if !t.Addr.Addr().Unmap().Is4() {
+		family = unix.AF_INET6
 	}
-	d.SetMultipathTCP(false)
-	if t.Bind.Addr().IsValid() || t.Bind.Port() != 0 {
-		if d.LocalAddr = net.Addr(net.TCPAddrFromAddrPort(t.Bind)); network == "udp" {
-			d.LocalAddr = net.UDPAddrFromAddrPort(t.Bind)
+	fd, err = unix.Socket(family, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
+	if err != nil {
+		return -1, fmt.Errorf("%w: socket: %w", ErrLocal, err)
+	}
+	if err = t.options(fd); err != nil {
+		err = fmt.Errorf("%w: %w", ErrLocal, err)
+	} else if local := t.local(); local.IsValid() {
+		if err = unix.Bind(fd, t.sockaddr(local)); err != nil {
+			err = fmt.Errorf("%w: bind: %w", ErrLocal, err)
 		}
 	}
-	conn, err := d.DialContext(ctx, network, t.addr().String())
-	switch {
-	case err == nil:
-		return conn, nil
-	case ctx.Err() != nil:
-		return nil, fmt.Errorf("%w: %w", ErrLocal, ctx.Err())
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
 	}
-	return nil, reason(err, t.timeout())
+	return fd, nil
 }
 
-// control sets the options that need the socket before it is bound.
-func (t Target) control(_, _ string, raw syscall.RawConn) error {
-	var err error
-	ctlErr := raw.Control(func(fd uintptr) { err = t.options(int(fd)) })
-	return errors.Join(ctlErr, err)
+// local is what to bind to, the zero value for nothing.
+func (t Target) local() netip.AddrPort {
+	switch {
+	case t.Bind.Addr().IsValid() || t.Bind.Port() == 0:
+		return t.Bind
+	case t.Addr.Addr().Unmap().Is4():
+		return netip.AddrPortFrom(netip.IPv4Unspecified(), t.Bind.Port())
+	}
+	return netip.AddrPortFrom(netip.IPv6Unspecified(), t.Bind.Port())
 }
 
 func (t Target) options(fd int) error {
@@ -110,6 +108,58 @@ func (t Target) options(fd int) error {
 	return nil
 }
 
+// sockaddr is an address for the kernel, with the number of its link.
+func (t Target) sockaddr(a netip.AddrPort) unix.Sockaddr {
+	if addr := a.Addr().Unmap(); addr.Is4() {
+		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: addr.As4()}
+	}
+	to := &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
+	if a.Addr().IsLinkLocalUnicast() && t.Device != "" {
+		if link, err := net.InterfaceByName(t.Device); err == nil {
+			to.ZoneId = uint32(link.Index)
+		}
+	}
+	return to
+}
+
+// connect connects a socket to the server within the timeout. The socket is closed with the
+// connection, and where there is none. Thousands of checks a second are made so: net.Dialer takes
+// four more system calls, two more timers and a goroutine for each.
+func (t Target) connect(ctx context.Context, fd, kind int) (*talkative, error) {
+	to := t.sockaddr(t.Addr)
+	err := unix.Connect(fd, to) // before Go's poller sees the socket, which would wake up for one that is not connected
+	s := socket{os.NewFile(uintptr(fd), "socket"), kind}
+	c := &talkative{Conn: s, ctx: ctx, timeout: t.timeout(), end: time.Now().Add(wholeTimeouts * t.timeout())}
+	s.SetWriteDeadline(time.Now().Add(c.timeout))
+	c.stop = context.AfterFunc(ctx, func() { s.SetDeadline(time.Unix(1, 0)) })
+	if pending(err) {
+		err = s.connected(to)
+	}
+	if err == nil && t.Addr.Port() >= 1024 && s.isAt(to) {
+		err = unix.ECONNREFUSED // nobody listens: the kernel chose that very port for us, and we met ourselves
+	}
+	switch {
+	case ctx.Err() != nil:
+		err = fmt.Errorf("%w: %w", ErrLocal, ctx.Err())
+	case err == nil:
+		return c, nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = fmt.Errorf("no answer in %s", c.timeout)
+	default:
+		err = refused(err)
+	}
+	c.Close()
+	return nil, err
+}
+
+// refused turns an error of connect(2) into the words for logs.
+func refused(err error) error {
+	if slices.Contains(remote(), err) {
+		return err
+	}
+	return fmt.Errorf("%w: connect: %w", ErrLocal, err)
+}
+
 // remote lists the errors of a socket that speak of the server or the way to it.
 // Every other one is this host's own trouble.
 func remote() []error {
@@ -119,27 +169,64 @@ func remote() []error {
 	}
 }
 
-// reason turns an error of the dialer into the words for logs.
-func reason(err error, timeout time.Duration) error {
-	var op *net.OpError
-	if errors.As(err, &op) {
-		err = op.Err // without "dial tcp ADDRESS": the caller knows whom it asked
+// socket is a socket of the kernel that waits in Go's poller.
+type socket struct {
+	*os.File
+	kind int // SOCK_STREAM ...
+}
+
+// LocalAddr and RemoteAddr are asked for by nobody; they are what crypto/tls wants a connection to have.
+func (socket) LocalAddr() net.Addr  { return nil }
+func (socket) RemoteAddr() net.Addr { return nil }
+
+// Read reads: a datagram without data is no end.
+func (s socket) Read(b []byte) (int, error) {
+	n, err := s.File.Read(b)
+	if err == io.EOF && s.kind != unix.SOCK_STREAM {
+		err = nil
 	}
-	var call *os.SyscallError
-	var errno unix.Errno
-	var late net.Error
-	switch {
-	case errors.As(err, &call) && call.Syscall == "connect" && errors.As(call.Err, &errno):
-		if slices.Contains(remote(), error(errno)) {
-			return errno
-		}
-		return fmt.Errorf("%w: connect: %w", ErrLocal, errno)
-	case call != nil:
-		return fmt.Errorf("%w: %w", ErrLocal, call)
-	case errors.As(err, &late) && late.Timeout():
-		return fmt.Errorf("no answer in %s", timeout)
+	return n, err
+}
+
+// pending tells of a connect(2) that goes on.
+func pending(err error) bool {
+	return err == unix.EINPROGRESS || err == unix.EALREADY || err == unix.EINTR
+}
+
+// connected waits for the end of connect(2), which the kernel tells to the next one.
+func (s socket) connected(to unix.Sockaddr) error {
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("%w: %w", ErrLocal, err)
+	late := raw.Write(func(fd uintptr) bool {
+		err = unix.Connect(int(fd), to)
+		return !pending(err)
+	})
+	return cmp.Or(late, err)
+}
+
+// isAt tells whether a is the address of the socket itself.
+func (s socket) isAt(a unix.Sockaddr) (same bool) {
+	raw, err := s.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) {
+			local, err := unix.Getsockname(int(fd))
+			same = err == nil && address(local) == address(a)
+		})
+	}
+	return same && err == nil
+}
+
+// address is a without its zone.
+func address(a unix.Sockaddr) netip.AddrPort {
+	switch a := a.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port))
+	}
+	return netip.AddrPort{}
 }
 
 // talkative is a connection whose every wait ends at the timeout, and all of them

@@ -1,6 +1,10 @@
 package checks
 
-import "context"
+import (
+	"context"
+
+	"golang.org/x/sys/unix"
+)
 
 // TCP makes one TCP_CHECK: nil when the handshake completed in time, followed by a
 // plain close without data. The error is a short reason in lower case, such as
@@ -9,7 +13,7 @@ import "context"
 //
 // The socket belongs to the network namespace of the calling thread.
 func TCP(ctx context.Context, t Target) error {
-	conn, err := t.dial(ctx, "tcp")
+	conn, err := t.talk(ctx, unix.SOCK_STREAM)
 	if err == nil {
 		conn.Close() // the handshake is the answer, whatever becomes of the close
 	}

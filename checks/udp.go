@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // UDPCheck describes one UDP_CHECK.
@@ -23,7 +25,7 @@ type UDPCheck struct {
 // UDP sends one datagram. Without Required silence is success, and any answer that is not
 // an ICMP error. The error is as that of [TCP].
 func UDP(ctx context.Context, c UDPCheck) error {
-	conn, err := c.talk(ctx, "udp")
+	conn, err := c.talk(ctx, unix.SOCK_DGRAM)
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func (l *Loop) check(a node.RunCheck) {
 	l.turns.do(func() {
 		done := prepared()(run.ctx, a.URL)
 		done.Check = a.Check
-		run.post(done)
+		l.postLater(posted{ev: done, gen: &run})
 	})
 }
 

@@ -111,6 +111,7 @@ type Loop struct {
 
 	mu      sync.Mutex
 	inbox   []posted
+	later   bool  // the loop is woken soon for what is in the inbox
 	renewed []int // ports with a new interface
 	links   map[string]known
 	peers   []peer
@@ -175,6 +176,21 @@ func (l *Loop) post(p posted) {
 	l.inbox = append(l.inbox, p)
 	l.mu.Unlock()
 	l.Poller.Wake()
+}
+
+// resultDelay is how long the result of a check may wait for more of them.
+const resultDelay = time.Millisecond
+
+// postLater is post for what has time: thousands a second need not wake up the loop one by one.
+func (l *Loop) postLater(p posted) {
+	l.mu.Lock()
+	l.inbox = append(l.inbox, p)
+	first := !l.later
+	l.later = true
+	l.mu.Unlock()
+	if first {
+		time.AfterFunc(resultDelay, l.Poller.Wake)
+	}
 }
 
 // stopGrace is how long notification scripts may still run at the end.
@@ -277,6 +293,7 @@ func (l *Loop) events() (more bool) {
 		l.inbox = nil
 	}
 	more = l.inbox != nil
+	l.later = false
 	l.mu.Unlock()
 	for _, port := range renewed {
 		l.reopen(port)

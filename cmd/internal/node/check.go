@@ -129,12 +129,11 @@ func (n *Node) checkTried(now time.Duration, ev CheckDone) {
 func (n *Node) tellCheck(c *checker, was trial, reason string) {
 	s := &n.services[c.service]
 	rs := &s.servers[c.server]
-	told := CheckChanged{Service: s.name, Server: rs.cfg.Addr, Name: s.serverName(rs), Check: c.cfg, Up: c.up, Retries: was.failures, Reason: reason}
 	switch {
 	case c.up != was.up || c.known && !was.known:
-		n.emit(told)
+		n.emit(CheckChanged{Service: s.name, Server: rs.cfg.Addr, Name: s.serverName(rs), Check: c.cfg, Up: c.up, Retries: was.failures, Reason: reason})
 	case c.up && c.failures > 0 && c.cfg.LogAllFailures:
-		n.emit(CheckFailed{Service: told.Service, Server: told.Server, Check: c.cfg, Try: c.failures, Reason: reason})
+		n.emit(CheckFailed{Service: s.name, Server: rs.cfg.Addr, Check: c.cfg, Try: c.failures, Reason: reason})
 	}
 }
 
