@@ -2,28 +2,32 @@ package netlab
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
 // A wait for the lock counts while it lasts and after it, and not the time that it always takes.
 func TestInterfaceLock(t *testing.T) {
-	var k interfaceLock
-	ask := func(ago time.Duration) { k.mark(time.Now().Add(-ago)) }
-	expect := func(want time.Duration) {
-		t.Helper()
-		if got := k.total(); got < want || got > want+lockUsual {
-			t.Errorf("waited %v, want %v", got, want)
+	synctest.Test(t, func(t *testing.T) {
+		var k interfaceLock
+		wait := func(d, want time.Duration) {
+			t.Helper()
+			k.mark(time.Now())
+			time.Sleep(d)
+			if got := k.total(); got != want {
+				t.Errorf("waiting: %v, want %v", got, want)
+			}
+			k.mark(time.Time{})
+			time.Sleep(time.Minute)
+			if got := k.total(); got != want {
+				t.Errorf("later: %v, want %v", got, want)
+			}
 		}
-	}
-	ask(0)
-	expect(0)
-	k.mark(time.Time{})
-	ask(time.Second)
-	expect(time.Second)
-	k.mark(time.Time{})
-	expect(time.Second)
-	ask(2 * time.Second)
-	expect(3 * time.Second)
+		wait(lockUsual, 0)
+		wait(time.Second, time.Second)
+		wait(lockUsual, time.Second)
+		wait(2*time.Second, 3*time.Second)
+	})
 }
 
 // What the kernel's threads have waited before the first look is nothing of the lab's.

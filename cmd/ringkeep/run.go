@@ -305,8 +305,8 @@ func (r *runner) daemon(ctx context.Context, re *reloader) error {
 	go heed(ctx, re)
 	go serveControl(ctx, only, re, log)
 	log.Info("started", "instances", len(cfg.Instances), "services", len(cfg.VirtualServers), "version", version, "dataplane", dataplaneOf(cfg))
-	if loops := max(1, r.workers); runtime.GOMAXPROCS(0) <= loops {
-		runtime.GOMAXPROCS(loops + 1) // no loop has a turn to wait for behind the checks, nor they behind loops that nap
+	if runtime.GOMAXPROCS(0) <= r.workers {
+		runtime.GOMAXPROCS(r.workers + 1) // no loop has a turn to wait for behind the checks, nor they behind loops that nap
 	}
 	runtime.LockOSThread() // which gives the loop this thread
 	prioritise(&cfg.Global, log)

@@ -18,8 +18,8 @@ type turns struct {
 }
 
 const (
-	checksAtWork = 64
-	turnTime     = 5 * time.Millisecond
+	checksAtWork = 16
+	turnTime     = time.Millisecond
 	idleTime     = time.Second // that a goroutine waits for its next check: a new one has its stack to grow
 )
 

@@ -1,7 +1,9 @@
 package loop
 
 import (
+	"bytes"
 	"context"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,5 +53,67 @@ func TestTurns(t *testing.T) {
 		expect("silent servers later", 2*checksAtWork)
 		cancel()
 		expect("the end", 4*checksAtWork)
+	})
+}
+
+// A goroutine is used for one check after the other, and ends when there are none.
+func TestTurnsUseGoroutinesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var turns turns
+		serving := func() int {
+			synctest.Wait()
+			stacks := make([]byte, 1<<20)
+			return bytes.Count(stacks[:runtime.Stack(stacks, true)], []byte("(*turns).serve("))
+		}
+		for range 100 {
+			turns.do(func() {})
+			if n := serving(); n != 1 {
+				t.Errorf("%d goroutines", n)
+			}
+			time.Sleep(idleTime / 2)
+		}
+		time.Sleep(idleTime)
+		if n := serving(); n != 0 {
+			t.Errorf("%d goroutines are left", n)
+		}
+	})
+}
+
+// wakes counts them.
+type wakes struct {
+	atOnce
+	n int
+}
+
+func (w *wakes) Wake() { w.n++ }
+
+// The results of many checks wake the loop once, a while later; anything else does at once.
+func TestResultsWakeTheLoopTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w wakes
+		l := New(Config{Poller: &w})
+		expect := func(when string, want int) {
+			t.Helper()
+			synctest.Wait()
+			if w.n != want {
+				t.Errorf("%s: woken %d times, want %d", when, w.n, want)
+			}
+		}
+		did := 0
+		one := posted{do: func() { did++ }}
+		for round := range 2 {
+			for range 10 {
+				l.postLater(one)
+			}
+			expect("results", 2*round)
+			l.post(one)
+			expect("another event", 2*round+1)
+			time.Sleep(resultDelay)
+			expect("later", 2*round+2)
+			l.events()
+		}
+		if did != 22 {
+			t.Errorf("%d were done", did)
+		}
 	})
 }
