@@ -114,8 +114,8 @@ func (t Target) sockaddr(a netip.AddrPort) unix.Sockaddr {
 		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: addr.As4()}
 	}
 	to := &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
-	if a.Addr().IsLinkLocalUnicast() && t.Device != "" {
-		if link, err := net.InterfaceByName(t.Device); err == nil {
+	if name := cmp.Or(t.Device, a.Addr().Zone()); name != "" && a.Addr().IsLinkLocalUnicast() {
+		if link, err := net.InterfaceByName(name); err == nil {
 			to.ZoneId = uint32(link.Index)
 		}
 	}
@@ -124,7 +124,7 @@ func (t Target) sockaddr(a netip.AddrPort) unix.Sockaddr {
 
 // connect connects a socket to the server within the timeout. The socket is closed with the
 // connection, and where there is none. Thousands of checks a second are made so: net.Dialer takes
-// four more system calls, two more timers and a goroutine for each.
+// more system calls and timers, and another goroutine, for each.
 func (t Target) connect(ctx context.Context, fd, kind int) (*talkative, error) {
 	to := t.sockaddr(t.Addr)
 	err := unix.Connect(fd, to) // before Go's poller sees the socket, which would wake up for one that is not connected

@@ -223,7 +223,7 @@ func TestTargetOnALink(t *testing.T) {
 		addr, device string
 		zone         uint32
 	}{
-		{"[fe80::1]:80", "lo", uint32(lo.Index)}, {"[fe80::1]:80", "", 0}, {"[2001:db8::1]:80", "lo", 0},
+		{"[fe80::1]:80", "lo", uint32(lo.Index)}, {"[fe80::1]:80", "", 0}, {"[fe80::1%lo]:80", "", uint32(lo.Index)}, {"[2001:db8::1]:80", "lo", 0},
 	} {
 		addr := netip.MustParseAddrPort(tt.addr)
 		want := &unix.SockaddrInet6{Port: 80, Addr: addr.Addr().As16(), ZoneId: tt.zone}

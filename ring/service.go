@@ -272,7 +272,7 @@ func (p *program) section(list map[netip.Addr][]Match, how precision, load func(
 		}
 		w := words(addr)
 		last := w[len(w)-1]
-		if n := len(branches) - 1; n >= 0 && len(branches[n].addr) == len(w) && branches[n].follows(w, leaves[key], p.gap) {
+		if n := len(branches) - 1; n >= 0 && branches[n].follows(w, leaves[key], p.gap) {
 			branches[n].last = last
 		} else {
 			branches = append(branches, branch{w, last, leaves[key]})

@@ -21,7 +21,7 @@ const (
 type checker struct {
 	strict, json, print, here bool
 	explain                   int
-	id                        string
+	id, dataplane             string
 	out, errs                 io.Writer
 }
 
@@ -73,11 +73,15 @@ file cannot be read.`,
 	f.BoolVar(&c.here, "here", false, "compare with this machine, too: interfaces, scripts and who could change them")
 	f.IntVar(&c.explain, "explain", 0, "say what one `line` does, and what its default would be")
 	f.StringVarP(&c.id, "config-id", "i", "", "the `id` of lines that start with @ID (default the host name up to its first dot)")
+	f.StringVar(&c.dataplane, "dataplane", "auto", "what run would be given: ring, ipvs or auto")
 	return cmd
 }
 
-func (c *checker) options() (config.Options, error) {
-	o := config.Options{ConfigID: c.id, Regex: tryRegex}
+func (c *checker) options() (o config.Options, err error) {
+	o = config.Options{ConfigID: c.id, Regex: tryRegex}
+	if o.IPVS, err = kernelServes(c.dataplane); err != nil {
+		return o, err
+	}
 	if c.here {
 		h, err := thisHost()
 		if err != nil {

@@ -72,7 +72,8 @@ func serviceFiles(t *testing.T) map[string][]byte {
 }
 
 // TestMachineServices runs keepalived and this program with the same files in Debian's kernel:
-// after each step its IPVS is the same, byte for byte, as ipvsadm tells it.
+// after each step its IPVS is the same, byte for byte, as ipvsadm tells it, and what failures and
+// recoveries at given times do to it comes in the same order.
 func TestMachineServices(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots a machine")
@@ -103,6 +104,10 @@ func TestMachineServices(t *testing.T) {
 			playServices(t, file, certificate)
 		})
 	}
+	t.Run("order", func(t *testing.T) {
+		t.Parallel()
+		playOrder(t, certificate)
+	})
 }
 
 // started is the step before which nothing has failed yet.
@@ -114,13 +119,7 @@ func playServices(t *testing.T, file string, certificate tls.Certificate) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	program, err := exec.LookPath("ringkeep")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &pair{T: t, name: filepath.Base(file), program: program}
-	p.configure(string(text))
-	p.build(certificate)
+	p := newPair(t, filepath.Base(file), string(text), certificate)
 	began := time.Now()
 	step := func(name string) string {
 		saved := p.compare(name)
@@ -223,6 +222,18 @@ type side struct {
 	dir, far  *netlab.Namespace
 	file, log string
 	cmd       *exec.Cmd
+}
+
+func newPair(t *testing.T, name, text string, certificate tls.Certificate) *pair {
+	t.Helper()
+	program, err := exec.LookPath("ringkeep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &pair{T: t, name: name, program: program}
+	p.configure(text)
+	p.build(certificate)
+	return p
 }
 
 func (p *pair) must(err error) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -82,10 +83,10 @@ func TestTurnsUseGoroutinesAgain(t *testing.T) {
 // wakes counts them.
 type wakes struct {
 	atOnce
-	n int
+	n atomic.Int32
 }
 
-func (w *wakes) Wake() { w.n++ }
+func (w *wakes) Wake() { w.n.Add(1) }
 
 // The results of many checks wake the loop once, a while later; anything else does at once.
 func TestResultsWakeTheLoopTogether(t *testing.T) {
@@ -95,8 +96,8 @@ func TestResultsWakeTheLoopTogether(t *testing.T) {
 		expect := func(when string, want int) {
 			t.Helper()
 			synctest.Wait()
-			if w.n != want {
-				t.Errorf("%s: woken %d times, want %d", when, w.n, want)
+			if n := int(w.n.Load()); n != want {
+				t.Errorf("%s: woken %d times, want %d", when, n, want)
 			}
 		}
 		did := 0
