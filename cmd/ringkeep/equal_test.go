@@ -132,20 +132,16 @@ func playServices(t *testing.T, file string, certificate tls.Certificate) {
 	silence := !strings.Contains(string(text), "UDP_CHECK") // which takes that for good
 	last := max(0, len(checked)-1)
 	for _, a := range checked[last:] {
-		p.reach(a, false)
+		p.reach(false, a)
 		if saved := step("one server is gone"); saved == whole && silence {
 			t.Errorf("%v is gone, and nothing changed:\n%s", a, saved)
 		}
 	}
 	if len(checked) > 1 {
-		for _, a := range checked[:last] {
-			p.reach(a, false)
-		}
+		p.reach(false, checked[:last]...)
 		step("all servers are gone")
 	}
-	for _, a := range checked {
-		p.reach(a, true)
-	}
+	p.reach(true, checked...)
 	if saved := step("all are back"); saved != whole {
 		t.Errorf("all are back:\n%s\nbefore:\n%s", saved, whole)
 	}
@@ -365,15 +361,19 @@ func (p *pair) ip(n *netlab.Namespace, lines string) {
 	}
 }
 
-// reach lets a server answer, or nobody hear of it again.
-func (p *pair) reach(a netip.Addr, yes bool) {
+// reach lets servers answer, or nobody hear of them again.
+func (p *pair) reach(yes bool, servers ...netip.Addr) {
 	p.Helper()
 	verb := "add"
 	if yes {
 		verb = "del"
 	}
+	var lines strings.Builder
+	for _, a := range servers {
+		fmt.Fprintf(&lines, "route %s blackhole %v table local\n", verb, a)
+	}
 	for _, s := range p.sides {
-		p.ip(s.far, fmt.Sprintf("route %s blackhole %v table local\n", verb, a))
+		p.ip(s.far, lines.String())
 	}
 }
 

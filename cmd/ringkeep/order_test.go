@@ -74,9 +74,7 @@ func playOrder(t *testing.T, certificate tls.Certificate) {
 		{4 * time.Second, true, []netip.Addr{at(2, 3)}},
 	}
 	for _, s := range steps {
-		for _, a := range s.who {
-			p.reach(a, s.up)
-		}
+		p.reach(s.up, s.who...)
 		time.Sleep(s.wait)
 	}
 	told := watch()
@@ -97,8 +95,8 @@ type turn struct {
 type orderOfTurns []turn
 
 const (
-	watchEvery  = 100 * time.Millisecond
-	oneDecision = 3 * watchEvery
+	watchEvery  = 200 * time.Millisecond
+	oneDecision = 2 * watchEvery
 )
 
 func (o orderOfTurns) String() string {
