@@ -18,6 +18,7 @@ type Conn struct {
 	Began                   time.Duration // in whole seconds
 	By                      string        // the scheduler that placed it, or its template
 	Packets                 uint32        // of both sides
+	Moved                   bool          // somebody else moves its packets, see [Forwarder.Moved]
 }
 
 // ConnsFrom appends to list the connections and templates among the next so many entries
@@ -41,7 +42,7 @@ func (f *Forwarder) describe(i int32) Conn {
 	d := Conn{
 		Protocol: c.protocol, Client: addrPort(c.client, c.cport), Virtual: addrPort(c.virtual, c.vport),
 		Server: netip.AddrPortFrom(rs.Addr.Addr(), c.rport), State: stateNames[c.state], Template: c.kind == template, Expires: c.expires,
-		Began: time.Duration(m.began) * time.Second, By: sched.Names[m.by], Packets: c.packets,
+		Began: time.Duration(m.began) * time.Second, By: sched.Names[m.by], Packets: c.packets, Moved: c.flags&bulk != 0,
 	}
 	switch {
 	case rs.Method == bypass:

@@ -43,10 +43,7 @@ type Explanation struct {
 // template, no scheduler.
 func (f *Forwarder) Explain(now time.Duration, flow Flow) Explanation {
 	e := Explanation{Flow: flow}
-	k := key{
-		client: toAddr(flow.Client.Addr()), virtual: toAddr(flow.Virtual.Addr()), cport: flow.Client.Port(),
-		vport: flow.Virtual.Port(), protocol: flow.Protocol,
-	}
+	k := flow.key()
 	i := f.table.find(k)
 	if i == 0 {
 		f.foresee(now, k, &e)

@@ -144,10 +144,11 @@ func (v Verdict) String() string { return verdicts[v] }
 type Decision struct {
 	Verdict Verdict
 	Rebuild bool   // it leaves as the packets that [Forwarder.Rebuild] makes of it
+	Bulk    bool   // somebody else may move what follows of its flow, see [Forwarder.Moved]
 	Inner   uint16 // with TunnelError: where the client's packet is quoted
 	Server  int32
 	Hop     Hop
-	MTU     int // with TooBig and TunnelError: what fits, in bytes of packet; 0 for another error
+	MTU     int // with TooBig, TunnelError and Bulk: what fits, in bytes of packet; 0 for another error
 }
 
 // Hop is a neighbour on a port, by which packets of a client came.
@@ -236,6 +237,7 @@ type Forwarder struct {
 	recheck   time.Duration // when what was learned of a path may end, 0 for nothing learned
 	id        uint32        // of the last packet of our own that may be cut
 	scratch   []byte        // such a packet
+	recalled  []Flow        // since Recalled
 }
 
 // New makes a forwarder without services.

@@ -148,7 +148,11 @@ func (f *Forwarder) transport(now time.Duration, in Ingress, p packet, flags uin
 	if p.first {
 		f.fragments.put(now, p, i, f.table.more(i).born)
 	}
-	return f.transmit(in, p, c.server, c.rport)
+	d := f.transmit(in, p, c.server, c.rport)
+	if in.Virtio.Super() && f.streams(c) && d.Verdict == Forward && !d.Rebuild {
+		d.Bulk, d.MTU = true, int(rs.fits)
+	}
+	return d
 }
 
 // touch moves a connection's state and gives it time, with a packet of one direction.
@@ -234,6 +238,7 @@ func (f *Forwarder) setState(i int32, c *conn, to state) {
 	if c.state == to {
 		return
 	}
+	f.recall(c)
 	if was, is := c.state.active(), to.active(); was != is {
 		if is {
 			f.count(c.server, 1, -1)
@@ -279,6 +284,7 @@ func (s *Server) reopens() uint32 {
 // end frees a connection or template and everything that counts it.
 func (f *Forwarder) end(i int32) {
 	c := f.table.at(i)
+	f.recall(c)
 	switch {
 	case c.kind == template:
 		f.servers[c.server].persist--

@@ -51,6 +51,7 @@ const (
 	assured         // of a template: one of its connections was established
 	inputOnly       // the answers do not come by here
 	controls        // more.control is not 0
+	bulk            // somebody else may move its packets
 )
 
 // key is what a packet is looked up by.

@@ -161,9 +161,12 @@ func (p *program) end(f netip.AddrPort, addr, port uint32, accept label) {
 }
 
 // NothingFilter passes no frame: for a socket that only sends.
-func NothingFilter() []bpf.RawInstruction {
+func NothingFilter() []bpf.RawInstruction { return always(0) }
+
+// always is a filter that returns so much of every frame.
+func always(length uint32) []bpf.RawInstruction {
 	const retConstant = 0x06 // BPF_RET|BPF_K
-	return []bpf.RawInstruction{{Op: retConstant}}
+	return []bpf.RawInstruction{{Op: retConstant, K: length}}
 }
 
 // native rejects frames with a VLAN tag. VID 0 is only a priority.

@@ -69,6 +69,8 @@ type Socket struct {
 	rx      receiver
 	tx      sender
 	stats   Stats
+	filter  []bpf.RawInstruction
+	offload offloading
 
 	downErr, goneErr error // made once, so that reporting does not allocate
 }
@@ -85,7 +87,7 @@ func Open(cfg Config) (*Socket, error) {
 		cfg.Name = ifi.Name
 	}
 	s := &Socket{
-		name: cfg.Name, ifindex: ifi.Index, fd: -1,
+		name: cfg.Name, ifindex: ifi.Index, fd: -1, filter: cfg.Filter,
 		downErr: fmt.Errorf("%s: %w", cfg.Name, ErrDown),
 		goneErr: fmt.Errorf("%s: %w", cfg.Name, ErrGone),
 	}
@@ -299,8 +301,13 @@ func (s *Socket) Index() int { return s.ifindex }
 func (s *Socket) FD() int { return s.fd }
 
 // SetFilter replaces the filter; nil takes every frame. Frames that are in the
-// ring already stay there.
+// ring already stay there. A filter that does not go together with [Socket.Offload] ends that.
 func (s *Socket) SetFilter(filter []bpf.RawInstruction) error {
+	s.filter = filter
+	if s.Offloads() && s.leaveOut() == nil {
+		return nil
+	}
+	s.offload.end()
 	if len(filter) == 0 {
 		err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
 		if err != nil && !errors.Is(err, unix.ENOENT) {
@@ -376,6 +383,7 @@ func (s *Socket) detached() bool {
 // Close gives back the sockets and the ring. Frames still held become invalid.
 // A second call does nothing.
 func (s *Socket) Close() error {
+	s.offload.end()
 	err := errors.Join(s.rx.unmap(), s.tx.close())
 	if s.fd >= 0 {
 		err = errors.Join(err, unix.Close(s.fd))

@@ -11,6 +11,7 @@ import (
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
 	"github.com/ringkeep/ringkeep/proto"
 	"github.com/ringkeep/ringkeep/ring"
+	"github.com/ringkeep/ringkeep/ring/flowtable"
 )
 
 func nodeLinks(links []kernel.Link) []node.Link {
@@ -35,6 +36,8 @@ type director struct {
 	slots    []int      // of each port, the size of its control ring
 	flows    []ring.Match
 	workers  []*loop.Worker
+	tables   []*flowtable.Table // of each worker, the node's own loop first; none without
+	log      *slog.Logger
 	share    ring.Fanout // of the clients among the workers, as it was when there were first any
 	seed     uint64
 	bfd      *kernel.BFD
@@ -62,13 +65,13 @@ const bfdReady = 0
 
 // followBFD opens the sockets that the sessions of BFD need now. Without them no session
 // comes up, which is no reason to stop everything else.
-func (d *director) followBFD(log *slog.Logger) {
+func (d *director) followBFD() {
 	var paths []kernel.BFDPath
 	for _, p := range d.node.BFDPaths() {
 		paths = append(paths, kernel.BFDPath{From: p.From, To: p.To, TTL: p.TTL, Multihop: p.Multihop})
 	}
 	if err := d.bfd.Follow(paths); err != nil {
-		log.Error("BFD is not heard", "err", err)
+		d.log.Error("BFD is not heard", "err", err)
 	}
 }
 
@@ -259,13 +262,13 @@ func (d *director) watch(s *ring.Socket, poller loop.Poller) error {
 	return poller.(*ring.Poller).Add(s.FD(), len(d.opened))
 }
 
-func (d *director) close(log *slog.Logger) {
+func (d *director) close() {
 	for _, s := range d.opened {
 		if s == nil {
 			continue
 		}
 		st := s.Stats()
-		log.Info("ring", "iface", s.Name(), "received", st.Received, "dropped", st.Dropped, "superframes", st.SuperFrames,
+		d.log.Info("ring", "iface", s.Name(), "received", st.Received, "dropped", st.Dropped, "superframes", st.SuperFrames,
 			"truncated", st.Truncated, "freezes", st.Freezes, "sent", st.Sent, "unsent", st.SendErrors.Total())
 		s.Close()
 	}
@@ -278,4 +281,5 @@ func (d *director) close(log *slog.Logger) {
 	for _, w := range d.workers {
 		w.Poller.(*ring.Poller).Close()
 	}
+	d.closeTables()
 }

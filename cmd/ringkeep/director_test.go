@@ -40,8 +40,8 @@ virtual_server fwmark 7 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &director{cfg: cfg, node: n, links: links}
-	defer d.close(slog.New(slog.DiscardHandler))
+	d := &director{cfg: cfg, node: n, links: links, log: slog.New(slog.DiscardHandler)}
+	defer d.close()
 	if err := d.addWorkers(3); err != nil {
 		t.Fatal(err)
 	}

@@ -152,7 +152,7 @@ func (r *reloader) apply(ctx context.Context, cfg *config.Config, changes []stri
 		if d.coarser() {
 			r.log.Warn("persistence is coarser than it was at the start: clients of one network may come to several workers, each with templates of its own, until the daemon starts anew")
 		}
-		d.followBFD(r.log)
+		d.followBFD()
 		r.loop.Ports, r.loop.Loopback = d.ports, d.loopback
 		r.pipes.follow(ctx, &cfg.Global)
 		r.post.follow(&cfg.Global)

@@ -36,6 +36,7 @@ type runner struct {
 	dataplane                  string
 	leaveIPVS                  bool
 	noBFD                      bool
+	flowOffload                bool
 }
 
 // option is one of keepalived's that is known and does nothing.
@@ -101,6 +102,7 @@ others than root or a mandatory include is missing, and 5 for any other complain
 	f.StringVarP(&r.pidFile, "pid", "p", "", "write the process id to `file`")
 	f.StringVarP(&r.namespace, "namespace", "s", "", "run in the network namespace with this `name` instead of the file's net_namespace; \"\" for the own one")
 	f.IntVar(&r.workers, "workers", 1, "`threads` that forward the packets of virtual services, each those of its own clients")
+	f.BoolVar(&r.flowOffload, "flow-offload", true, "have the kernel move the bulk of TCP streams to DR servers, where it can (Linux 6.6)")
 	f.StringVar(&r.dataplane, "dataplane", "auto", "what forwards the packets of services: ring, ipvs or auto")
 	f.BoolVarP(&r.leaveIPVS, "dont-release-ipvs", "I", false, "leave the services in the kernel's IPVS at the stop")
 	f.StringVar(&r.level, "log-level", "info", "debug, info, warn or error")
@@ -278,15 +280,18 @@ func (r *runner) daemon(ctx context.Context, re *reloader) error {
 		}
 	}
 	start := time.Now()
-	d := &director{cfg: cfg, node: n, kernel: k, links: links, seed: key}
-	defer d.close(log)
+	d := &director{cfg: cfg, node: n, kernel: k, links: links, seed: key, log: log}
+	defer d.close()
 	if err := d.addWorkers(r.workers); err != nil {
 		return err
+	}
+	if r.flowOffload {
+		d.addTables()
 	}
 	if err := d.open(); err != nil {
 		return err
 	}
-	d.followBFD(log)
+	d.followBFD()
 	pipes := openFIFOs(ctx, &cfg.Global, log)
 	defer pipes.close()
 	post := &mailbox{log: log}
@@ -294,7 +299,7 @@ func (r *runner) daemon(ctx context.Context, re *reloader) error {
 	defer post.close()
 	l := loop.New(loop.Config{
 		Node: n, Ports: d.ports, Loopback: d.loopback, BFD: d.bfd, Poller: d.poller, Host: k, Names: kernel.ReadNames(), Log: log, Reopen: d.reopen, Tell: pipes.tell, Mail: post.send, Spin: spinTime(),
-		Workers: d.workers, Guard: guard,
+		Workers: d.workers, Guard: guard, Flows: d.ownTable(),
 		IPVS: ipvs.NewKeeper(), LeaveIPVS: r.leaveIPVS,
 		Clock: func() time.Duration { return time.Since(start) }, Wall: loop.WallClock,
 	})

@@ -6,6 +6,7 @@ import (
 	"github.com/ringkeep/ringkeep/cmd/internal/loop"
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
 	"github.com/ringkeep/ringkeep/ring"
+	"github.com/ringkeep/ringkeep/ring/flowtable"
 )
 
 // mostWorkers is more than any machine has a use for.
@@ -23,6 +24,53 @@ func (d *director) addWorkers(count int) error {
 	return nil
 }
 
+// mostFlows is how many flows the kernel moves for a worker: those with the most packets, of
+// which there are few.
+const mostFlows = 4096
+
+// addTables makes the tables of what the kernel moves, for each worker. It does without where the
+// kernel has no such thing.
+func (d *director) addTables() {
+	for range 1 + len(d.workers) {
+		t, err := flowtable.NewTable(mostFlows)
+		if err != nil {
+			d.log.Info("no flow is offloaded to the kernel", "err", err)
+			d.closeTables()
+			return
+		}
+		d.tables = append(d.tables, t)
+	}
+	for i, w := range d.workers {
+		w.Flows = d.tables[i+1]
+	}
+}
+
+// ownTable is the table of the node's own loop.
+func (d *director) ownTable() loop.Flows {
+	if len(d.tables) == 0 {
+		return nil
+	}
+	return d.tables[0]
+}
+
+func (d *director) closeTables() {
+	for _, t := range d.tables {
+		t.Close()
+	}
+	d.tables = nil
+}
+
+// offload has the kernel move flows past the rings of a port, each those of its own table.
+func (d *director) offload(port int) {
+	for i, s := range d.rings(port) {
+		if i < len(d.tables) && !s.Offloads() {
+			if err := s.Offload(d.tables[i]); err != nil {
+				d.log.Warn("no flow is offloaded to the kernel", "iface", s.Name(), "err", err)
+			}
+		}
+	}
+}
+
 // service opens the rings for services of a port, one for each worker.
 func (d *director) service(port int) error {
 	flows := d.matches()
@@ -34,7 +82,8 @@ func (d *director) service(port int) error {
 	if len(d.workers) == 0 {
 		s, err := d.socket(c, d.poller)
 		if err == nil {
-			d.ports[port].Service = s
+			d.ports[port].Service, d.ports[port].Index = s, s.Index()
+			d.offload(port)
 		}
 		return err
 	}
@@ -42,17 +91,19 @@ func (d *director) service(port int) error {
 	if err != nil {
 		return err
 	}
-	d.ports[port].Service, err = group[0], d.watch(group[0], d.poller)
+	d.ports[port].Service, d.ports[port].Index, err = group[0], group[0].Index(), d.watch(group[0], d.poller)
 	for i, w := range d.workers {
-		w.Ports[port].Service = group[i+1]
+		w.Ports[port].Service, w.Ports[port].Index = group[i+1], group[i+1].Index()
 		if failed := d.watch(group[i+1], w.Poller); failed != nil {
 			err = failed
 		}
 	}
 	if err != nil {
 		d.closeService(port)
+		return err
 	}
-	return err
+	d.offload(port)
+	return nil
 }
 
 // fanout shares the clients among the workers. What tells them apart stays, since a flow
@@ -117,11 +168,13 @@ func (d *director) refilter(port int, flows []ring.Match) error {
 	}
 	group := d.rings(port)
 	if len(group) > 1 {
-		return ring.SetGroupFilter(group, filter, d.fanout(flows))
+		err = ring.SetGroupFilter(group, filter, d.fanout(flows))
+	} else {
+		for _, s := range group {
+			err = s.SetFilter(filter)
+		}
 	}
-	for _, s := range group {
-		err = s.SetFilter(filter)
-	}
+	d.offload(port) // where a filter before did not go with it
 	return err
 }
 

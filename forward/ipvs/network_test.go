@@ -172,6 +172,9 @@ func (n *network) receive(on tap, flags int) *seen {
 		if err == unix.EAGAIN {
 			return nil
 		}
+		if err == unix.EINTR {
+			continue
+		}
 		n.must(err)
 		e, err := proto.ParseEthernet(b[:size])
 		n.must(err)

@@ -35,6 +35,9 @@ func (p tap) next(t *testing.T, what string, ok, never func(*layers.TCP) bool) {
 	b := make([]byte, 2048)
 	for {
 		n, err := unix.Read(int(p), b)
+		if err == unix.EINTR {
+			continue
+		}
 		if err != nil {
 			t.Fatalf("waiting for %s: %v", what, err)
 		}

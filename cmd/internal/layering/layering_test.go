@@ -20,7 +20,8 @@ var arrows = map[string][]string{
 	"sched":           {},
 	"checks":          {},
 	"checks/smtptest": {},
-	"ring":            {},
+	"ring":            {"ring/flowtable"},
+	"ring/flowtable":  {},
 	"ring/pcap":       {},
 	"ring/ringtest":   {"ring"},
 	"fsm":             {"proto"},
@@ -42,8 +43,8 @@ var arrows = map[string][]string{
 	"cmd/internal/reading":  {"proto", "fsm", "netlab", "cmd/internal/config", "cmd/internal/node"},
 	"cmd/internal/node":     {"proto", "fsm", "fsm/bfd", "sched", "forward", "cmd/internal/config"},
 	"cmd/internal/status":   {"proto", "forward", "cmd/internal/config", "cmd/internal/node"},
-	"cmd/internal/loop":     {"proto", "fsm", "forward", "forward/ipvs", "ring", "checks", "cmd/internal/config", "cmd/internal/kernel", "cmd/internal/node"},
-	"cmd/ringkeep":          {"bench", "forward", "forward/ipvs", "cmd/internal/status", "netlab", "netlab/report", "netlab/vm", "cmd/internal/reading", "proto", "cmd/internal/dump", "ring", "checks", "cmd/internal/config", "cmd/internal/kernel", "cmd/internal/loop", "cmd/internal/model", "cmd/internal/node", "cmd/internal/replay", "cmd/internal/sim"},
+	"cmd/internal/loop":     {"proto", "fsm", "forward", "forward/ipvs", "ring", "ring/flowtable", "checks", "cmd/internal/config", "cmd/internal/kernel", "cmd/internal/node"},
+	"cmd/ringkeep":          {"bench", "forward", "forward/ipvs", "cmd/internal/status", "netlab", "netlab/report", "netlab/vm", "cmd/internal/reading", "proto", "cmd/internal/dump", "ring", "ring/flowtable", "checks", "cmd/internal/config", "cmd/internal/kernel", "cmd/internal/loop", "cmd/internal/model", "cmd/internal/node", "cmd/internal/replay", "cmd/internal/sim"},
 }
 
 // pure lists the rooms without sockets, files, clock, goroutines or global state.

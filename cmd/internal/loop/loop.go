@@ -34,7 +34,10 @@ type Port interface {
 
 // Sockets are the rings of one interface; Service is nil where no service traffic
 // is expected, both where the node does not use the interface.
-type Sockets struct{ Control, Service Port }
+type Sockets struct {
+	Control, Service Port
+	Index            int // of the interface, where there is a Service
+}
 
 // Poller waits for the rings.
 type Poller interface {
@@ -57,6 +60,7 @@ type Config struct {
 	Node     *node.Node
 	Ports    []Sockets // by the node's port number
 	Loopback Port      // where frames for the local stack go; nil without such
+	Flows    Flows     // what the kernel moves past the service rings; nil for nothing
 	BFD      Datagrams // nil where no BFD is spoken
 	Poller   Poller
 	Host     Host
@@ -100,6 +104,8 @@ type Loop struct {
 	now      time.Duration
 	ready    [16]int
 	spin     spin
+	mover    mover
+	told     uint64                    // changes of the node that the workers were woken for
 	hear     func(kernel.Datagram)     // datagram, made once
 	unsent   map[kernel.BFDPath]string // what last hindered packets
 	ctx      context.Context
@@ -202,6 +208,7 @@ func (l *Loop) Run(ctx context.Context) (err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	l.ctx = ctx
+	l.mover = mover{flows: l.Flows, plane: l.Node.Plane(0), log: l.Log}
 	stop := context.AfterFunc(ctx, l.Poller.Wake)
 	defer stop()
 
@@ -223,6 +230,7 @@ func (l *Loop) Run(ctx context.Context) (err error) {
 	l.tellClock()
 	l.step(node.Stop{})
 	l.flush()
+	l.settle()
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
 	defer cancel()
 	l.notifier.Close(grace)
@@ -250,6 +258,7 @@ func (l *Loop) turn() error {
 		l.tick()
 		l.flush()
 		busy := l.service()
+		l.settle()
 		if n > 0 && !heard && !found && !busy && !more {
 			l.faults() // what else could have woken it
 		}
@@ -382,7 +391,22 @@ func (l *Loop) service() (busy bool) {
 			l.do(a)
 		}
 		l.flush()
+		l.mover.offer(l.now, &l.lane, l.Ports)
 		s.Release()
 	}
 	return busy
+}
+
+// settle has what the kernel moves follow what the node has decided, that of the workers too,
+// which may have nothing else to do.
+func (l *Loop) settle() {
+	l.mover.settle(l.now, l.Ports)
+	if changes := l.Node.Plane(0).Changes(); changes != l.told {
+		l.told = changes
+		for _, w := range l.Workers {
+			if w.Flows != nil {
+				w.Poller.Wake()
+			}
+		}
+	}
 }

@@ -20,12 +20,14 @@ type Worker struct {
 	Ports    []Sockets
 	Loopback Port
 	Poller   Poller
+	Flows    Flows // as that of [Config]
 
 	lane
 	sockets sync.Mutex // held while they are in use
 	loop    *Loop
 	plane   *node.Plane
 	spin    spin
+	mover   mover
 	now     time.Duration
 	ready   [16]int
 	next    time.Duration // when the plane wants a Tick
@@ -38,6 +40,7 @@ func (l *Loop) startWorkers(ctx context.Context) (wait func()) {
 	var all sync.WaitGroup
 	for i, w := range l.Workers {
 		w.lane, w.loop, w.plane, w.spin = lane{log: l.Log}, l, l.Node.Plane(i+1), spin{most: l.Spin}
+		w.mover = mover{flows: w.Flows, plane: w.plane, log: l.Log}
 		stop := context.AfterFunc(ctx, w.Poller.Wake)
 		all.Go(func() {
 			defer stop()
@@ -109,6 +112,7 @@ func (w *Worker) round(woken bool) (busy bool) {
 			w.loop.running.post(u) // after a reload its server's number may be another's
 		}
 		w.flush()
+		w.offer()
 		s.Release()
 	}
 	if woken && !busy {
@@ -138,10 +142,20 @@ func (w *Worker) judge(port, n int) {
 	}
 }
 
-// tick runs the timers of the plane that are due.
+// offer has the kernel move what it may of the batch.
+func (w *Worker) offer() {
+	if len(w.batch.Bulk) > 0 {
+		w.loop.Guard.RLock()
+		defer w.loop.Guard.RUnlock()
+		w.mover.offer(w.now, &w.lane, w.Ports)
+	}
+}
+
+// tick runs the timers of the plane that are due, and follows what the node has decided.
 func (w *Worker) tick() {
 	w.loop.Guard.RLock()
 	defer w.loop.Guard.RUnlock()
+	w.mover.settle(w.now, w.Ports)
 	if w.next, w.timed = w.plane.Deadline(); w.timed && w.next <= w.now {
 		w.plane.Tick(w.now)
 		w.next, w.timed = w.plane.Deadline()

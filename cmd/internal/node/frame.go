@@ -38,6 +38,8 @@ type Batch struct {
 	Built    []Built
 	// Unresolved are of workers only, copies, for the node's Step.
 	Unresolved []Unresolved
+	// Bulk are the frames whose flows somebody else may move on, if told by [Plane.Moved].
+	Bulk []Bulk
 
 	made forward.Packets // of the Built, until Reset
 }
@@ -51,7 +53,7 @@ type Built struct {
 
 // Reset empties the batch for the next one. The frames of Built must have been sent.
 func (b *Batch) Reset() {
-	b.Verdicts, b.Actions, b.Built, b.Unresolved = b.Verdicts[:0], b.Actions[:0], b.Built[:0], b.Unresolved[:0]
+	b.Verdicts, b.Actions, b.Built, b.Unresolved, b.Bulk = b.Verdicts[:0], b.Actions[:0], b.Built[:0], b.Unresolved[:0], b.Bulk[:0]
 	b.made.Reset()
 }
 
@@ -88,7 +90,12 @@ func (p *Plane) judge(now time.Duration, port int, head, frame []byte, out *Batc
 	}
 	switch d.Verdict {
 	case forward.Forward:
-		return p.sendTo(now, d.Server, head, frame, out)
+		to := eth.Dst()
+		v := p.sendTo(now, d.Server, head, frame, out)
+		if d.Bulk && v.Fate == Forwarded {
+			out.Bulk = append(out.Bulk, Bulk{len(out.Verdicts), to})
+		}
+		return v
 	case forward.Return:
 		eth.SetDst(d.Hop.MAC)
 		eth.SetSrc(p.n.ports[d.Hop.Port].link.MAC)

@@ -117,6 +117,7 @@ type Node struct {
 	planes     []*Plane // the first is of fwd
 	workers    Workers
 	held       bool    // its guard
+	changes    uint64  // of what decisions on frames depend on
 	claims     []claim // what the workers have of the instances
 
 	programming programming // of the kernel's IPVS

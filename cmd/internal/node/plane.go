@@ -58,8 +58,15 @@ func (n *Node) addPlanes(table forward.Config) {
 // Plane is that of a worker, from 1 on: the node's own frames go to [Node.Frame].
 func (n *Node) Plane(worker int) *Plane { return n.planes[worker] }
 
-// exclusive has the workers stand still until readmit, if there are any.
+// exclusive has the workers stand still until readmit, if there are any, for a change to what
+// their decisions depend on.
 func (n *Node) exclusive() {
+	n.halt()
+	n.changes++
+}
+
+// halt is exclusive without a change.
+func (n *Node) halt() {
 	if n.workers.Guard != nil && !n.held {
 		n.workers.Guard.Lock()
 		n.held = true
@@ -212,7 +219,7 @@ func (n *Node) consult(now time.Duration, in forward.Ingress, b []byte, d forwar
 	if !about && (d.Verdict != forward.NotMine || !isICMP(b)) {
 		return d
 	}
-	n.exclusive()
+	n.halt()
 	knows := n.planes[0].fwd
 	for _, p := range n.planes[1:] {
 		if d.Verdict == forward.NotMine {

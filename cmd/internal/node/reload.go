@@ -44,7 +44,7 @@ func (n *Node) Reload(now time.Duration, cfg *config.Config, links []Link, out [
 	n.out = out
 	r.dismiss(next)
 	out, *n = n.out, *next
-	n.out, n.workers, n.held = out, r.was.workers, r.was.held
+	n.out, n.workers, n.held, n.changes = out, r.was.workers, r.was.held, r.was.changes+1
 	r.adopt()
 	r.settle()
 	n.programming.due = true

@@ -15,13 +15,14 @@ type Totals struct {
 
 // Totals counts.
 func (n *Node) Totals() (t Totals) {
-	n.all(func(f *forward.Forwarder) {
-		t.Conns += f.Len()
-		t.Size += f.Size()
+	n.halt()
+	for _, p := range n.planes {
+		t.Conns += p.fwd.Len()
+		t.Size += p.fwd.Size()
 		for v := range forward.Verdicts {
-			t.Verdicts[v] += f.Counter(v)
+			t.Verdicts[v] += p.fwd.Counter(v)
 		}
-	})
+	}
 	n.readmit()
 	return t
 }
@@ -31,7 +32,7 @@ func (n *Node) StatusFrom(at, servers int, list []forward.ServiceStatus) (_ []fo
 	from := len(list)
 	list, next = n.fwd.ServicesFrom(at, servers, list)
 	if len(n.planes) > 1 {
-		n.exclusive()
+		n.halt()
 		for i := range list[from:] {
 			n.add(&list[from+i])
 		}
@@ -44,7 +45,7 @@ func (n *Node) StatusFrom(at, servers int, list []forward.ServiceStatus) (_ []fo
 // workers.
 func (n *Node) Status(k forward.ServiceKey) (s forward.ServiceStatus, ok bool) {
 	if s, ok = n.fwd.Service(k); ok {
-		n.exclusive()
+		n.halt()
 		n.add(&s)
 		n.readmit()
 	}
@@ -61,7 +62,7 @@ func (n *Node) add(s *forward.ServiceStatus) {
 
 // ConnsFrom is [forward.Forwarder.ConnsFrom] over the tables of all workers, one after the other.
 func (n *Node) ConnsFrom(at int64, entries int, list []forward.Conn) (_ []forward.Conn, next int64) {
-	n.exclusive()
+	n.halt()
 	defer n.readmit()
 	plane := at >> 32
 	list, entry := n.planes[plane].fwd.ConnsFrom(int32(at), entries, list)
@@ -76,7 +77,7 @@ func (n *Node) ConnsFrom(at int64, entries int, list []forward.Conn) (_ []forwar
 
 // Explain is [forward.Forwarder.Explain] by the worker that gets the packets of the client.
 func (n *Node) Explain(now time.Duration, flow forward.Flow, worker int) forward.Explanation {
-	n.exclusive()
+	n.halt()
 	defer n.readmit()
 	return n.planes[worker].fwd.Explain(now, flow)
 }

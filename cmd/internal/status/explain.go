@@ -27,6 +27,9 @@ func Explain(e *forward.Explanation, view *node.ServiceView, now time.Duration) 
 	case e.Conn != nil:
 		fmt.Fprintf(&b, "%s for %s, %s\n", outcome(e), Span((now - e.Conn.Began).Seconds()), placed(e))
 		fmt.Fprintf(&b, "state %s, %s, expires in %s\n", e.Conn.State, Plural(int(e.Conn.Packets), "packet"), Span(max(0, e.Conn.Expires-now).Seconds()))
+		if e.Conn.Moved {
+			b.WriteString("offloaded: the kernel forwards what is neither its beginning nor its end\n")
+		}
 		if e.Verdict == forward.ServerGone {
 			b.WriteString("its packets are dropped until the server comes back\n")
 		}

@@ -117,13 +117,15 @@ type Conn struct {
 	Age      float64        `json:"age"`     // in whole seconds
 	By       string         `json:"by"`      // the scheduler that placed it, or its template
 	Packets  uint32         `json:"packets"` // that passed by here; at most 4294967295
+	// Offloaded says that the kernel forwards what is neither its beginning nor its end.
+	Offloaded bool `json:"offloaded,omitempty"`
 }
 
 // AppendJSON appends a connection as one line.
 func AppendJSON(b []byte, now time.Duration, c *forward.Conn) []byte {
 	text, err := json.Marshal(Conn{
 		Protocol: ProtocolName(c.Protocol), Client: c.Client, Virtual: c.Virtual, Server: c.Server, State: c.State, Template: c.Template,
-		Expires: max(0, c.Expires-now).Seconds(), Age: max(0, now-c.Began).Truncate(time.Second).Seconds(), By: c.By, Packets: c.Packets,
+		Expires: max(0, c.Expires-now).Seconds(), Age: max(0, now-c.Began).Truncate(time.Second).Seconds(), By: c.By, Packets: c.Packets, Offloaded: c.Moved,
 	})
 	if err != nil {
 		panic(err) // a struct of numbers and texts
