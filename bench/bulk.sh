@@ -2,7 +2,8 @@
 # bulk.sh LIMITS [ROUNDS] - one TCP stream of iperf3 through ringkeep, a bare C forwarder and the kernel
 #
 # By turns, 2 s each, default offloads, the answers past the director: ringkeep as a DR director,
-# the forwarder with the virtio header passed through, and IP forwarding. Prints Gbit/s.
+# the same without flows offloaded to the kernel (ring), the forwarder with the virtio header
+# passed through, and IP forwarding. Prints Gbit/s.
 # LIMITS is the folder of fwd.c and topo.sh. Root; needs gcc, go, iproute2, iperf3.
 set -u
 limits=$(cd "$1" && pwd)
@@ -44,7 +45,7 @@ bulk() { # NAME [COMMAND...]: what forwards, until it is told to end
   local name=$1 p= gbits; shift
   ip netns exec $S iperf3 -s -1 >/dev/null & local s=$!
   if [ $# -gt 0 ]; then ip netns exec $D nice -n -5 "$@" >/dev/null 2>&1 & p=$!; fi
-  until ip netns exec $G ping -qc1 -W1 $vip >/dev/null || [ "$name" != ringkeep ]; do :; done
+  until ip netns exec $G ping -qc1 -W1 $vip >/dev/null || [[ $name != ring* ]]; do :; done
   gbits=$(ip netns exec $G timeout 8 iperf3 -c $vip -t 2 -f g | awk '/receiver/{print $(NF-2)}')
   if [ -n "$p" ]; then kill -INT "$p"; wait "$p"; fi
   kill $s 2>/dev/null; wait $s 2>/dev/null
@@ -55,6 +56,8 @@ for _ in $(seq "$rounds"); do
   bulk c-vnet "$bin/fwd" -i d0 -o d1 -d $SM -R v2 -T mmsg -V -F 131072 -B 1048576 -N 32 -t 4
   triangle
   bulk ringkeep "$bin/ringkeep" run -f "$bin/d.conf"
+  triangle
+  bulk ring "$bin/ringkeep" run -f "$bin/d.conf" --flow-offload=false
   triangle; ip -n $D route add $vip/32 via 10.9.1.2; ip -n $G neigh replace $vip lladdr $D0M dev g0 nud permanent
   ip netns exec $D sysctl -qw net.ipv4.ip_forward=1
   bulk kernel

@@ -65,7 +65,7 @@ func (d *director) offload(port int) {
 	for i, s := range d.rings(port) {
 		if i < len(d.tables) && !s.Offloads() {
 			if err := s.Offload(d.tables[i]); err != nil {
-				d.log.Warn("no flow is offloaded to the kernel", "iface", s.Name(), "err", err)
+				d.log.Info("no flow is offloaded to the kernel", "iface", s.Name(), "err", err)
 			}
 		}
 	}
@@ -154,9 +154,9 @@ func (d *director) closeService(port int) {
 	for _, s := range group {
 		d.closeSocket(s)
 	}
-	d.ports[port].Service, d.uses[port].Service = nil, false
+	d.ports[port].Service, d.ports[port].Index, d.uses[port].Service = nil, 0, false
 	for _, w := range d.workers {
-		w.Ports[port].Service = nil
+		w.Ports[port].Service, w.Ports[port].Index = nil, 0
 	}
 }
 

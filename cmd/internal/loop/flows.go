@@ -48,7 +48,12 @@ func (m *mover) offer(now time.Duration, l *lane, ports []Sockets) {
 		if !ok {
 			continue
 		}
-		if err := m.flows.Put(flowtable.Flow{Client: f.Client, Virtual: f.Virtual}, hopTo(on, b.To, ports)); err != nil {
+		h := hopTo(on, b.To, ports)
+		if h.Interface == 0 { // being opened anew
+			m.plane.TakeBack(f)
+			continue
+		}
+		if err := m.flows.Put(flowtable.Flow{Client: f.Client, Virtual: f.Virtual}, h); err != nil {
 			m.plane.TakeBack(f)
 			m.log.Debug("the kernel does not move a flow", "client", f.Client, "virtual", f.Virtual, "err", err)
 		}

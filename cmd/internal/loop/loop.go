@@ -36,7 +36,7 @@ type Port interface {
 // is expected, both where the node does not use the interface.
 type Sockets struct {
 	Control, Service Port
-	Index            int // of the interface, where there is a Service
+	Index            int // of the interface, 0 without a Service
 }
 
 // Poller waits for the rings.
@@ -250,6 +250,7 @@ func (l *Loop) turn() error {
 	}
 	l.now = l.Clock()
 	l.tellClock()
+	l.settle() // before the timers, which may have waited long
 	l.spin.woken(l.now)
 	for l.ctx.Err() == nil {
 		more := l.events()
