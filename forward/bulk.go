@@ -27,12 +27,12 @@ func (f *Forwarder) movable(c *conn) bool {
 // Moved tells that somebody else moves a flow of TCP, after a decision that was [Decision.Bulk],
 // and that so many packets with so many bytes of IP have gone since this was last told, at the
 // beginning none: they count as if they had been decided on. What is told may be two seconds old.
-// It returns what the next packet of the flow would get; ok is false if nobody else may move it any
-// more, see also [Forwarder.Recalled].
-func (f *Forwarder) Moved(now time.Duration, flow Flow, packets, bytes uint64) (d Decision, ok bool) {
+// It returns the server that the next packet of the flow would go to, and the longest packet that
+// fits, in bytes; ok is false if nobody else may move it any more, see also [Forwarder.Recalled].
+func (f *Forwarder) Moved(now time.Duration, flow Flow, packets, bytes uint64) (server int32, mtu int, ok bool) {
 	i := f.table.find(flow.key())
 	if i == 0 {
-		return Decision{}, false
+		return 0, 0, false
 	}
 	c := f.table.at(i)
 	rs := &f.servers[c.server]
@@ -47,10 +47,10 @@ func (f *Forwarder) Moved(now time.Duration, flow Flow, packets, bytes uint64) (
 	}
 	if !f.movable(c) || rs.cut || f.outlived(i, proto.TCPAck) || f.standing(c.server) != Forward {
 		c.flags &^= bulk
-		return Decision{}, false
+		return 0, 0, false
 	}
 	c.flags |= bulk
-	return Decision{Verdict: Forward, Bulk: true, Server: c.server, MTU: int(rs.fits)}, true
+	return c.server, int(rs.fits), true
 }
 
 // TakeBack tells that nobody else moves a flow any more, as far as who did has a say.

@@ -59,7 +59,7 @@ func bulkForwarder(t *testing.T, s Server) (f *Forwarder, id int32) {
 func TestBulk(t *testing.T) {
 	f, id := bulkForwarder(t, Server{})
 	stream(t, f, 0, middle, streamAfter-1)
-	if d := middle.to(t, f, 0); !d.Bulk || d.Verdict != Forward || d.Server != id || d.MTU != 1500 {
+	if d := middle.to(t, f, 0); !d.Bulk || d.Verdict != Forward || d.Server != id {
 		t.Errorf("a super-frame: %+v", d)
 	}
 	if d := (super{flags: proto.TCPAck}).to(t, f, 0); d.Bulk {
@@ -99,8 +99,8 @@ func TestMovedCounts(t *testing.T) {
 	f, id := bulkForwarder(t, Server{})
 	flow := stream(t, f, 0, middle, streamAfter-1)
 	before := f.Services()[0]
-	if d, ok := f.Moved(800*time.Second, flow, 10, 30400); !ok || d.Server != id || d.MTU != 1500 || d.Verdict != Forward {
-		t.Fatalf("%+v, %v", d, ok)
+	if server, mtu, ok := f.Moved(800*time.Second, flow, 10, 30400); !ok || server != id || mtu != 1500 {
+		t.Fatalf("%v, %v, %v", server, mtu, ok)
 	}
 	after := f.Services()[0]
 	if got, want := after.Stats.Packets-before.Stats.Packets, uint64(10); got != want {
@@ -117,13 +117,13 @@ func TestMovedCounts(t *testing.T) {
 		t.Errorf("the connection: %+v", c)
 	}
 	f.Expire(1000 * time.Second)
-	if _, ok := f.Moved(1000*time.Second, flow, 0, 0); !ok || f.Len() != 1 {
+	if _, _, ok := f.Moved(1000*time.Second, flow, 0, 0); !ok || f.Len() != 1 {
 		t.Error("the connection has ended with its old time")
 	}
 	for at := 1000 * time.Second; at < 1702*time.Second; at += time.Second {
 		f.Expire(at)
 	}
-	if _, ok := f.Moved(1702*time.Second, flow, 0, 0); ok || f.Len() != 0 {
+	if _, _, ok := f.Moved(1702*time.Second, flow, 0, 0); ok || f.Len() != 0 {
 		t.Error("what moved nothing lives on")
 	}
 }
@@ -162,7 +162,7 @@ func TestMovedEnds(t *testing.T) {
 	} {
 		f, _ := bulkForwarder(t, Server{})
 		flow := stream(t, f, 0, middle, streamAfter-1)
-		if _, ok := f.Moved(0, flow, 0, 0); !ok {
+		if _, _, ok := f.Moved(0, flow, 0, 0); !ok {
 			t.Fatalf("%s: at the beginning not", c.name)
 		}
 		c.act(t, f)
@@ -176,7 +176,7 @@ func TestMovedEnds(t *testing.T) {
 		if got := f.Recalled(nil); got != nil {
 			t.Errorf("%s: recalled again", c.name)
 		}
-		if _, ok := f.Moved(0, flow, 1, 1); ok != c.still {
+		if _, _, ok := f.Moved(0, flow, 1, 1); ok != c.still {
 			t.Errorf("%s: may be moved: %v, want %v", c.name, ok, c.still)
 		}
 	}

@@ -148,7 +148,7 @@ type Decision struct {
 	Inner   uint16 // with TunnelError: where the client's packet is quoted
 	Server  int32
 	Hop     Hop
-	MTU     int // with TooBig, TunnelError and Bulk: what fits, in bytes of packet; 0 for another error
+	MTU     int // with TooBig and TunnelError: what fits, in bytes of packet; 0 for another error
 }
 
 // Hop is a neighbour on a port, by which packets of a client came.

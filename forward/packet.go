@@ -150,7 +150,7 @@ func (f *Forwarder) transport(now time.Duration, in Ingress, p packet, flags uin
 	}
 	d := f.transmit(in, p, c.server, c.rport)
 	if in.Virtio.Super() && f.streams(c) && d.Verdict == Forward && !d.Rebuild {
-		d.Bulk, d.MTU = true, int(rs.fits)
+		d.Bulk = true
 	}
 	return d
 }

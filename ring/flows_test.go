@@ -3,13 +3,17 @@ package ring_test
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
+	"runtime"
 	"slices"
 	"testing"
 
 	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/ringkeep/ringkeep/proto"
 	"github.com/ringkeep/ringkeep/ring"
@@ -26,9 +30,14 @@ func newTable(t testing.TB, flows int) *flowtable.Table {
 	return table
 }
 
-// offload is the socket's, in its namespace.
-func (s *space) offload(sock *ring.Socket, table *flowtable.Table) (err error) {
-	s.in(func() { err = sock.Offload(table) })
+// offload gives a socket of the namespace a filter that leaves out what is moved.
+func (s *space) offload(sock *ring.Socket, table *flowtable.Table, filter []bpf.RawInstruction) error {
+	p, err := table.Filter(filter)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	s.in(func() { err = sock.Offload(table, p) })
 	return err
 }
 
@@ -39,9 +48,6 @@ func TestFilterBesideFlows(t *testing.T) {
 	out := left.open(ring.Config{Interface: "v0"})
 	in := right.open(ring.Config{Interface: "v1", Slots: 4096, Filter: ring.NothingFilter()})
 	table := newTable(t, 4)
-	if err := right.offload(in, table); err != nil {
-		t.Fatal(err)
-	}
 	services := func(n int) (list []ring.Match) {
 		for i := range n {
 			list = append(list, serviceAt(6, addrOf(i), uint16(i%3)), answerOf(17, addrOf(i+1), uint16(i%4)))
@@ -55,12 +61,12 @@ func TestFilterBesideFlows(t *testing.T) {
 		name   string
 		filter []bpf.RawInstruction
 	}{
-		{"everything", nil},
+		{"everything", must(bpf.Assemble([]bpf.Instruction{bpf.RetConstant{Val: 1 << 20}}))},
 		{"a few", must(ring.ServiceFilter(services(5)))},
 		{"many", must(ring.ServiceFilter(services(60)))},
 		{"coarse", must(ring.ServiceFilter(services(5000)))},
 	} {
-		if err := in.SetFilter(c.filter); err != nil || !in.Offloads() {
+		if err := right.offload(in, table, c.filter); err != nil || !in.Offloads() {
 			t.Fatalf("%s: %v, offloads %v", c.name, err, in.Offloads())
 		}
 		var want []uint16
@@ -70,7 +76,7 @@ func TestFilterBesideFlows(t *testing.T) {
 			if p.to.Is6() {
 				p.typ = 0x86dd
 			}
-			if c.filter == nil || passes(t, c.filter, p.bytes()) {
+			if passes(t, c.filter, p.bytes()) {
 				want = append(want, i)
 			}
 			out.Queue(append(make([]byte, ring.VNetLen), p.bytes()...))
@@ -137,7 +143,7 @@ func newRouter(t *testing.T) *router {
 	r.out = client.open(ring.Config{Interface: "c0", SuperFrames: true})
 	r.in = director.open(ring.Config{Interface: "d0", Filter: filter, SuperFrames: true})
 	r.back = server.open(ring.Config{Interface: "s0", SuperFrames: true, Filter: filter})
-	if err := director.offload(r.in, r.table); err != nil {
+	if err := director.offload(r.in, r.table, filter); err != nil {
 		t.Fatal(err)
 	}
 	r.mac = [6]byte(director.link("d0").Attrs().HardwareAddr)
@@ -290,17 +296,16 @@ func TestFlowsAreMoved(t *testing.T) {
 			}
 		}
 		var told []string
-		if err := r.table.Each(func(f flowtable.Flow, h flowtable.Hop, c flowtable.Count) bool {
+		if err := r.table.Each(func(f flowtable.Flow, h flowtable.Hop, c flowtable.Count) {
 			told = append(told, fmt.Sprint(f, h, c))
-			return true
 		}); err != nil {
 			t.Fatal(err)
 		}
 		if want := []string{fmt.Sprint(f, r.hop, sent)}; !slices.Equal(told, want) {
 			t.Errorf("the table tells %v, want %v", told, want)
 		}
-		if c, ok := r.table.Take(f); !ok || c != sent || r.table.Len() != 0 {
-			t.Errorf("taken %+v, %v, want %+v; %d left", c, ok, sent, r.table.Len())
+		if c, ok := r.table.Take(f); !ok || c != (flowtable.Count{}) || r.table.Len() != 0 {
+			t.Errorf("taken %+v, %v, though all was told; %d left", c, ok, r.table.Len())
 		}
 		s := segment{flow: f, to: r.mac, flags: ack, ttl: 64, payload: 100}
 		r.out.Queue(s.bytes())
@@ -325,9 +330,10 @@ func moved(frame []byte, h flowtable.Hop) []byte {
 	return b
 }
 
-// A socket that is closed, or whose filter does not go into the kernel beside the table, leaves no
-// program behind; the table has its limit.
-func TestOffloadEnds(t *testing.T) {
+// The table has its limit; what Take ends is the socket's again, and so is everything with a new
+// filter. A filter of no services goes into the kernel, one with instructions that none of them has
+// does not.
+func TestFlowsEnd(t *testing.T) {
 	r := newRouter(t)
 	flow := func(port uint16) flowtable.Flow {
 		return flowtable.Flow{Client: netip.AddrPortFrom(far4, port), Virtual: netip.AddrPortFrom(vip4, 80)}
@@ -343,25 +349,61 @@ func TestOffloadEnds(t *testing.T) {
 	if err := r.table.Put(flowtable.Flow{Client: netip.AddrPortFrom(far6, 1), Virtual: netip.AddrPortFrom(vip4, 80)}, r.hop); err == nil {
 		t.Error("a flow of two families is taken")
 	}
-	kept := 0
-	if err := r.table.Each(func(f flowtable.Flow, _ flowtable.Hop, _ flowtable.Count) bool { kept++; return f == flow(2) }); err != nil || kept != 4 || r.table.Len() != 1 {
-		t.Errorf("%v: %d told, %d kept", err, kept, r.table.Len())
+	told := map[flowtable.Flow]bool{}
+	if err := r.table.Each(func(f flowtable.Flow, _ flowtable.Hop, _ flowtable.Count) { told[f] = true }); err != nil || len(told) != 4 {
+		t.Errorf("%v: told of %v", err, told)
+	}
+	arrives := func(port uint16, at *ring.Socket) {
+		t.Helper()
+		s := segment{flow: flow(port), to: r.mac, flags: 0x10, ttl: 64, payload: 100}
+		r.out.Queue(s.bytes())
+		if _, err := r.out.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		receive(t, at, 1)
+	}
+	arrives(2, r.back)
+	for port := range uint16(4) {
+		if c, ok := r.table.Take(flow(port)); !ok || c.Packets != uint64(port/2%2)*uint64(1-port%2) {
+			t.Errorf("of flow %d %v was moved, %v", port, c, ok)
+		}
+		arrives(port, r.in)
+	}
+	if _, ok := r.table.Take(flow(2)); ok || r.table.Len() != 0 {
+		t.Errorf("taken twice; %d are left", r.table.Len())
+	}
+	filter := must(ring.ServiceFilter([]ring.Match{serviceAt(6, vip4, 80)}))
+	if err := r.in.SetFilter(filter); err != nil || r.in.Offloads() {
+		t.Errorf("a new filter: %v, offloads %v", err, r.in.Offloads())
+	}
+	arrives(1, r.in)
+	if err := r.director.offload(r.in, r.table, must(ring.ServiceFilter(nil))); err != nil {
+		t.Error(err)
 	}
 	odd := must(bpf.Assemble([]bpf.Instruction{bpf.LoadExtension{Num: bpf.ExtRand}, bpf.RetConstant{Val: 1 << 20}}))
-	if err := r.in.SetFilter(odd); err != nil || r.in.Offloads() {
-		t.Errorf("a filter with an instruction that is not translated: %v, offloads %v", err, r.in.Offloads())
+	if _, err := r.table.Filter(odd); err == nil {
+		t.Error("an instruction that no filter has is translated")
 	}
-	s := segment{flow: flow(2), to: r.mac, flags: 0x10, ttl: 64, payload: 100}
-	r.out.Queue(s.bytes())
-	if _, err := r.out.Flush(); err != nil {
-		t.Fatal(err)
+}
+
+// Without the rights there is no table, and an error that says so.
+func TestTableNeedsRights(t *testing.T) {
+	if os.Geteuid() != 0 {
+		_, err := flowtable.NewTable(4)
+		if err == nil {
+			t.Error("a table without rights")
+		}
+		return
 	}
-	receive(t, r.in, 1)
-	if err := r.director.offload(r.in, r.table); err == nil {
-		t.Error("a socket whose filter is not translated offloads")
-	}
-	if r.in.Offloads() {
-		t.Error("it says that it does")
-	}
-	r.in.Close()
+	inThread(func() { // which ends with its lack of rights
+		runtime.LockOSThread()
+		header, data := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, [2]unix.CapUserData{}
+		if err := unix.Capset(&header, &data[0]); err != nil {
+			t.Error(err)
+			return
+		}
+		if table, err := flowtable.NewTable(4); !errors.Is(err, unix.EPERM) || table != nil {
+			t.Errorf("a table without rights: %v, %v", table, err)
+		}
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 
+	"github.com/cilium/ebpf/link"
 	"github.com/mdlayher/packet"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -69,8 +70,9 @@ type Socket struct {
 	rx      receiver
 	tx      sender
 	stats   Stats
-	filter  []bpf.RawInstruction
-	offload offloading
+
+	mover    link.Link // of flows past the socket; nil for none
+	offloads bool      // its filter leaves them out
 
 	downErr, goneErr error // made once, so that reporting does not allocate
 }
@@ -87,7 +89,7 @@ func Open(cfg Config) (*Socket, error) {
 		cfg.Name = ifi.Name
 	}
 	s := &Socket{
-		name: cfg.Name, ifindex: ifi.Index, fd: -1, filter: cfg.Filter,
+		name: cfg.Name, ifindex: ifi.Index, fd: -1,
 		downErr: fmt.Errorf("%s: %w", cfg.Name, ErrDown),
 		goneErr: fmt.Errorf("%s: %w", cfg.Name, ErrGone),
 	}
@@ -301,13 +303,10 @@ func (s *Socket) Index() int { return s.ifindex }
 func (s *Socket) FD() int { return s.fd }
 
 // SetFilter replaces the filter; nil takes every frame. Frames that are in the
-// ring already stay there. A filter that does not go together with [Socket.Offload] ends that.
+// ring already stay there. What was left out by [Socket.Offload] passes: there must be no flow in
+// its table.
 func (s *Socket) SetFilter(filter []bpf.RawInstruction) error {
-	s.filter = filter
-	if s.Offloads() && s.leaveOut() == nil {
-		return nil
-	}
-	s.offload.end()
+	s.offloads = false
 	if len(filter) == 0 {
 		err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
 		if err != nil && !errors.Is(err, unix.ENOENT) {
@@ -383,7 +382,10 @@ func (s *Socket) detached() bool {
 // Close gives back the sockets and the ring. Frames still held become invalid.
 // A second call does nothing.
 func (s *Socket) Close() error {
-	s.offload.end()
+	if s.mover != nil {
+		_ = s.mover.Close()
+		s.mover, s.offloads = nil, false
+	}
 	err := errors.Join(s.rx.unmap(), s.tx.close())
 	if s.fd >= 0 {
 		err = errors.Join(err, unix.Close(s.fd))

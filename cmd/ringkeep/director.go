@@ -11,7 +11,6 @@ import (
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
 	"github.com/ringkeep/ringkeep/proto"
 	"github.com/ringkeep/ringkeep/ring"
-	"github.com/ringkeep/ringkeep/ring/flowtable"
 )
 
 func nodeLinks(links []kernel.Link) []node.Link {
@@ -36,11 +35,12 @@ type director struct {
 	slots    []int      // of each port, the size of its control ring
 	flows    []ring.Match
 	workers  []*loop.Worker
-	tables   []*flowtable.Table // of each worker, the node's own loop first; none without
 	log      *slog.Logger
 	share    ring.Fanout // of the clients among the workers, as it was when there were first any
 	seed     uint64
 	bfd      *kernel.BFD
+
+	offloader *offloader
 }
 
 // Sizes of the rings. A service slot of 2 KiB holds every frame that is not a
@@ -180,6 +180,7 @@ func (d *director) reopen(port int) (loop.Sockets, error) {
 		return loop.Sockets{}, err
 	}
 	err = d.use(port, d.node.Uses()[port])
+	d.offloadSoon()
 	return d.ports[port], err
 }
 
@@ -281,5 +282,5 @@ func (d *director) close() {
 	for _, w := range d.workers {
 		w.Poller.(*ring.Poller).Close()
 	}
-	d.closeTables()
+	d.offloader.close()
 }

@@ -40,7 +40,7 @@ virtual_server fwmark 7 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &director{cfg: cfg, node: n, links: links, log: slog.New(slog.DiscardHandler)}
+	d := &director{cfg: cfg, node: n, links: links, log: slog.New(slog.DiscardHandler), offloader: &offloader{}}
 	defer d.close()
 	if err := d.addWorkers(3); err != nil {
 		t.Fatal(err)

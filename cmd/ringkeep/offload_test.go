@@ -228,9 +228,7 @@ func TestUploadIsOffloaded(t *testing.T) {
 			} else if off {
 				want = 0
 			}
-			if got := tr.programs(); got != want {
-				t.Fatalf("%d programs, want %d", got, want)
-			}
+			tr.until(fmt.Sprintf("%d programs", want), func() bool { return tr.programs() == want })
 			c := tr.dial()
 			const size = 30 << 20
 			var enough atomic.Bool

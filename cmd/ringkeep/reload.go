@@ -159,6 +159,7 @@ func (r *reloader) apply(ctx context.Context, cfg *config.Config, changes []stri
 		r.loop.Know(all)
 		r.loop.Route(d.kernel)
 	})
+	d.offloadSoon()
 	return errors.Join(err, d.keepVMACs())
 }
 

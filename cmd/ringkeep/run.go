@@ -280,13 +280,16 @@ func (r *runner) daemon(ctx context.Context, re *reloader) error {
 		}
 	}
 	start := time.Now()
-	d := &director{cfg: cfg, node: n, kernel: k, links: links, seed: key, log: log}
+	d := &director{cfg: cfg, node: n, kernel: k, links: links, seed: key, log: log, offloader: &offloader{log: log}}
 	defer d.close()
 	if err := d.addWorkers(r.workers); err != nil {
 		return err
 	}
 	if r.flowOffload {
-		d.addTables()
+		d.offloader = newOffloader(r.workers, log)
+	}
+	for i, w := range d.workers {
+		w.Flows = d.offloader.table(i + 1)
 	}
 	if err := d.open(); err != nil {
 		return err
@@ -299,13 +302,15 @@ func (r *runner) daemon(ctx context.Context, re *reloader) error {
 	defer post.close()
 	l := loop.New(loop.Config{
 		Node: n, Ports: d.ports, Loopback: d.loopback, BFD: d.bfd, Poller: d.poller, Host: k, Names: kernel.ReadNames(), Log: log, Reopen: d.reopen, Tell: pipes.tell, Mail: post.send, Spin: spinTime(),
-		Workers: d.workers, Guard: guard, Flows: d.ownTable(),
+		Workers: d.workers, Guard: guard, Flows: d.offloader.table(0),
 		IPVS: ipvs.NewKeeper(), LeaveIPVS: r.leaveIPVS,
 		Clock: func() time.Duration { return time.Since(start) }, Wall: loop.WallClock,
 	})
 	if err := l.Watch(ctx, k, links); err != nil {
 		return err
 	}
+	d.offloader.loop = l
+	d.offloadSoon()
 	re.director, re.loop, re.pipes, re.post = d, l, pipes, post
 	go heed(ctx, re)
 	go serveControl(ctx, only, re, log)

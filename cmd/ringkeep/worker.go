@@ -6,7 +6,6 @@ import (
 	"github.com/ringkeep/ringkeep/cmd/internal/loop"
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
 	"github.com/ringkeep/ringkeep/ring"
-	"github.com/ringkeep/ringkeep/ring/flowtable"
 )
 
 // mostWorkers is more than any machine has a use for.
@@ -24,53 +23,6 @@ func (d *director) addWorkers(count int) error {
 	return nil
 }
 
-// mostFlows is how many flows the kernel moves for a worker: those with the most packets, of
-// which there are few.
-const mostFlows = 4096
-
-// addTables makes the tables of what the kernel moves, for each worker. It does without where the
-// kernel has no such thing.
-func (d *director) addTables() {
-	for range 1 + len(d.workers) {
-		t, err := flowtable.NewTable(mostFlows)
-		if err != nil {
-			d.log.Info("no flow is offloaded to the kernel", "err", err)
-			d.closeTables()
-			return
-		}
-		d.tables = append(d.tables, t)
-	}
-	for i, w := range d.workers {
-		w.Flows = d.tables[i+1]
-	}
-}
-
-// ownTable is the table of the node's own loop.
-func (d *director) ownTable() loop.Flows {
-	if len(d.tables) == 0 {
-		return nil
-	}
-	return d.tables[0]
-}
-
-func (d *director) closeTables() {
-	for _, t := range d.tables {
-		t.Close()
-	}
-	d.tables = nil
-}
-
-// offload has the kernel move flows past the rings of a port, each those of its own table.
-func (d *director) offload(port int) {
-	for i, s := range d.rings(port) {
-		if i < len(d.tables) && !s.Offloads() {
-			if err := s.Offload(d.tables[i]); err != nil {
-				d.log.Info("no flow is offloaded to the kernel", "iface", s.Name(), "err", err)
-			}
-		}
-	}
-}
-
 // service opens the rings for services of a port, one for each worker.
 func (d *director) service(port int) error {
 	flows := d.matches()
@@ -83,7 +35,6 @@ func (d *director) service(port int) error {
 		s, err := d.socket(c, d.poller)
 		if err == nil {
 			d.ports[port].Service, d.ports[port].Index = s, s.Index()
-			d.offload(port)
 		}
 		return err
 	}
@@ -100,10 +51,8 @@ func (d *director) service(port int) error {
 	}
 	if err != nil {
 		d.closeService(port)
-		return err
 	}
-	d.offload(port)
-	return nil
+	return err
 }
 
 // fanout shares the clients among the workers. What tells them apart stays, since a flow
@@ -168,13 +117,11 @@ func (d *director) refilter(port int, flows []ring.Match) error {
 	}
 	group := d.rings(port)
 	if len(group) > 1 {
-		err = ring.SetGroupFilter(group, filter, d.fanout(flows))
-	} else {
-		for _, s := range group {
-			err = s.SetFilter(filter)
-		}
+		return ring.SetGroupFilter(group, filter, d.fanout(flows))
 	}
-	d.offload(port) // where a filter before did not go with it
+	for _, s := range group {
+		err = s.SetFilter(filter)
+	}
 	return err
 }
 

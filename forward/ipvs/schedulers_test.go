@@ -19,7 +19,7 @@ import (
 )
 
 // newFlows is how many connections each scheduler is asked about.
-const newFlows = 2000
+const newFlows = 800
 
 // contest is one service, given to the kernel and to our data plane.
 type contest struct {

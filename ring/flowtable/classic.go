@@ -26,15 +26,36 @@ func (t *Table) filter(classic []bpf.RawInstruction) (asm.Instructions, error) {
 	for word := range int16(16) {
 		ins = append(ins, asm.StoreImm(asm.RFP, atMemory+4*word, 0, asm.Word))
 	}
+	reached := make([]bool, len(classic)+256) // the kernel takes no instruction that nothing leads to
+	reached[0] = true
 	for i, raw := range classic {
+		if !reached[i] {
+			continue
+		}
 		one, err := translate(i, raw.Disassemble())
 		if err != nil {
 			return nil, err
+		}
+		for _, next := range successors(i, raw.Disassemble()) {
+			reached[next] = true
 		}
 		one[0] = one[0].WithSymbol(place(i))
 		ins = append(ins, one...)
 	}
 	return ins, nil
+}
+
+// successors are what may follow instruction i, always behind it.
+func successors(i int, ins bpf.Instruction) []int {
+	switch ins := ins.(type) {
+	case bpf.Jump:
+		return []int{i + 1 + int(ins.Skip)}
+	case bpf.JumpIf:
+		return []int{i + 1 + int(ins.SkipTrue), i + 1 + int(ins.SkipFalse)}
+	case bpf.RetConstant:
+		return nil
+	}
+	return []int{i + 1}
 }
 
 // place names an instruction of the classic program.
@@ -51,7 +72,8 @@ var operations = map[bpf.ALUOp]asm.ALUOp{
 	bpf.ALUOpAdd: asm.Add, bpf.ALUOpAnd: asm.And, bpf.ALUOpShiftLeft: asm.LSh, bpf.ALUOpShiftRight: asm.RSh,
 }
 
-// translate writes instruction i of a classic program.
+// translate writes instruction i of a classic program. Values are of 32 bits: those that are
+// compared must not be taken for signed ones of 64.
 func translate(i int, ins bpf.Instruction) (asm.Instructions, error) {
 	switch ins := ins.(type) {
 	case bpf.LoadConstant:

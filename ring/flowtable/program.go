@@ -76,15 +76,19 @@ func load(from, length int32, to int16, miss string) asm.Instructions {
 	}
 }
 
+// recompute has the sum follow that the device made of the whole packet (BPF_F_RECOMPUTE_CSUM). That of
+// IPv4 is the same with another TTL, and the Ethernet header is not in it.
+const recompute = 1
+
 // store copies so many bytes from the stack to the frame.
-func store(from int16, length, to int32) asm.Instructions {
+func store(from int16, length, to, flags int32) asm.Instructions {
 	return asm.Instructions{
 		asm.Mov.Reg(asm.R1, ctx),
 		asm.Mov.Imm(asm.R2, to),
 		asm.Mov.Reg(asm.R3, asm.RFP),
 		asm.Add.Imm(asm.R3, int32(from)),
 		asm.Mov.Imm(asm.R4, length),
-		asm.Mov.Imm(asm.R5, 0),
+		asm.Mov.Imm(asm.R5, flags),
 		asm.FnSkbStoreBytes.Call(),
 		asm.JNE.Imm(asm.R0, 0, "broken"),
 	}
@@ -224,7 +228,7 @@ func (t *Table) move() asm.Instructions {
 		asm.LoadMem(asm.R2, found, entryAddresses+8, asm.Word),
 		asm.StoreMem(asm.RFP, atEth+8, asm.R2, asm.Word),
 	)
-	ins = append(ins, store(atEth, 12, 0)...)
+	ins = append(ins, store(atEth, 12, 0, 0)...)
 	ins = append(ins,
 		asm.LoadMem(asm.R2, asm.RFP, atFamily, asm.Word),
 		asm.JEq.Imm(asm.R2, family6, "hops"),
@@ -240,14 +244,14 @@ func (t *Table) move() asm.Instructions {
 		asm.FnL3CsumReplace.Call(),
 		asm.JNE.Imm(asm.R0, 0, "broken"),
 	)
-	ins = append(ins, store(atIP+8, 1, ethLen+8)...)
+	ins = append(ins, store(atIP+8, 1, ethLen+8, 0)...)
 	ins = append(ins,
 		asm.Ja.Label("send"),
 		asm.LoadMem(asm.R2, asm.RFP, atIP+7, asm.Byte).WithSymbol("hops"),
 		asm.Sub.Imm(asm.R2, 1),
 		asm.StoreMem(asm.RFP, atIP+7, asm.R2, asm.Byte),
 	)
-	ins = append(ins, store(atIP+7, 1, ethLen+7)...)
+	ins = append(ins, store(atIP+7, 1, ethLen+7, recompute)...)
 	return append(ins,
 		asm.LoadMem(asm.R1, found, entryInterface, asm.Word).WithSymbol("send"),
 		asm.Mov.Imm(asm.R2, 0),

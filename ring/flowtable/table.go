@@ -45,9 +45,9 @@ type Table struct {
 	mover       *ebpf.Program
 	used, most  int
 
-	told map[key]Count // by Each
-	keys []key         // for Each
-	hops []entry
+	told    map[key]Count // by Each
+	keys    []key         // for Each
+	entries []entry
 }
 
 // key is how the programs look up a flow; the addresses of IPv4 are followed by zeros.
@@ -70,28 +70,27 @@ type entry struct {
 
 // NewTable makes a table for so many flows. It needs CAP_BPF and CAP_NET_ADMIN in the initial
 // user namespace.
-func NewTable(flows int) (t *Table, err error) {
-	t = &Table{most: flows, told: map[key]Count{}, keys: make([]key, flows), hops: make([]entry, flows)}
-	defer func() {
-		if err != nil {
-			t.Close()
-		}
-	}()
-	t.flows, err = ebpf.NewMap(&ebpf.MapSpec{
-		Name: "ringkeep_flows", Type: ebpf.Hash, KeySize: uint32(binary.Size(key{})), ValueSize: uint32(binary.Size(entry{})), MaxEntries: uint32(flows),
-	})
-	if err != nil {
+func NewTable(flows int) (*Table, error) {
+	t := &Table{most: flows, told: map[key]Count{}, keys: make([]key, flows), entries: make([]entry, flows)}
+	if err := t.load(); err != nil {
+		t.Close()
 		return nil, fmt.Errorf("table of flows: %w", err)
-	}
-	t.gate, err = ebpf.NewMap(&ebpf.MapSpec{Name: "ringkeep_gate", Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1})
-	if err != nil {
-		return nil, fmt.Errorf("table of flows: %w", err)
-	}
-	t.mover, err = ebpf.NewProgram(&ebpf.ProgramSpec{Name: "ringkeep_move", Type: ebpf.SchedCLS, Instructions: t.move(), License: license})
-	if err != nil {
-		return nil, fmt.Errorf("program that moves flows: %w", err)
 	}
 	return t, nil
+}
+
+func (t *Table) load() (err error) {
+	t.flows, err = ebpf.NewMap(&ebpf.MapSpec{
+		Name: "ringkeep_flows", Type: ebpf.Hash, KeySize: uint32(binary.Size(key{})), ValueSize: uint32(binary.Size(entry{})), MaxEntries: uint32(t.most),
+	})
+	if err != nil {
+		return err
+	}
+	if t.gate, err = ebpf.NewMap(&ebpf.MapSpec{Name: "ringkeep_gate", Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1}); err != nil {
+		return err
+	}
+	t.mover, err = ebpf.NewProgram(&ebpf.ProgramSpec{Name: "ringkeep_move", Type: ebpf.SchedCLS, Instructions: t.move(), License: license})
+	return err
 }
 
 // license is what the kernel is told; the programs call nothing that asks for another.
@@ -108,8 +107,9 @@ func (t *Table) Attach(ifindex int) (link.Link, error) {
 	return l, nil
 }
 
-// Filter is a classic filter that leaves out the frames which are moved. The socket keeps it; the
-// caller closes the program.
+// Filter is a classic filter that leaves out the frames which are moved, for every socket of the
+// table. A long one takes the kernel's verifier a tenth of a second; any goroutine may wait for it.
+// The caller closes the program, which sockets keep all the same.
 func (t *Table) Filter(classic []bpf.RawInstruction) (*ebpf.Program, error) {
 	ins, err := t.filter(classic)
 	if err != nil {
@@ -149,10 +149,6 @@ func (t *Table) Take(f Flow) (c Count, ok bool) {
 	if err != nil {
 		return Count{}, false
 	}
-	return t.take(k)
-}
-
-func (t *Table) take(k key) (c Count, ok bool) {
 	var e entry
 	if t.flows.LookupAndDelete(k, &e) != nil {
 		return Count{}, false
@@ -174,21 +170,19 @@ func (t *Table) since(k key, e entry) Count {
 // Len is how many flows there are.
 func (t *Table) Len() int { return t.used }
 
-// Each tells of every flow what was moved since it was last told, and ends the moving of those
-// that are not to be kept. What is moved between the question and the end is not told.
-func (t *Table) Each(keep func(Flow, Hop, Count) bool) error {
+// Each tells of every flow what was moved since it was last told. The table may not be changed
+// meanwhile.
+func (t *Table) Each(tell func(Flow, Hop, Count)) error {
 	if t.used == 0 {
 		return nil
 	}
-	n, err := t.flows.BatchLookup(new(ebpf.MapBatchCursor), t.keys, t.hops, nil)
+	n, err := t.flows.BatchLookup(new(ebpf.MapBatchCursor), t.keys, t.entries, nil)
 	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return fmt.Errorf("table of flows: %w", err)
 	}
-	for i, e := range t.hops[:n] {
+	for i, e := range t.entries[:n] {
 		h := Hop{To: e.To, Dst: e.Dst, Src: e.Src, Interface: int(e.Interface), MTU: int(e.MTU)}
-		if !keep(t.keys[i].flow(), h, t.since(t.keys[i], e)) {
-			t.take(t.keys[i])
-		}
+		tell(t.keys[i].flow(), h, t.since(t.keys[i], e))
 	}
 	return nil
 }
@@ -196,7 +190,8 @@ func (t *Table) Each(keep func(Flow, Hop, Count) bool) error {
 // open lets the programs look into the table while there is a flow in it.
 func (t *Table) open() error { return t.gate.Put(uint32(0), uint32(t.used)) }
 
-// Close gives the table back. Links and sockets keep what they need of it until they are closed.
+// Close gives the table back. Links and sockets keep what they need of it until they are closed; no
+// call of Filter may be under way.
 func (t *Table) Close() {
 	for _, m := range []*ebpf.Map{t.flows, t.gate} {
 		m.Close()

@@ -15,28 +15,28 @@ import (
 type Flows interface {
 	Put(flowtable.Flow, flowtable.Hop) error
 	Take(flowtable.Flow) (flowtable.Count, bool)
-	Each(keep func(flowtable.Flow, flowtable.Hop, flowtable.Count) bool) error
-	Len() int
+	Each(tell func(flowtable.Flow, flowtable.Hop, flowtable.Count)) error
 }
 
 // mover puts the flows with many packets where the kernel moves them, and tells the node what
 // became of them. It decides nothing: the node says which, how, and for how long.
 type mover struct {
-	flows    Flows // nil for none
-	plane    *node.Plane
-	log      *slog.Logger
-	seen     uint64        // changes of the node
-	next     time.Duration // when the node is told again
-	recalled []forward.Flow
+	flows Flows // nil for none
+	plane *node.Plane
+	log   *slog.Logger
+	on    bool          // the rings leave out what is moved
+	seen  uint64        // changes of the node
+	told  time.Duration // when the node was
+	ended []forward.Flow
 }
 
-// toldEvery is how often the node is told what was moved. Flows of which nothing was since are the
-// rings' again.
+// toldEvery is how often a busy loop tells the node what was moved; an idle one does when connections
+// may expire, every second. Flows of which nothing was since are the rings' again.
 const toldEvery = time.Second / 2
 
 // offer puts the flows of the batch that may be moved there; its frames have been sent.
 func (m *mover) offer(now time.Duration, l *lane, ports []Sockets) {
-	if m.flows == nil {
+	if !m.on {
 		return
 	}
 	for _, b := range l.batch.Bulk {
@@ -44,16 +44,11 @@ func (m *mover) offer(now time.Duration, l *lane, ports []Sockets) {
 		if !ok {
 			continue
 		}
-		on, ok := m.plane.Moved(now, f, 0, 0)
+		on, ok := m.plane.Moved(now, f, b.To, 0, 0)
 		if !ok {
 			continue
 		}
-		h := hopTo(on, b.To, ports)
-		if h.Interface == 0 { // being opened anew
-			m.plane.TakeBack(f)
-			continue
-		}
-		if err := m.flows.Put(flowtable.Flow{Client: f.Client, Virtual: f.Virtual}, h); err != nil {
+		if err := m.flows.Put(tableFlow(f), hopTo(on, b.To, ports)); err != nil {
 			m.plane.TakeBack(f)
 			m.log.Debug("the kernel does not move a flow", "client", f.Client, "virtual", f.Virtual, "err", err)
 		}
@@ -63,36 +58,84 @@ func (m *mover) offer(now time.Duration, l *lane, ports []Sockets) {
 // settle ends the moving of what goes another way by now, and tells the node what was moved
 // when it is time.
 func (m *mover) settle(now time.Duration, ports []Sockets) {
-	if m.flows == nil {
+	if !m.on {
 		return
 	}
-	m.recalled = m.plane.Recalled(m.recalled[:0])
-	for _, f := range m.recalled {
-		if c, ok := m.flows.Take(flowtable.Flow{Client: f.Client, Virtual: f.Virtual}); ok {
-			m.plane.Moved(now, f, c.Packets, c.Bytes)
-		}
-	}
-	changes := m.plane.Changes()
-	due := now >= m.next
+	m.ended = m.plane.Recalled(m.ended[:0])
+	m.end(now)
+	changes, due := m.plane.Changes(), now-m.told >= toldEvery
 	if !due && changes == m.seen {
 		return
 	}
-	m.seen = changes
-	if due {
-		m.next = now + toldEvery
-	}
-	err := m.flows.Each(func(f flowtable.Flow, h flowtable.Hop, c flowtable.Count) bool {
-		flow := forward.Flow{Protocol: proto.ProtocolTCP, Client: f.Client, Virtual: f.Virtual}
-		on, ok := m.plane.Moved(now, flow, c.Packets, c.Bytes)
-		if ok && h == hopTo(on, h.To, ports) && (c.Packets > 0 || !due) {
-			return true
+	err := m.flows.Each(func(t flowtable.Flow, h flowtable.Hop, c flowtable.Count) {
+		f := forward.Flow{Protocol: proto.ProtocolTCP, Client: t.Client, Virtual: t.Virtual}
+		on, ok := m.plane.Moved(now, f, h.To, c.Packets, c.Bytes)
+		if !ok || h != hopTo(on, h.To, ports) || due && c.Packets == 0 {
+			m.ended = append(m.ended, f)
 		}
-		m.plane.TakeBack(flow)
-		return false
+	})
+	if err != nil {
+		m.log.Error("what the kernel has moved is not known", "err", err)
+		return
+	}
+	m.seen, m.told = changes, now
+	m.end(now)
+}
+
+// halt ends all moving: the rings are about to be changed.
+func (m *mover) halt(now time.Duration) {
+	if !m.on {
+		return
+	}
+	m.on = false
+	err := m.flows.Each(func(t flowtable.Flow, h flowtable.Hop, c flowtable.Count) {
+		f := forward.Flow{Protocol: proto.ProtocolTCP, Client: t.Client, Virtual: t.Virtual}
+		m.plane.Moved(now, f, h.To, c.Packets, c.Bytes)
+		m.ended = append(m.ended, f)
 	})
 	if err != nil {
 		m.log.Error("what the kernel has moved is not known", "err", err)
 	}
+	m.end(now)
+}
+
+// end takes back the flows that have ended.
+func (m *mover) end(now time.Duration) {
+	for _, f := range m.ended {
+		if c, ok := m.flows.Take(tableFlow(f)); ok {
+			m.plane.Moved(now, f, proto.MAC{}, c.Packets, c.Bytes)
+		}
+		m.plane.TakeBack(f)
+	}
+	m.ended = m.ended[:0]
+}
+
+// Offload has the kernel move what [Flows] of the loop and its workers get, until a reload or a port
+// that is opened anew. All rings leave out by now what is moved. Call it by way of [Loop.Do].
+func (l *Loop) Offload() {
+	defer l.pause()()
+	for _, m := range l.movers() {
+		m.on = m.flows != nil
+	}
+}
+
+// halt ends that, while the workers pause.
+func (l *Loop) halt() {
+	for _, m := range l.movers() {
+		m.halt(l.now)
+	}
+}
+
+func (l *Loop) movers() []*mover {
+	list := []*mover{&l.mover}
+	for _, w := range l.Workers {
+		list = append(list, &w.mover)
+	}
+	return list
+}
+
+func tableFlow(f forward.Flow) flowtable.Flow {
+	return flowtable.Flow{Client: f.Client, Virtual: f.Virtual}
 }
 
 func hopTo(on node.Onward, to proto.MAC, ports []Sockets) flowtable.Hop {

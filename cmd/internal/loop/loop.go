@@ -155,6 +155,7 @@ func (l *Loop) complete(port int) {
 
 func (l *Loop) reopen(port int) {
 	resume := l.pause()
+	l.halt()
 	s, err := l.Reopen(port)
 	resume()
 	if err != nil {
@@ -230,7 +231,8 @@ func (l *Loop) Run(ctx context.Context) (err error) {
 	l.tellClock()
 	l.step(node.Stop{})
 	l.flush()
-	l.settle()
+	wait()
+	l.halt()
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
 	defer cancel()
 	l.notifier.Close(grace)
@@ -402,12 +404,10 @@ func (l *Loop) service() (busy bool) {
 // which may have nothing else to do.
 func (l *Loop) settle() {
 	l.mover.settle(l.now, l.Ports)
-	if changes := l.Node.Plane(0).Changes(); changes != l.told {
+	if changes := l.Node.Plane(0).Changes(); l.mover.on && changes != l.told {
 		l.told = changes
 		for _, w := range l.Workers {
-			if w.Flows != nil {
-				w.Poller.Wake()
-			}
+			w.Poller.Wake()
 		}
 	}
 }

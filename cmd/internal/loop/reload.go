@@ -44,6 +44,7 @@ func (l *Loop) Reload(cfg *config.Config, links []node.Link, reopen func()) erro
 		return err
 	}
 	l.begin()
+	l.halt()
 	reopen()
 	resume()
 	for _, a := range actions {

@@ -20,21 +20,31 @@ type Onward struct {
 	MTU      int // the longest packet, and segment of a super-frame, in bytes
 }
 
-// Moved is [forward.Forwarder.Moved] for the flows of a worker, or of the node's own loop: it tells
-// how the next frame would go on. Workers keep the guard meanwhile.
-func (p *Plane) Moved(now time.Duration, flow forward.Flow, packets, bytes uint64) (on Onward, ok bool) {
-	d, ok := p.fwd.Moved(now, flow, packets, bytes)
+// Moved is [forward.Forwarder.Moved] for the flows of a worker, or of the node's own loop, whose
+// frames come to a MAC: it tells how the next one would go on. Workers keep the guard meanwhile.
+func (p *Plane) Moved(now time.Duration, flow forward.Flow, to proto.MAC, packets, bytes uint64) (on Onward, ok bool) {
+	server, mtu, ok := p.fwd.Moved(now, flow, packets, bytes)
 	if packets > 0 {
 		p.traffic()
 	}
-	if !ok || int(d.Server) >= len(p.n.hops) || p.n.hops[d.Server] < 0 {
+	if !ok || !p.takes(to) || int(server) >= len(p.n.hops) || p.n.hops[server] < 0 {
 		return Onward{}, false
 	}
-	nb := &p.n.neighbours[p.n.hops[d.Server]]
+	nb := &p.n.neighbours[p.n.hops[server]]
 	if !nb.resolved {
 		return Onward{}, false
 	}
-	return Onward{Port: nb.port, Dst: nb.mac, Src: p.n.ports[nb.port].link.MAC, MTU: d.MTU}, true
+	return Onward{Port: nb.port, Dst: nb.mac, Src: p.n.ports[nb.port].link.MAC, MTU: mtu}, true
+}
+
+// takes tells whether frames to a MAC are this node's on any port.
+func (p *Plane) takes(to proto.MAC) bool {
+	for port := range p.n.ports {
+		if p.mine(port, to) {
+			return true
+		}
+	}
+	return false
 }
 
 // Recalled is [forward.Forwarder.Recalled] for the flows of a worker.

@@ -403,6 +403,9 @@ func (n *Node) act(in *instance, a fsm.Action) {
 	case fsm.Changed:
 		in.book.renew()
 		in.since, in.cause = n.now, a.Cause
+		if !in.virtual.IsZero() { // frames to it are ours, or no longer
+			n.exclusive()
+		}
 		n.programming.due = n.programming.due || n.syncs(in)
 		n.dropAnnouncements(in)
 		n.settleSoon(in, a.To)

@@ -69,7 +69,10 @@ func (n *Node) evict(now time.Duration, ev Evict) {
 // sweep does a piece, and the next one when frames and timers had their turn.
 func (n *Node) sweep(now time.Duration) {
 	more := false
-	n.all(func(f *forward.Forwarder) { more = f.Sweep() || more })
+	n.halt() // the change was the eviction
+	for _, p := range n.planes {
+		more = p.fwd.Sweep() || more
+	}
 	if more {
 		n.timers.set(n.sweepTimer, now+1)
 	}
