@@ -132,7 +132,7 @@ func (t *tools) director(s *stage, c Case) (*process, error) {
 	if err := os.WriteFile(file, []byte(configuration(c)), 0o600); err != nil {
 		return nil, err
 	}
-	args := []string{t.ringkeep, "run", "-f", file, "--workers", strconv.Itoa(t.workers), fmt.Sprintf("--flow-offload=%v", c.Kind == Bulk)}
+	args := []string{t.ringkeep, "run", "-f", file, "--workers", strconv.Itoa(t.workers), fmt.Sprintf("--flow-offload=%v", c.Kind != Forward || c.Frame != Super)}
 	if c.Forwarder == IPVS {
 		args = append(args, "--dataplane", "ipvs")
 		if err := s.dir.Sysctl("net/ipv4/ip_forward", "1"); err != nil { // as NAT needs it
