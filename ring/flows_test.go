@@ -148,7 +148,7 @@ func newRouter(t *testing.T) *router {
 	}
 	r.mac = [6]byte(director.link("d0").Attrs().HardwareAddr)
 	r.hop = flowtable.Hop{
-		To: r.mac, Dst: [6]byte(server.link("s0").Attrs().HardwareAddr), Src: [6]byte(director.link("d1").Attrs().HardwareAddr),
+		From: director.link("d0").Attrs().Index, To: r.mac, Dst: [6]byte(server.link("s0").Attrs().HardwareAddr), Src: [6]byte(director.link("d1").Attrs().HardwareAddr),
 		Interface: director.link("d1").Attrs().Index, MTU: 1500,
 	}
 	return r

@@ -314,11 +314,21 @@ func (s *Socket) SetFilter(filter []bpf.RawInstruction) error {
 		}
 		return nil
 	}
-	fprog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filters(filter)[0]}
-	if err := unix.SetsockoptSockFprog(s.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &fprog); err != nil {
+	err := s.attach(filter)
+	if errors.Is(err, unix.ENOMEM) { // net.core.optmem_max has room for one of them only
+		if err = s.attach(always(accepted)); err == nil {
+			err = s.attach(filter)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("attach filter %s: %w", s.name, err)
 	}
 	return nil
+}
+
+func (s *Socket) attach(filter []bpf.RawInstruction) error {
+	fprog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filters(filter)[0]}
+	return unix.SetsockoptSockFprog(s.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &fprog)
 }
 
 // AcceptMAC has the device take frames to mac, a virtual MAC or a multicast

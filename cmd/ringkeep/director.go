@@ -169,6 +169,7 @@ func (d *director) closeSocket(p loop.Port) {
 // reopen follows an interface that was deleted and made again under its name, or that
 // did not exist before, or that has come up where a ring could not be opened.
 func (d *director) reopen(port int) (loop.Sockets, error) {
+	defer d.offloadSoon()
 	l, err := d.kernel.Link(d.links[port].Name)
 	if err != nil {
 		return loop.Sockets{}, err
@@ -180,7 +181,6 @@ func (d *director) reopen(port int) (loop.Sockets, error) {
 		return loop.Sockets{}, err
 	}
 	err = d.use(port, d.node.Uses()[port])
-	d.offloadSoon()
 	return d.ports[port], err
 }
 

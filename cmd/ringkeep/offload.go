@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/net/bpf"
@@ -22,8 +23,9 @@ type offloader struct {
 	tables []*flowtable.Table // of each worker, the node's own loop first
 	loop   *loop.Loop
 	log    *slog.Logger
-	turn   int // which filters are the latest
+	turn   int // counts what rings and filters were changed
 	making sync.WaitGroup
+	ends   atomic.Bool
 }
 
 // newOffloader makes a table for each worker. It does without where the kernel has no such thing.
@@ -54,6 +56,7 @@ func (o *offloader) table(worker int) loop.Flows {
 }
 
 func (o *offloader) close() {
+	o.ends.Store(true)
 	o.making.Wait()
 	for _, t := range o.tables {
 		t.Close()
@@ -65,7 +68,7 @@ func (o *offloader) close() {
 func (o *offloader) filters(classic []bpf.RawInstruction) (list []*ebpf.Program, err error) {
 	for _, t := range o.tables {
 		p, err := t.Filter(classic)
-		if err != nil {
+		if err != nil || o.ends.Load() {
 			return list, err
 		}
 		list = append(list, p)
@@ -73,8 +76,10 @@ func (o *offloader) filters(classic []bpf.RawInstruction) (list []*ebpf.Program,
 	return list, nil
 }
 
-// offloadSoon is offload, when the loop is done with what it is at.
+// offloadSoon is offload, when the loop is done with what it is at: rings, or what they take, have
+// changed.
 func (d *director) offloadSoon() {
+	d.offloader.turn++ // filters that are being made are those of before
 	if l := d.offloader.loop; l != nil {
 		l.Do(d.offload)
 	}
@@ -87,7 +92,6 @@ func (d *director) offload() {
 	if len(o.tables) == 0 {
 		return
 	}
-	o.turn++
 	turn := o.turn
 	if d.offloads() {
 		o.loop.Offload()

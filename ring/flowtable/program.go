@@ -11,6 +11,7 @@ const (
 	skbLen         = 0
 	skbVLANPresent = 20
 	skbVLANTCI     = 24
+	skbInterface   = 40
 	skbGSOSize     = 176
 )
 
@@ -35,6 +36,7 @@ const (
 	entryAddresses = 24
 	entryInterface = 36
 	entryMTU       = 40
+	entryFrom      = 44
 )
 
 const (
@@ -133,6 +135,9 @@ func (t *Table) look(miss string) asm.Instructions {
 		asm.FnMapLookupElem.Call(),
 		asm.JEq.Imm(asm.R0, 0, miss),
 		asm.Mov.Reg(found, asm.R0),
+		asm.LoadMem(asm.R2, found, entryFrom, asm.Word),
+		asm.LoadMem(asm.R3, ctx, skbInterface, asm.Word),
+		asm.JNE.Reg(asm.R2, asm.R3, miss),
 		asm.LoadMem(asm.R2, found, entryTo, asm.Word),
 		asm.LoadMem(asm.R3, asm.RFP, atEth, asm.Word),
 		asm.JNE.Reg(asm.R2, asm.R3, miss),

@@ -6,7 +6,7 @@
 //
 // Only the segments in the middle of a TCP connection are taken: with ACK, without SYN, FIN and
 // RST, without IP options, extension headers and a VLAN tag, no fragments, no longer than the
-// way takes, with a TTL above 1, addressed to the MAC that the flow came to. All others stay the
+// way takes, with a TTL above 1, on the interface and to the MAC that the flow came to. All others stay the
 // socket's, and while there is no flow in the table, all are.
 package flowtable
 
@@ -26,6 +26,7 @@ type Flow struct{ Client, Virtual netip.AddrPort }
 
 // Hop is where the frames of a flow go.
 type Hop struct {
+	From      int     // index of the interface that they come to
 	To        [6]byte // the MAC that they come to
 	Dst, Src  [6]byte // those that they get
 	Interface int     // index of the one that they leave by
@@ -61,11 +62,11 @@ type key struct {
 type entry struct {
 	Packets, Bytes uint64
 	To             [6]byte
-	Pad1           [2]byte
+	Pad            [2]byte
 	Dst, Src       [6]byte
 	Interface      uint32
 	MTU            uint32
-	Pad2           uint32
+	From           uint32
 }
 
 // NewTable makes a table for so many flows. It needs CAP_BPF and CAP_NET_ADMIN in the initial
@@ -131,7 +132,7 @@ func (t *Table) Put(f Flow, h Hop) error {
 	if err != nil {
 		return err
 	}
-	e := entry{To: h.To, Dst: h.Dst, Src: h.Src, Interface: uint32(h.Interface), MTU: uint32(h.MTU)}
+	e := entry{From: uint32(h.From), To: h.To, Dst: h.Dst, Src: h.Src, Interface: uint32(h.Interface), MTU: uint32(h.MTU)}
 	switch err := t.flows.Update(k, &e, ebpf.UpdateNoExist); {
 	case errors.Is(err, ebpf.ErrKeyExist):
 		return nil
@@ -181,7 +182,7 @@ func (t *Table) Each(tell func(Flow, Hop, Count)) error {
 		return fmt.Errorf("table of flows: %w", err)
 	}
 	for i, e := range t.entries[:n] {
-		h := Hop{To: e.To, Dst: e.Dst, Src: e.Src, Interface: int(e.Interface), MTU: int(e.MTU)}
+		h := Hop{From: int(e.From), To: e.To, Dst: e.Dst, Src: e.Src, Interface: int(e.Interface), MTU: int(e.MTU)}
 		tell(t.keys[i].flow(), h, t.since(t.keys[i], e))
 	}
 	return nil

@@ -3,6 +3,7 @@ package loop
 import (
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/ringkeep/ringkeep/cmd/internal/node"
@@ -44,13 +45,15 @@ func (m *mover) offer(now time.Duration, l *lane, ports []Sockets) {
 		if !ok {
 			continue
 		}
-		on, ok := m.plane.Moved(now, f, b.To, 0, 0)
-		if !ok {
-			continue
+		on, ok := m.plane.Moved(now, f, b.Port, b.To, 0, 0)
+		if ok {
+			if err := m.flows.Put(tableFlow(f), hopTo(on, b.Port, b.To, ports)); err != nil {
+				m.log.Debug("the kernel does not move a flow", "client", f.Client, "virtual", f.Virtual, "err", err)
+				ok = false
+			}
 		}
-		if err := m.flows.Put(tableFlow(f), hopTo(on, b.To, ports)); err != nil {
+		if !ok {
 			m.plane.TakeBack(f)
-			m.log.Debug("the kernel does not move a flow", "client", f.Client, "virtual", f.Virtual, "err", err)
 		}
 	}
 }
@@ -69,8 +72,9 @@ func (m *mover) settle(now time.Duration, ports []Sockets) {
 	}
 	err := m.flows.Each(func(t flowtable.Flow, h flowtable.Hop, c flowtable.Count) {
 		f := forward.Flow{Protocol: proto.ProtocolTCP, Client: t.Client, Virtual: t.Virtual}
-		on, ok := m.plane.Moved(now, f, h.To, c.Packets, c.Bytes)
-		if !ok || h != hopTo(on, h.To, ports) || due && c.Packets == 0 {
+		port := slices.IndexFunc(ports, func(s Sockets) bool { return s.Index == h.From })
+		on, ok := m.plane.Moved(now, f, port, h.To, c.Packets, c.Bytes)
+		if !ok || h != hopTo(on, port, h.To, ports) || due && c.Packets == 0 {
 			m.ended = append(m.ended, f)
 		}
 	})
@@ -90,7 +94,7 @@ func (m *mover) halt(now time.Duration) {
 	m.on = false
 	err := m.flows.Each(func(t flowtable.Flow, h flowtable.Hop, c flowtable.Count) {
 		f := forward.Flow{Protocol: proto.ProtocolTCP, Client: t.Client, Virtual: t.Virtual}
-		m.plane.Moved(now, f, h.To, c.Packets, c.Bytes)
+		m.plane.Moved(now, f, -1, h.To, c.Packets, c.Bytes)
 		m.ended = append(m.ended, f)
 	})
 	if err != nil {
@@ -103,7 +107,7 @@ func (m *mover) halt(now time.Duration) {
 func (m *mover) end(now time.Duration) {
 	for _, f := range m.ended {
 		if c, ok := m.flows.Take(tableFlow(f)); ok {
-			m.plane.Moved(now, f, proto.MAC{}, c.Packets, c.Bytes)
+			m.plane.Moved(now, f, -1, proto.MAC{}, c.Packets, c.Bytes)
 		}
 		m.plane.TakeBack(f)
 	}
@@ -138,8 +142,8 @@ func tableFlow(f forward.Flow) flowtable.Flow {
 	return flowtable.Flow{Client: f.Client, Virtual: f.Virtual}
 }
 
-func hopTo(on node.Onward, to proto.MAC, ports []Sockets) flowtable.Hop {
-	return flowtable.Hop{To: to, Dst: on.Dst, Src: on.Src, Interface: ports[on.Port].Index, MTU: on.MTU}
+func hopTo(on node.Onward, from int, to proto.MAC, ports []Sockets) flowtable.Hop {
+	return flowtable.Hop{From: ports[from].Index, To: to, Dst: on.Dst, Src: on.Src, Interface: ports[on.Port].Index, MTU: on.MTU}
 }
 
 // flowOf is the flow of a frame of TCP without IP options and extension headers.

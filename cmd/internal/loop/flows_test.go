@@ -121,7 +121,7 @@ func TestStreamsAreMovedByTheKernel(t *testing.T) {
 	c.loop.Post(node.AddressChanged{Port: 0, Prefix: netip.PrefixFrom(vip, 32), Present: true})
 	c.control.put(answerOf(server, macs[0]))
 	c.do(c.loop.Offload)
-	want := flowtable.Hop{To: ownMAC, Dst: macs[0], Src: ownMAC, Interface: 7, MTU: 65535}
+	want := flowtable.Hop{From: 7, To: ownMAC, Dst: macs[0], Src: ownMAC, Interface: 7, MTU: 65535}
 	key := forward.ServiceKey{Protocol: 6, Addr: netip.AddrPortFrom(vip, 80)}
 	for i, p := range c.service {
 		k := flows[i]

@@ -9,8 +9,9 @@ import (
 
 // Bulk is a frame of a flow that somebody else may move.
 type Bulk struct {
-	Frame int       // its number in the batch
-	To    proto.MAC // that it came to
+	Frame int // its number in the batch
+	Port  int // that it came in by
+	To    proto.MAC
 }
 
 // Onward is how the frames of a flow go on.
@@ -21,13 +22,14 @@ type Onward struct {
 }
 
 // Moved is [forward.Forwarder.Moved] for the flows of a worker, or of the node's own loop, whose
-// frames come to a MAC: it tells how the next one would go on. Workers keep the guard meanwhile.
-func (p *Plane) Moved(now time.Duration, flow forward.Flow, to proto.MAC, packets, bytes uint64) (on Onward, ok bool) {
+// frames come in by a port, -1 for none any more, and to a MAC: it tells how the next one would go
+// on. Workers keep the guard meanwhile.
+func (p *Plane) Moved(now time.Duration, flow forward.Flow, port int, to proto.MAC, packets, bytes uint64) (on Onward, ok bool) {
 	server, mtu, ok := p.fwd.Moved(now, flow, packets, bytes)
 	if packets > 0 {
 		p.traffic()
 	}
-	if !ok || !p.takes(to) || int(server) >= len(p.n.hops) || p.n.hops[server] < 0 {
+	if !ok || port < 0 || !p.mine(port, to) || int(server) >= len(p.n.hops) || p.n.hops[server] < 0 {
 		return Onward{}, false
 	}
 	nb := &p.n.neighbours[p.n.hops[server]]
@@ -35,16 +37,6 @@ func (p *Plane) Moved(now time.Duration, flow forward.Flow, to proto.MAC, packet
 		return Onward{}, false
 	}
 	return Onward{Port: nb.port, Dst: nb.mac, Src: p.n.ports[nb.port].link.MAC, MTU: mtu}, true
-}
-
-// takes tells whether frames to a MAC are this node's on any port.
-func (p *Plane) takes(to proto.MAC) bool {
-	for port := range p.n.ports {
-		if p.mine(port, to) {
-			return true
-		}
-	}
-	return false
 }
 
 // Recalled is [forward.Forwarder.Recalled] for the flows of a worker.

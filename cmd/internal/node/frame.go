@@ -93,7 +93,7 @@ func (p *Plane) judge(now time.Duration, port int, head, frame []byte, out *Batc
 		to := eth.Dst()
 		v := p.sendTo(now, d.Server, head, frame, out)
 		if d.Bulk && v.Fate == Forwarded {
-			out.Bulk = append(out.Bulk, Bulk{len(out.Verdicts), to})
+			out.Bulk = append(out.Bulk, Bulk{len(out.Verdicts), port, to})
 		}
 		return v
 	case forward.Return:
