@@ -5,7 +5,7 @@ LDFLAGS  = -X main.version=$(VERSION)
 FUZZTIME ?= 60s
 LIMITS  ?= ../shared/limits
 
-.PHONY: all build vet fast demo test together peers race fuzz fuzz-parser sim lab vm bench micro lint golden help clean
+.PHONY: all build vet fast demo test peers race fuzz fuzz-parser sim lab vm bench micro lint golden help clean
 
 all: build vet fast ## build, vet and test without privilege (under a minute)
 
@@ -22,7 +22,7 @@ fast: ## the tests that need no privilege and no peers
 demo: build ## two directors, real traffic, a crash, a clean stop: the measured gaps
 	./ringkeep lab run netlab/scenarios/demo.txtar
 
-test: peers build vet lint race fuzz-parser together vm ## everything: linters, race detector, traces, fuzzing, lab, interop with real peers
+test: peers build vet lint race sim fuzz-parser lab vm ## everything: linters, race detector, traces, fuzzing, lab, interop with real peers
 
 peers: ## install the missing test peers (Debian packages) when root
 	./.ci/peers
@@ -41,13 +41,6 @@ lab: ## the scenarios of netlab/scenarios, beside virtual time too, and the inte
 	$(GO) test -vet=off -count=1 -timeout 15m -parallel 8 -run '^TestBothBackEndsAgree$$' ./cmd/internal/sim
 	$(GO) test -vet=off -count=1 -run '^TestNothingMalformedLeaves$$' ./cmd/internal/node
 
-# The lab waits half of its time: what runs in virtual time takes that. (As SCHED_IDLE it would hold up
-# the kernel's RCU, and whatever closes a socket.)
-together: ## lab and sim at once
-	@setsid nice -n 19 $(MAKE) --no-print-directory sim & sim=$$!; \
-	trap 'kill -- -$$sim; exit 1' INT TERM; \
-	$(MAKE) --no-print-directory lab; lab=$$?; wait $$sim && exit $$lab
-
 vm: ## beside the kernel's IPVS, in a virtual machine with Debian's kernel
 	$(GO) test -vet=off -count=1 -timeout 15m -run '^TestMachine' ./cmd/ringkeep ./netlab/vm ./forward/ipvs
 
@@ -62,8 +55,8 @@ fuzz: ## each fuzz target for FUZZTIME
 	done
 
 # A count and not a time: at the end of a time the go command now and then calls its own deadline a failure.
-fuzz-parser: ## the parser of keepalived.conf for 15,000 inputs
-	$(GO) test -run '^$$' -fuzz '^FuzzParse$$' -fuzztime 15000x -fuzzminimizetime 20x ./cmd/internal/config
+fuzz-parser: ## the parser of keepalived.conf for 10,000 inputs
+	$(GO) test -run '^$$' -fuzz '^FuzzParse$$' -fuzztime 10000x -fuzzminimizetime 20x ./cmd/internal/config
 
 bench: build ## what forwarding costs beside bare forwarders (their sources: LIMITS=folder) and the kernel, 10 minutes; QUICK=1: one
 	./ringkeep bench $(if $(QUICK),--quick) $(if $(wildcard $(LIMITS)),--limits $(LIMITS)) $(BENCHFLAGS)
